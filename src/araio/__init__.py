@@ -1,0 +1,1 @@
+"""araio: run, explain, adapt and train sparse mixture-of-experts reasoning models."""

@@ -1,0 +1,34 @@
+"""Every environment variable araio reads, in one table; the docs page is generated from it.
+
+Precedence everywhere: command-line flag, then environment variable, then default.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = ["VARIABLES", "Variable", "get"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One `ARAIO_*` variable: its name, its default as text, and one sentence on what it does."""
+
+    name: str
+    default: str
+    summary: str
+
+
+VARIABLES = {
+    variable.name: variable
+    for variable in (
+        Variable("ARAIO_KERNELS", "auto", "Kernel backend: `auto`, `native` or `reference`."),
+        Variable("ARAIO_MODEL", "pocket", "The MODEL that `araio run` uses when none is given."),
+    )
+}
+
+
+def get(name: str) -> str:
+    """Value of a variable of the table, or its default; a name outside the table is a bug."""
+    return os.environ.get(name, "") or VARIABLES[name].default

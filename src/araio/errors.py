@@ -1,0 +1,77 @@
+"""The exception tree.
+
+Every message says what was found, what was expected, and what to do next. Exceptions of our own are
+for what a user can get wrong; `assert` is for what only we can get wrong.
+
+    AraioError
+    ├── ConfigError            a config.json key, by name and value
+    ├── ModelNotFoundError     a MODEL that is neither bundled, nor a preset, nor a folder
+    ├── FormatError            a file that is not what it claims to be
+    │   └── CheckpointError    shards, index and config that do not fit together
+    ├── TextError              tokenizers, chat templates
+    │   └── TemplateError      a chat template that fails, or exceeds its time or size
+    ├── RequestError           a parameter of a generation request
+    ├── KernelError            a kernel backend that was asked for and cannot serve
+    ├── RecipeError            a training recipe, by key and value
+    └── TrainingError          a training run that cannot go on
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AraioError",
+    "CheckpointError",
+    "ConfigError",
+    "FormatError",
+    "KernelError",
+    "ModelNotFoundError",
+    "RecipeError",
+    "RequestError",
+    "TemplateError",
+    "TextError",
+    "TrainingError",
+]
+
+
+class AraioError(Exception):
+    """Base of everything araio raises for a user's mistake; the CLI prints it as one line and exits with 2."""
+
+
+class ConfigError(AraioError):
+    """A `config.json` that is malformed, or asks for something araio does not know."""
+
+
+class ModelNotFoundError(AraioError):
+    """The MODEL argument names nothing that can be loaded."""
+
+
+class FormatError(AraioError):
+    """A file that is truncated, malformed or inconsistent; the message names the file and the tensor."""
+
+
+class CheckpointError(FormatError):
+    """Shards, index and config of one checkpoint that contradict each other."""
+
+
+class TextError(AraioError):
+    """A tokenizer or a conversation that cannot be encoded."""
+
+
+class TemplateError(TextError):
+    """A chat template that raises, or exceeds its limits of time or size."""
+
+
+class RequestError(AraioError):
+    """A generation request with a parameter out of range, or a prompt that does not fit."""
+
+
+class KernelError(AraioError):
+    """A kernel backend that was asked for by name but cannot run on this machine."""
+
+
+class RecipeError(AraioError):
+    """A training recipe with an unknown key or a value out of range."""
+
+
+class TrainingError(AraioError):
+    """A training run that cannot start or continue, such as a full disk or a loss that is not finite."""
