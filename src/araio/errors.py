@@ -11,6 +11,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── TextError              tokenizers, chat templates
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
     ├── RequestError           a parameter of a generation request
+    ├── GenerationError        a model whose output is not a number
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "FormatError",
+    "GenerationError",
     "KernelError",
     "ModelNotFoundError",
     "RecipeError",
@@ -63,6 +65,10 @@ class TemplateError(TextError):
 
 class RequestError(AraioError):
     """A generation request with a parameter out of range, or a prompt that does not fit."""
+
+
+class GenerationError(AraioError):
+    """A model that gives logits which are NaN or infinite, so that no token can be chosen."""
 
 
 class KernelError(AraioError):

@@ -1,0 +1,114 @@
+"""What comes back from a generation: the events of a stream, and the `Answer` that they add up to.
+
+Plain data that goes to JSON as it is. `usage` has the field names of the OpenAI API; what araio adds stands
+under its own key, and holds only what was measured or counted. Read `araio/api.py` next, which makes these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypedDict
+
+from araio.engine.generate import FinishReason
+
+__all__ = ["Answer", "ContentDelta", "Event", "Finish", "ReasoningDelta", "Timings", "TokenLogprob", "Usage"]
+
+
+class CompletionTokensDetails(TypedDict):
+    """Parts of `completion_tokens`."""
+
+    reasoning_tokens: int
+
+
+class AraioUsage(TypedDict):
+    """What one answer cost, beyond tokens."""
+
+    prefill_s: float
+    decode_s: float
+    tok_per_s: float | None
+    parameters_total: int
+    parameters_active: int
+
+
+class Usage(TypedDict):
+    """Token counts of one request; `total_tokens = prompt_tokens + completion_tokens`."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    completion_tokens_details: CompletionTokensDetails
+    araio: AraioUsage
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds spent in the engine; the time a consumer takes between two events does not count."""
+
+    prefill_s: float
+    """Until the first token: the prompt's forward passes and one draw."""
+    decode_s: float
+    """All tokens after the first."""
+    completion_tokens: int
+
+    @property
+    def tok_per_s(self) -> float | None:
+        """Decoding speed; None for an answer of one token, which has no decoding time."""
+        return (self.completion_tokens - 1) / self.decode_s if self.decode_s > 0 else None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One token of the answer with its log-probability, and the most likely tokens in its place."""
+
+    id: int
+    text: str
+    logprob: float
+    alternatives: tuple[tuple[int, str, float], ...]
+    """(id, text, logprob), best first."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished generation."""
+
+    model: str
+    reasoning: str
+    content: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `araio run --json`."""
+        return {
+            "model": self.model,
+            "reasoning": self.reasoning,
+            "content": self.content,
+            "finish_reason": self.finish_reason,
+            "usage": self.usage,
+        }
+
+
+@dataclass(frozen=True)
+class ReasoningDelta:
+    """A piece of the thinking before the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ContentDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The end of a stream; `answer` holds everything that came before."""
+
+    answer: Answer
+
+
+Event: TypeAlias = ReasoningDelta | ContentDelta | Finish

@@ -1,0 +1,159 @@
+"""What a caller may ask of a generation: `SamplingParams`, checked when it is made.
+
+Plain Python, no tensors. A value that is out of range, NaN, or of another type is refused by name, with the
+allowed range; nothing is clamped in silence. Read `sampling.py` next for what each number does to the
+logits, or `answer.py` for what comes back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from araio.errors import FormatError, RequestError
+
+__all__ = ["DEFAULT_MAX_TOKENS", "SamplingParams", "params_from", "read_generation_defaults"]
+
+DEFAULT_MAX_TOKENS = 4096
+MAX_STOP_STRINGS = 16
+MAX_STOP_CHARACTERS = 256
+MAX_LOGPROBS = 20
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How to choose tokens and when to stop; every field is checked on construction.
+
+    temperature          0 to 100; 0 takes the most likely token, 1 samples what the model believes
+    top_k                0 or more; keep the k most likely tokens, 0 keeps all
+    top_p                above 0, up to 1; keep the smallest set of likely tokens with this much probability
+    min_p                0 to 1; drop tokens less likely than this share of the most likely one
+    repetition_penalty   above 0, up to 10; over 1 discourages tokens of the prompt and of the answer
+    presence_penalty     -2 to 2; taken once from the logit of every token of the answer so far
+    frequency_penalty    -2 to 2; taken as often as the token occurs in the answer so far
+    seed                 0 to 2**64 - 1; one seed gives one text. None draws a fresh one
+    max_tokens           1 or more; reasoning and answer together
+    stop                 up to 16 strings that end the text and are cut from it
+    logprobs             0 to 20 alternatives reported per token; None reports nothing
+
+    Raises:
+        RequestError: a value outside its range, naming field, value and range.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("temperature", self.temperature, 0, 100)
+        _check_number("top_p", self.top_p, 0, 1, above_low=True)
+        _check_number("min_p", self.min_p, 0, 1)
+        _check_number("repetition_penalty", self.repetition_penalty, 0, 10, above_low=True)
+        _check_number("presence_penalty", self.presence_penalty, -2, 2)
+        _check_number("frequency_penalty", self.frequency_penalty, -2, 2)
+        _check_integer("top_k", self.top_k, 0, None)
+        _check_integer("max_tokens", self.max_tokens, 1, None)
+        if self.seed is not None:
+            _check_integer("seed", self.seed, 0, MAX_SEED)
+        if self.logprobs is not None:
+            _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        object.__setattr__(self, "stop", _stop_strings(self.stop))
+
+
+def params_from(given: dict[str, Any], defaults: dict[str, Any] | None = None) -> SamplingParams:
+    """`SamplingParams` from keyword arguments over a checkpoint's defaults.
+
+    Raises:
+        RequestError: a name that is no field (the message lists the fields), or a value out of range.
+    """
+    known = [field.name for field in fields(SamplingParams)]
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise RequestError(f"{name!r} is no sampling parameter; {hint}known: {', '.join(known)}")
+    return SamplingParams(**{**(defaults or {}), **given})
+
+
+def read_generation_defaults(folder: Path) -> dict[str, Any]:
+    """Sampling fields that a checkpoint recommends in `generation_config.json`; empty if it has none.
+
+    `do_sample: false`, or no `do_sample` at all, means greedy, as in the tool that defined the file.
+
+    Raises:
+        FormatError: the file is there but is not a JSON object.
+        RequestError: a recommended value is out of range.
+    """
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: cannot be read as JSON ({error}); repair or remove it") from None
+    if not isinstance(document, dict):
+        raise FormatError(f"{path}: expected a JSON object, found {type(document).__name__}")
+    names = ["repetition_penalty"]
+    if document.get("do_sample"):
+        names += ["temperature", "top_k", "top_p", "min_p"]
+    defaults = {name: document[name] for name in names if document.get(name) is not None}
+    if document.get("do_sample"):
+        defaults.setdefault("temperature", 1.0)
+    try:
+        SamplingParams(**defaults)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from None
+    return defaults
+
+
+def _check_number(name: str, value: object, low: float, high: float, *, above_low: bool = False) -> None:
+    # NaN fails both comparisons.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and low <= value <= high and not (above_low and value == low):  # type: ignore[operator]
+        return
+    bound = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
+    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}")
+
+
+def _check_integer(name: str, value: object, low: int, high: int | None) -> None:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if is_integer and low <= value and (high is None or value <= high):  # type: ignore[operator]
+        return
+    bound = f"of {low} or more" if high is None else f"from {low} to {high}"
+    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}")
+
+
+def _shown(value: object) -> str:
+    # Python refuses to print integers of more than 4300 digits.
+    is_huge = isinstance(value, int) and value.bit_length() > 256
+    return "an integer of more than 256 bits" if is_huge else repr(value)[:80]
+
+
+def _stop_strings(stop: object) -> tuple[str, ...]:
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, Iterable) or isinstance(strings, bytes | dict):
+        raise RequestError(f"stop is {_shown(stop)}; expected a string or a list of strings")
+    # Looked at one by one, so that a list of a million entries is refused at the seventeenth.
+    found: list[str] = []
+    for text in strings:
+        if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_CHARACTERS:
+            raise RequestError(
+                f"stop holds {str(text)[:40]!r}; expected strings of 1 to {MAX_STOP_CHARACTERS} characters"
+            )
+        found.append(text)
+        if len(found) > MAX_STOP_STRINGS:
+            raise RequestError(f"stop holds more than {MAX_STOP_STRINGS} strings; give fewer")
+    return tuple(found)
