@@ -15,29 +15,45 @@ from pathlib import Path
 from typing import Any
 
 from araio.errors import ConfigError
+from araio.json_reader import ObjectReader, parse_object, read_object, shown
 
 __all__ = ["ModelConfig", "QuantizationConfig", "RopeScaling"]
 
 MODEL_TYPES = ("deepseek_v2", "deepseek_v3", "kimi_k2")
 
 # Upper bounds that no real model approaches; they keep a hostile file from asking for absurd allocations.
+MAX_FILE_BYTES = 16 << 20
 MAX_SIZE = 1 << 22
 MAX_LAYERS = 4096
 MAX_EXPERTS = 65_536
+MAX_CONTEXT = 1 << 30
 
 # Keys that are kept for the round trip and read by nothing here.
-PASSIVE_KEYS = frozenset(
-    ["_name_or_path", "architectures", "attention_dropout", "attn_implementation", "auto_map", "aux_loss_alpha", "chunk_size_feed_forward", "dtype", "eos_token_id_list", "ep_size", "id2label", "initializer_range", "is_decoder", "is_encoder_decoder", "label2id", "num_key_value_heads", "output_attentions", "output_hidden_states", "output_router_logits", "pad_token_id", "pretraining_tp", "problem_type", "return_dict", "router_aux_loss_coef", "seq_aux", "torch_dtype", "transformers_version", "unsloth_fixed", "use_cache", "use_mtp"]
+# fmt: off
+PASSIVE_KEYS = frozenset((
+    "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "architectures",
+    "attention_dropout", "auto_map", "aux_loss_alpha", "chunk_size_feed_forward", "dtype", "ep_size",
+    "id2label", "initializer_range", "is_decoder", "is_encoder_decoder", "label2id",
+    "num_key_value_heads", "output_attentions", "output_hidden_states", "output_router_logits",
+    "pad_token_id", "pretraining_tp", "problem_type", "return_dict", "router_aux_loss_coef", "seq_aux",
+    "tokenizer_class", "torch_dtype", "transformers_version", "unsloth_fixed", "unsloth_version",
+    "use_cache",
+))
+# fmt: on
 )
 
-# Keys that would change the computation; the one value that araio computes with.
-REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
-    "attention_bias": (False,),
-    "hidden_act": ("silu",),
-    "mlp_bias": (False,),
-    "moe_layer_freq": (1,),
-    "rope_interleave": (True,),
+# Keys that would change the computation, and the one value that araio computes with.
+FIXED_KEYS: dict[str, Any] = {
+    "attention_bias": False,
+    "hidden_act": "silu",
+    "mlp_bias": False,
+    "moe_layer_freq": 1,
+    "rope_interleave": True,
 }
+
+# Every published V3 file holds these, and the defaults of different programs disagree about them.
+V3_EXPERT_KEYS = ("n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor")
+EXPERT_KEYS = ("num_experts_per_tok", "moe_intermediate_size", "n_shared_experts", "first_k_dense_replace")
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,10 @@ class QuantizationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The architecture of one DeepSeek-V2/V3-class model; fields are the keys of its `config.json`."""
+    """The architecture of one DeepSeek-V2/V3-class model; fields are the keys of its `config.json`.
+
+    However it is made, keys that contradict each other raise ConfigError.
+    """
 
     model_type: str
     vocab_size: int
@@ -79,7 +98,7 @@ class ModelConfig:
     qk_rope_head_dim: int
     v_head_dim: int
 
-    # Mixture of experts; None or 0 routed experts make every layer dense
+    # Mixture of experts; 0 routed experts make every layer dense
     moe_intermediate_size: int = 0
     n_routed_experts: int = 0
     n_shared_experts: int = 0
@@ -104,6 +123,9 @@ class ModelConfig:
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as it was read; `to_dict` gives it back unchanged."""
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     # ------------------------------------------------------------------ derived sizes
 
     @property
@@ -120,7 +142,7 @@ class ModelConfig:
     def moe_layers(self) -> range:
         """Indices of the main model's layers that route; the MTP layers behind them route as well."""
         first = self.first_k_dense_replace if self.n_routed_experts else self.num_hidden_layers
-        return range(min(first, self.num_hidden_layers), self.num_hidden_layers)
+        return range(first, self.num_hidden_layers)
 
     @property
     def mtp_layers(self) -> range:
@@ -136,178 +158,105 @@ class ModelConfig:
         """Whether `layer` (main or MTP) routes to experts."""
         return bool(self.n_routed_experts) and layer >= self.first_k_dense_replace
 
-    # ------------------------------------------------------------------ reading and writing
+    # ------------------------------------------------------------------ documents
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelConfig:
-        """Read `config.json`, or the one inside a folder.
+        """Read a `config.json`, or the one in a folder.
 
-        Raises:
-            ConfigError: the file cannot be read, is not JSON, or holds what araio does not know.
+        Raises ConfigError when the file is missing, is not JSON, or holds what araio does not know.
         """
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read as text ({error})") from None
-        try:
-            document = json.loads(text, object_pairs_hook=_no_duplicates)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: is not valid JSON ({error})") from None
-        try:
-            return cls.from_dict(document)
-        except ConfigError as error:
+            return cls._from_document(read_object(path, MAX_FILE_BYTES))
+        except (ConfigError, ValueError) as error:
             raise ConfigError(f"{path}: {error}") from None
 
     @classmethod
     def from_dict(cls, document: Any) -> ModelConfig:
-        """Build from the parsed document; see `from_file`."""
-        if not isinstance(document, dict):
-            raise ConfigError(f"expected a JSON object, found {type(document).__name__}")
-        reader = _Reader(document)
+        """Build from a document made in Python; it is copied, and held to the rules of `from_file`."""
+        try:
+            copy = parse_object(json.dumps(document).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"the config is not a JSON object: {error}") from None
+        return cls._from_document(copy)
+
+    @classmethod
+    def _from_document(cls, document: dict[str, Any]) -> ModelConfig:
+        reader = ObjectReader(document)
         config = cls(**_read_fields(reader), source=document)
-        reader.refuse_the_rest()
-        _check(config)
+        for key, derived in (("head_dim", config.qk_rope_head_dim), ("qk_head_dim", config.qk_head_dim)):
+            # transformers repeats these two; they say nothing new, but they must not contradict.
+            if reader.has(key) and document[key] != derived:
+                raise reader.failure(key, f"{derived}, as the other keys have it")
+        reader.refuse_the_rest(PASSIVE_KEYS)
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """The `config.json` document: as it was read, or written from the fields if made in code."""
-        return json.loads(json.dumps(self.source)) if self.source else _document(self)
+        """The `config.json` document: as it was read, or written from the fields if they are newer."""
+        if self.source and ModelConfig.from_dict(self.source) == self:
+            return parse_object(json.dumps(self.source).encode())
+        passive = {key: value for key, value in self.source.items() if key in PASSIVE_KEYS}
+        return passive | _document(self)
 
     def save(self, path: str | Path) -> None:
-        """Write `to_dict` as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        """Write `to_dict` as JSON; raises ConfigError when the file cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"key {key!r} appears twice")
-        seen[key] = value
-    return seen
+# ---------------------------------------------------------------------- reading
 
 
-class _Reader:
-    """Takes keys out of a document with a type check, and remembers which were taken."""
-
-    def __init__(self, document: Mapping[str, Any], prefix: str = "") -> None:
-        self.document = document
-        self.prefix = prefix
-        self.taken: set[str] = set()
-
-    def has(self, key: str) -> bool:
-        self.taken.add(key)
-        return self.document.get(key) is not None
-
-    def fail(self, key: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self.prefix}{key} is {self.document.get(key)!r}; expected {expected}")
-
-    def integer(self, key: str, default: int | None = None, low: int = 1, high: int = MAX_SIZE) -> int:
-        if not self.has(key):
-            if default is None:
-                raise ConfigError(f"{self.prefix}{key} is missing; expected an integer")
-            return default
-        value = self.document[key]
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.fail(key, f"an integer from {low} to {high}")
-        return value
-
-    def number(self, key: str, default: float, low: float = 0.0, high: float = 1e12) -> float:
-        if not self.has(key):
-            return default
-        value = self.document[key]
-        # The comparison also refuses NaN, which JSON files of Python tools may hold.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high:
-            raise self.fail(key, f"a number above {low:g} and at most {high:g}")
-        return float(value)
-
-    def boolean(self, key: str, default: bool) -> bool:
-        if not self.has(key):
-            return default
-        if not isinstance(self.document[key], bool):
-            raise self.fail(key, "true or false")
-        return bool(self.document[key])
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
-        if not self.has(key) and default is not None:
-            return default
-        value = self.document.get(key)
-        if not isinstance(value, str) or value not in choices:
-            raise self.fail(key, "one of " + ", ".join(choices))
-        return value
-
-    def table(self, key: str) -> _Reader | None:
-        if not self.has(key):
-            return None
-        value = self.document[key]
-        if not isinstance(value, dict):
-            raise self.fail(key, "an object")
-        return _Reader(value, f"{self.prefix}{key}.")
-
-    def refuse_the_rest(self) -> None:
-        for key, value in self.document.items():
-            if key in self.taken or key in PASSIVE_KEYS:
-                continue
-            if key in REQUIRED_VALUES:
-                if value is None or value in REQUIRED_VALUES[key]:
-                    continue
-                expected = " or ".join(repr(v) for v in REQUIRED_VALUES[key])
-                raise ConfigError(f"{self.prefix}{key} is {value!r}; araio computes with {expected} only")
-            raise ConfigError(
-                f"{self.prefix}{key} is {value!r}, a key that araio does not know; it may change what the "
-                "model computes, so it is refused rather than ignored"
-            )
-
-
-def _read_fields(reader: _Reader) -> dict[str, Any]:
-    values: dict[str, Any] = {"model_type": _model_type(reader)}
+def _read_fields(reader: ObjectReader) -> dict[str, Any]:
+    model_type = reader.document.get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise ConfigError(
+            f"model_type is {shown(model_type)}, which araio does not support yet; "
+            f"supported: {', '.join(MODEL_TYPES)}"
+        )
+    reader.has("model_type")
+    values: dict[str, Any] = {"model_type": model_type}
     for key in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"):
-        values[key] = reader.integer(key)
-    values["num_hidden_layers"] = reader.integer("num_hidden_layers", high=MAX_LAYERS)
-    values["max_position_embeddings"] = reader.integer("max_position_embeddings", high=1 << 30)
-    values["q_lora_rank"] = reader.integer("q_lora_rank", default=0, low=0) or None
+        values[key] = reader.integer(key, 1, MAX_SIZE)
     for key in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
-        values[key] = reader.integer(key)
-    values |= _read_experts(reader, values["model_type"], values["num_hidden_layers"])
-    values["num_nextn_predict_layers"] = reader.integer("num_nextn_predict_layers", default=0, low=0, high=16)
-    values["rms_norm_eps"] = reader.number("rms_norm_eps", 1e-6, high=1.0)
+        values[key] = reader.integer(key, 1, MAX_SIZE)
+    reader.require("q_lora_rank")
+    values["q_lora_rank"] = reader.integer("q_lora_rank", 0, MAX_SIZE, default=0) or None
+    values["num_hidden_layers"] = reader.integer("num_hidden_layers", 1, MAX_LAYERS)
+    values["max_position_embeddings"] = reader.integer("max_position_embeddings", 1, MAX_CONTEXT)
+    values |= _read_experts(reader, is_v2=model_type == "deepseek_v2")
+    values["num_nextn_predict_layers"] = reader.integer("num_nextn_predict_layers", 0, 16, default=0)
+    values["rms_norm_eps"] = reader.number("rms_norm_eps", 1e-12, 1.0, default=1e-6)
     values["rope_theta"], values["rope_scaling"] = _read_rope(reader)
     values["tie_word_embeddings"] = reader.boolean("tie_word_embeddings", False)
-    values["bos_token_id"] = (
-        reader.integer("bos_token_id", default=-1, low=0) if reader.has("bos_token_id") else None
-    )
-    values["eos_token_id"] = _read_eos(reader)
+    values["bos_token_id"] = next(iter(reader.integers("bos_token_id", 0, MAX_SIZE, most=1)), None)
+    values["eos_token_id"] = reader.integers("eos_token_id", 0, MAX_SIZE, most=64)
     values["quantization_config"] = _read_quantization(reader)
-    reader.has("head_dim")  # transformers writes it; it repeats qk_rope_head_dim
-    reader.has("qk_head_dim")  # and so does this one, with qk_nope_head_dim + qk_rope_head_dim
+    for key, value in FIXED_KEYS.items():
+        if reader.has(key) and reader.document[key] != value:
+            raise reader.failure(key, f"{json.dumps(value)}, the only value araio computes with")
     return values
 
 
-def _model_type(reader: _Reader) -> str:
-    found = reader.document.get("model_type")
-    if found not in MODEL_TYPES:
-        raise ConfigError(
-            f"model_type is {found!r}, which is not supported; supported: {', '.join(MODEL_TYPES)}"
-        )
-    return reader.choice("model_type", MODEL_TYPES)
-
-
-def _read_experts(reader: _Reader, model_type: str, layers: int) -> dict[str, Any]:
-    is_v2 = model_type == "deepseek_v2"
+def _read_experts(reader: ObjectReader, is_v2: bool) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "n_routed_experts": reader.integer("n_routed_experts", default=0, low=0, high=MAX_EXPERTS),
-        "n_shared_experts": reader.integer("n_shared_experts", default=0, low=0, high=1024),
-        "num_experts_per_tok": reader.integer("num_experts_per_tok", default=0, low=0, high=MAX_EXPERTS),
-        "moe_intermediate_size": reader.integer("moe_intermediate_size", default=0, low=0),
-        "first_k_dense_replace": reader.integer("first_k_dense_replace", default=0, low=0, high=MAX_LAYERS),
-        "n_group": reader.integer("n_group", default=1, high=MAX_EXPERTS),
-        "topk_group": reader.integer("topk_group", default=1, high=MAX_EXPERTS),
-        "norm_topk_prob": reader.boolean("norm_topk_prob", not is_v2),
-        "routed_scaling_factor": reader.number("routed_scaling_factor", 1.0),
+        "n_routed_experts": reader.integer("n_routed_experts", 0, MAX_EXPERTS, default=0),
+        "n_shared_experts": reader.integer("n_shared_experts", 0, 1024, default=0),
+        "num_experts_per_tok": reader.integer("num_experts_per_tok", 0, MAX_EXPERTS, default=0),
+        "moe_intermediate_size": reader.integer("moe_intermediate_size", 0, MAX_SIZE, default=0),
+        "first_k_dense_replace": reader.integer("first_k_dense_replace", 0, MAX_LAYERS, default=0),
+        "n_group": reader.integer("n_group", 1, MAX_EXPERTS, default=1),
+        "topk_group": reader.integer("topk_group", 1, MAX_EXPERTS, default=1),
+        "norm_topk_prob": reader.boolean("norm_topk_prob", False),
+        "routed_scaling_factor": reader.number("routed_scaling_factor", 1e-6, 1e6, default=1.0),
     }
-    # transformers drops both keys for V3, whose code knows one rule only.
+    if values["n_routed_experts"]:
+        reader.require(*EXPERT_KEYS, *(() if is_v2 else V3_EXPERT_KEYS))
+    # transformers leaves both keys out for V3, whose code knows one rule only.
     values["topk_method"] = reader.choice(
         "topk_method", ("greedy", "group_limited_greedy", "noaux_tc"), "greedy" if is_v2 else "noaux_tc"
     )
@@ -317,9 +266,9 @@ def _read_experts(reader: _Reader, model_type: str, layers: int) -> dict[str, An
     return values
 
 
-def _read_rope(reader: _Reader) -> tuple[float, RopeScaling | None]:
+def _read_rope(reader: ObjectReader) -> tuple[float, RopeScaling | None]:
     """`rope_theta` and `rope_scaling`, or the one `rope_parameters` that transformers 5 writes instead."""
-    theta = reader.number("rope_theta", 10_000.0)
+    theta = reader.number("rope_theta", 1.0, 1e12, default=10_000.0)
     scaling = reader.table("rope_scaling")
     parameters = reader.table("rope_parameters")
     if scaling is not None and parameters is not None:
@@ -327,68 +276,57 @@ def _read_rope(reader: _Reader) -> tuple[float, RopeScaling | None]:
     table = scaling or parameters
     if table is None:
         return theta, None
-    if parameters is not None:
-        theta = table.number("rope_theta", theta)
-    for key in ("type", "rope_type"):
-        if table.has(key) and table.choice(key, ("yarn", "default")) == "default":
-            table.refuse_the_rest()
-            return theta, None
-    if not (table.has("type") or table.has("rope_type")):
-        raise ConfigError(f"{table.prefix}type is missing; expected 'yarn'")
-    rope = RopeScaling(
-        factor=table.number("factor", 1.0),
-        original_max_position_embeddings=table.integer("original_max_position_embeddings", high=1 << 30),
-        beta_fast=table.number("beta_fast", 32.0),
-        beta_slow=table.number("beta_slow", 1.0),
-        mscale=table.number("mscale", 1.0, low=-1.0),
-        mscale_all_dim=table.number("mscale_all_dim", 0.0, low=-1.0),
-    )
+    theta = table.number("rope_theta", 1.0, 1e12, default=theta)
+    kinds = {table.choice(key, ("yarn", "default")) for key in ("type", "rope_type") if table.has(key)}
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"{table.prefix}type and rope_type say {sorted(kinds)}; expected one of them, or both alike"
+        )
+    rope = None if kinds == {"default"} else _read_yarn(table)
     table.refuse_the_rest()
     return theta, rope
 
 
-def _read_eos(reader: _Reader) -> tuple[int, ...]:
-    if not reader.has("eos_token_id"):
-        return ()
-    value = reader.document["eos_token_id"]
-    ids = value if isinstance(value, list) else [value]
-    if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
-        raise reader.fail("eos_token_id", "a token id or a list of them")
-    return tuple(ids)
+def _read_yarn(table: ObjectReader) -> RopeScaling:
+    table.require("factor")
+    return RopeScaling(
+        factor=table.number("factor", 1.0, 1e6, default=1.0),
+        original_max_position_embeddings=table.integer("original_max_position_embeddings", 1, MAX_CONTEXT),
+        beta_fast=table.number("beta_fast", 1e-3, 1e6, default=32.0),
+        beta_slow=table.number("beta_slow", 1e-3, 1e6, default=1.0),
+        mscale=table.number("mscale", 0.0, 1e3, default=1.0),
+        mscale_all_dim=table.number("mscale_all_dim", 0.0, 1e3, default=0.0),
+    )
 
 
-def _read_quantization(reader: _Reader) -> QuantizationConfig | None:
+def _read_quantization(reader: ObjectReader) -> QuantizationConfig | None:
     table = reader.table("quantization_config")
     if table is None:
         return None
     table.choice("quant_method", ("fp8",))
     table.choice("fmt", ("e4m3",), "e4m3")
     table.choice("activation_scheme", ("dynamic",), "dynamic")
-    block = (128, 128)
-    if table.has("weight_block_size"):
-        value = table.document["weight_block_size"]
-        if not (
-            isinstance(value, list)
-            and len(value) == 2
-            and all(type(n) is int and 0 < n <= MAX_SIZE for n in value)
-        ):
-            raise table.fail("weight_block_size", "two positive integers such as [128, 128]")
-        block = (value[0], value[1])
-    scale_fmt = table.choice("scale_fmt", ("ue8m0",)) if table.has("scale_fmt") else None
-    table.has("modules_to_not_convert")
-    table.refuse_the_rest()
-    return QuantizationConfig(block, scale_fmt)
+    table.choice("expert_dtype", ("fp8",), "fp8")
+    # Which weights are quantised is decided by the stored tensors themselves, never by these lists.
+    passive = ("modules_to_not_convert", "modules_to_convert", "dequantize")
+    block = table.integers("weight_block_size", 1, MAX_SIZE, most=2) or (128, 128)
+    if len(block) != 2:
+        raise table.failure("weight_block_size", "two positive integers such as [128, 128]")
+    scale_fmt = table.choice("scale_fmt", ("ue8m0", "float")) if table.has("scale_fmt") else None
+    table.refuse_the_rest(passive)
+    return QuantizationConfig((block[0], block[1]), scale_fmt)
+
+
+# ---------------------------------------------------------------------- relations between keys
 
 
 def _check(config: ModelConfig) -> None:
-    """Relations between keys; each message names the keys and their values."""
     if config.qk_rope_head_dim % 2:
         raise ConfigError(f"qk_rope_head_dim is {config.qk_rope_head_dim}; rotary pairs need an even number")
-    for key in ("bos_token_id", "eos_token_id"):
-        ids = getattr(config, key)
-        for token in ids if isinstance(ids, tuple) else [ids]:
+    for key, ids in (("bos_token_id", (config.bos_token_id,)), ("eos_token_id", config.eos_token_id)):
+        for token in ids:
             if token is not None and token >= config.vocab_size:
-                raise ConfigError(f"{key} is {token}; vocab_size is {config.vocab_size}")
+                raise ConfigError(f"{key} is {token}; vocab_size = {config.vocab_size} has no such token")
     if config.n_routed_experts:
         _check_router(config)
     if config.first_k_dense_replace > config.num_hidden_layers:
@@ -396,10 +334,6 @@ def _check(config: ModelConfig) -> None:
             f"first_k_dense_replace is {config.first_k_dense_replace}, more than "
             f"num_hidden_layers = {config.num_hidden_layers}"
         )
-    known = config.source
-    for key, expected in (("head_dim", config.qk_rope_head_dim), ("qk_head_dim", config.qk_head_dim)):
-        if known.get(key) is not None and known[key] != expected:
-            raise ConfigError(f"{key} is {known[key]!r}; the other keys make it {expected}")
 
 
 def _check_router(config: ModelConfig) -> None:
@@ -407,20 +341,22 @@ def _check_router(config: ModelConfig) -> None:
     if not 1 <= chosen <= experts:
         raise ConfigError(f"num_experts_per_tok is {chosen}; expected 1 to n_routed_experts = {experts}")
     if not config.moe_intermediate_size:
-        raise ConfigError("moe_intermediate_size is missing although n_routed_experts is given")
+        raise ConfigError(f"moe_intermediate_size is 0, but n_routed_experts = {experts} need a size")
     if experts % groups:
         raise ConfigError(f"n_group is {groups}, which does not divide n_routed_experts = {experts}")
     if config.topk_group > groups:
         raise ConfigError(f"topk_group is {config.topk_group}, more than n_group = {groups}")
-    if config.topk_method != "greedy" and chosen > config.topk_group * (experts // groups):
+    reachable = config.topk_group * (experts // groups)
+    if config.topk_method != "greedy" and chosen > reachable:
         raise ConfigError(
-            f"num_experts_per_tok is {chosen}, more than the {config.topk_group * (experts // groups)} "
-            f"experts in topk_group = {config.topk_group} groups"
+            f"num_experts_per_tok is {chosen}, more than the {reachable} experts "
+            f"in topk_group = {config.topk_group} groups"
         )
     scoring = "sigmoid" if config.topk_method == "noaux_tc" else "softmax"
     if config.scoring_func != scoring:
         raise ConfigError(
-            f"scoring_func is {config.scoring_func!r}; topk_method = {config.topk_method!r} goes with {scoring!r}"
+            f"scoring_func is {config.scoring_func!r}; "
+            f"topk_method = {config.topk_method!r} goes with {scoring!r}"
         )
     if config.topk_method == "noaux_tc" and groups > 1 and experts // groups < 2:
         raise ConfigError(
@@ -428,29 +364,29 @@ def _check_router(config: ModelConfig) -> None:
         )
 
 
+# ---------------------------------------------------------------------- writing
+
+
 def _document(config: ModelConfig) -> dict[str, Any]:
     """A config.json for a config made in code, with the keys DeepSeek publishes."""
     name = "DeepseekV2ForCausalLM" if config.model_type == "deepseek_v2" else "DeepseekV3ForCausalLM"
-    document: dict[str, Any] = {"architectures": [name]}
-    for entry in fields(config):
-        if entry.name in ("source", "rope_scaling", "quantization_config", "eos_token_id"):
-            continue
-        document[entry.name] = getattr(config, entry.name)
-    document["num_key_value_heads"] = config.num_attention_heads
-    document["hidden_act"] = "silu"
-    document["attention_bias"] = False
-    document["moe_layer_freq"] = 1
-    if config.eos_token_id:
-        document["eos_token_id"] = (
-            config.eos_token_id[0] if len(config.eos_token_id) == 1 else list(config.eos_token_id)
-        )
-    scaling = config.rope_scaling
-    document["rope_scaling"] = None if scaling is None else {"type": "yarn"} | vars(scaling)
-    if (quantization := config.quantization_config) is not None:
-        document["quantization_config"] = {
+    written = {entry.name: getattr(config, entry.name) for entry in fields(config) if entry.name != "source"}
+    eos, scaling, quantization = config.eos_token_id, config.rope_scaling, config.quantization_config
+    written["eos_token_id"] = eos[0] if len(eos) == 1 else list(eos) or None
+    written["rope_scaling"] = None if scaling is None else {"type": "yarn"} | vars(scaling)
+    del written["quantization_config"]
+    if quantization is not None:
+        written["quantization_config"] = {
             "quant_method": "fp8",
             "fmt": "e4m3",
             "activation_scheme": "dynamic",
             "weight_block_size": list(quantization.weight_block_size),
         } | ({"scale_fmt": quantization.scale_fmt} if quantization.scale_fmt else {})
-    return document
+    derived = {
+        "architectures": [name],
+        "num_key_value_heads": config.num_attention_heads,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "moe_layer_freq": 1,
+    }
+    return derived | written

@@ -36,7 +36,7 @@ __all__ = [
 
 
 class AraioError(Exception):
-    """Base of everything araio raises for a user's mistake; the CLI prints it as one line and exits with 2."""
+    """Base of everything araio raises for a user's mistake; the CLI prints it as one line, exit code 2."""
 
 
 class ConfigError(AraioError):
