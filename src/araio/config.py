@@ -40,7 +40,6 @@ PASSIVE_KEYS = frozenset((
     "use_cache",
 ))
 # fmt: on
-)
 
 # Keys that would change the computation, and the one value that araio computes with.
 FIXED_KEYS: dict[str, Any] = {
