@@ -1,0 +1,205 @@
+"""`Ops`: the table of every large operation that `nn/` asks for, bound once at load.
+
+Activations are float32 NumPy arrays, weights are whatever `tensors.Weight` allows, outputs are new arrays.
+The docstring of each operation's type is its contract; `reference.py` is its definition in code, and
+`select.py` fills the table with the best implementation this machine has.
+
+Letters: T tokens of the step, S cached positions, D hidden_size, H heads, N qk_nope_head_dim,
+R qk_rope_head_dim, V v_head_dim, C kv_lora_rank, E experts, K experts per token, F width of a feed-forward
+layer, W vocabulary, I and O the input and output size of a linear layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.config import ModelConfig
+from araio.tensors import Float32Array, Weight
+
+__all__ = [
+    "Embed",
+    "Experts",
+    "FeedForward",
+    "Int32Array",
+    "IntArray",
+    "Linear",
+    "MultiHeadLatentAttention",
+    "Ops",
+    "RMSNorm",
+    "Rope",
+    "Route",
+    "SwiGLU",
+]
+
+Int32Array: TypeAlias = npt.NDArray[np.int32]
+IntArray: TypeAlias = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """The three matrices of one SwiGLU feed-forward layer: a dense layer, a shared expert, a routed expert.
+
+    gate_proj  (F, D)
+    up_proj    (F, D)
+    down_proj  (D, F)
+    """
+
+    gate_proj: Weight
+    up_proj: Weight
+    down_proj: Weight
+
+
+class Embed(Protocol):
+    """`y[t] = weight[ids[t]]`."""
+
+    def __call__(self, ids: IntArray, weight: Weight) -> Float32Array:
+        """Look up rows.
+
+        ids      (T,) integers in [0, W)
+        weight   (W, D)
+        returns  (T, D)
+        """
+
+
+class RMSNorm(Protocol):
+    """`y = x / sqrt(mean(x^2) + eps) * weight` over the last dim (Zhang and Sennrich 2019, equation 4)."""
+
+    def __call__(self, x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:
+        """Normalise each row.
+
+        x        (T, D)
+        weight   (D,) float32
+        returns  (T, D)
+        """
+
+
+class Linear(Protocol):
+    """`y = x weight^T`."""
+
+    def __call__(self, x: Float32Array, weight: Weight) -> Float32Array:
+        """Multiply by a stored matrix.
+
+        x        (T, I)
+        weight   (O, I)
+        returns  (T, O)
+        """
+
+
+class Rope(Protocol):
+    """Rotary position embedding of interleaved pairs (Su et al. 2021, equation 34).
+
+    `(y[2i], y[2i+1]) = (x[2i] cos_i - x[2i+1] sin_i, x[2i] sin_i + x[2i+1] cos_i)`
+    """
+
+    def __call__(self, x: Float32Array, cos: Float32Array, sin: Float32Array) -> Float32Array:
+        """Rotate the pairs of each head by the angle of its token.
+
+        x         (T, H, R)
+        cos, sin  (T, R / 2)
+        returns   (T, H, R), pairs still interleaved
+        """
+
+
+class SwiGLU(Protocol):
+    """`y = (silu(x gate^T) * (x up^T)) down^T` with `silu(a) = a * sigmoid(a)` (Shazeer 2020, equation 6)."""
+
+    def __call__(self, x: Float32Array, weights: FeedForward) -> Float32Array:
+        """Apply one feed-forward layer.
+
+        x        (T, D)
+        returns  (T, D)
+        """
+
+
+class Route(Protocol):
+    """Which experts each token uses, and with what weight; the rule is the config's.
+
+    `softmax` (DeepSeek-V2 report, equations 20 to 23 and section 2.2.2): `s = softmax(logits)`. With
+    `group_limited_greedy` a group's score is the best `s` in it, and `s` becomes 0 outside the `topk_group`
+    best groups. The K largest `s` are chosen. Their weights are `s / sum(s)` if `norm_topk_prob` and K > 1,
+    and `s * routed_scaling_factor` otherwise: one or the other, as in DeepSeek's own V2 code.
+
+    `sigmoid` with `noaux_tc` (DeepSeek-V3 report, equations 12 to 16): `s = sigmoid(logits)`, and
+    `c = s + bias` decides alone. A group's score is the sum of its two best `c`; outside the `topk_group`
+    best groups `c` becomes -inf (not 0, which would beat a negative `c`). The K largest `c` are chosen. Their
+    weights come from `s`: divided by their sum if `norm_topk_prob`, then times `routed_scaling_factor`.
+
+    Ties, among groups as among experts, go to the lowest id.
+    """
+
+    def __call__(
+        self, logits: Float32Array, bias: Float32Array | None, config: ModelConfig
+    ) -> tuple[Int32Array, Float32Array]:
+        """Choose K experts for each token.
+
+        logits   (T, E)
+        bias     (E,), None for the softmax family
+        returns  ids (T, K) int32, distinct within a row, best first; weights (T, K) float32
+        """
+
+
+class Experts(Protocol):
+    """`y[t] = sum over k of weights[t, k] * swiglu(x[t], experts[ids[t, k]])` (V3 report, equation 12).
+
+    All chosen experts of a layer in one call, grouped by expert, so that each expert's weights are read once.
+    A token's terms are added in ascending order of expert id.
+    """
+
+    def __call__(
+        self, x: Float32Array, ids: Int32Array, weights: Float32Array, experts: Mapping[int, FeedForward]
+    ) -> Float32Array:
+        """Apply the routed experts.
+
+        x        (T, D)
+        ids      (T, K) int32, distinct within a row
+        weights  (T, K)
+        experts  by id; at least those in `ids`
+        returns  (T, D), without the shared expert
+        """
+
+
+class MultiHeadLatentAttention(Protocol):
+    """Causal attention over the latent cache (DeepSeek-V2 report, section 2.1 and appendix C).
+
+    With `k_h = [w_uk_h c_kv, k_pe]` and `v_h = w_uv_h c_kv`, where `w_uk_h` and `w_uv_h` are the first N and
+    the last V rows of head h in `kv_b_proj`:
+
+    `y[t, h] = sum over s of softmax_s(scale * q[t, h] . k_h[s]) * v_h[s]`, for `s <= S - T + t`.
+
+    The same numbers come out of two forms. *Expanded* computes `k_h` and `v_h` for every position: less work
+    per pair of positions, worth it for many queries. *Absorbed* moves `w_uk` to the query and `w_uv` behind
+    the sum, so that attention runs on the latents themselves: no expansion, the form for decoding.
+    """
+
+    def __call__(
+        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Weight, scale: float
+    ) -> Float32Array:
+        """Attend from the last T of S positions.
+
+        q_nope     (T, H, N)
+        q_pe       (T, H, R) rotated
+        latent     (S, C + R), S >= T: normalised `c_kv`, then rotated `k_pe`, of each position
+        kv_b_proj  (H * (N + V), C)
+        scale      multiplies the scores before the softmax
+        returns    (T, H, V)
+        """
+
+
+@dataclass(frozen=True)
+class Ops:
+    """One implementation of every operation; the contract of each is the docstring of its type."""
+
+    embed: Embed
+    rms_norm: RMSNorm
+    linear: Linear
+    rope: Rope
+    swiglu: SwiGLU
+    route: Route
+    experts: Experts
+    mla_prefill: MultiHeadLatentAttention
+    mla_decode: MultiHeadLatentAttention

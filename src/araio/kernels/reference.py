@@ -1,0 +1,238 @@
+"""The definition of every operation of `ops.Ops` in plain NumPy: complete, readable, the test of the others.
+
+It favours few large array operations, so that a small model runs fast, and it bounds its temporaries, so that
+a long prompt or a large matrix fits. Contracts and formulas are in `ops.py`. Read `native.py` next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from araio.config import ModelConfig
+from araio.kernels.ops import FeedForward, Int32Array, IntArray, Ops
+from araio.kernels.widen import rows_of, widen
+from araio.tensors import BFloat16, BlockFP8, Float32Array, Weight
+
+__all__ = ["OPS"]
+
+# Numbers in one temporary array (64 MiB of float32): large enough for BLAS, small next to any model.
+TEMPORARY_NUMBERS = 1 << 24
+
+
+def embed(ids: IntArray, weight: Weight) -> Float32Array:
+    if isinstance(weight, BFloat16):
+        return widen(BFloat16(weight.bits[ids]))
+    if isinstance(weight, BlockFP8):
+        # No published checkpoint quantises its embedding; one that does is read row by row.
+        columns = weight.shape[1]
+        scale = np.repeat(weight.scale_inv[ids // weight.block[0]], weight.block[1], axis=1)[:, :columns]
+        return widen(BlockFP8(weight.data[ids], scale, (1, 1)))
+    return weight[ids]
+
+
+def rms_norm(x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:
+    mean_square: Float32Array = np.vecdot(x, x)[:, None] / np.float32(x.shape[1])
+    factor: Float32Array = np.float32(1) / np.sqrt(mean_square + np.float32(eps))
+    return x * factor * weight
+
+
+def linear(x: Float32Array, weight: Weight) -> Float32Array:
+    if not isinstance(weight, BFloat16 | BlockFP8):
+        return x @ weight.T
+    y = np.empty((len(x), weight.shape[0]), np.float32)
+    for start, stop in _row_tiles(weight):
+        np.matmul(x, rows_of(weight, start, stop).T, out=y[:, start:stop])
+    return y
+
+
+def _row_tiles(weight: BFloat16 | BlockFP8) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that widen to at most `TEMPORARY_NUMBERS`, whole blocks at a time."""
+    rows, columns = weight.shape
+    tall = weight.block[0] if isinstance(weight, BlockFP8) else 1
+    step = max(1, TEMPORARY_NUMBERS // (columns * tall)) * tall
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
+
+
+def rope(x: Float32Array, cos: Float32Array, sin: Float32Array) -> Float32Array:
+    even, odd = x[..., 0::2], x[..., 1::2]
+    cos, sin = cos[:, None], sin[:, None]
+    y = np.empty(x.shape, np.float32)
+    np.subtract(even * cos, odd * sin, out=y[..., 0::2])
+    np.add(even * sin, odd * cos, out=y[..., 1::2])
+    return y
+
+
+def sigmoid(x: Float32Array) -> Float32Array:
+    """`1 / (1 + exp(-x))` without overflow, and without cancellation for very negative x."""
+    exponential = np.exp(-np.abs(x))
+    numerator: Float32Array = np.where(x >= 0, np.float32(1), exponential)
+    numerator /= np.float32(1) + exponential
+    return numerator
+
+
+def softmax(x: Float32Array) -> Float32Array:
+    """Over the last dim; every row needs one finite number."""
+    exponential: Float32Array = np.exp(x - x.max(-1, keepdims=True))
+    exponential /= exponential.sum(-1, keepdims=True)
+    return exponential
+
+
+def swiglu(x: Float32Array, weights: FeedForward) -> Float32Array:
+    gate = linear(x, weights.gate_proj)
+    hidden = gate * sigmoid(gate)
+    hidden *= linear(x, weights.up_proj)
+    return linear(hidden, weights.down_proj)
+
+
+def route(
+    logits: Float32Array, bias: Float32Array | None, config: ModelConfig
+) -> tuple[Int32Array, Float32Array]:
+    if config.scoring_func == "sigmoid":
+        assert bias is not None
+        return _route_sigmoid(logits, bias, config)
+    return _route_softmax(logits, config)
+
+
+def _route_softmax(logits_TE: Float32Array, config: ModelConfig) -> tuple[Int32Array, Float32Array]:
+    scores_TE = softmax(logits_TE)
+    if config.topk_method == "group_limited_greedy":
+        scores_TGe = _by_group(scores_TE, config)
+        scores_TE = _outside_best_groups(scores_TE, scores_TGe.max(-1), 0.0, config)
+    ids_TK = _largest(scores_TE, config.num_experts_per_tok)
+    weights_TK = np.take_along_axis(scores_TE, ids_TK, axis=1)
+    if config.norm_topk_prob and config.num_experts_per_tok > 1:
+        return ids_TK, weights_TK / (weights_TK.sum(1, keepdims=True) + np.float32(1e-20))
+    return ids_TK, weights_TK * np.float32(config.routed_scaling_factor)
+
+
+def _route_sigmoid(
+    logits_TE: Float32Array, bias_E: Float32Array, config: ModelConfig
+) -> tuple[Int32Array, Float32Array]:
+    scores_TE = sigmoid(logits_TE)
+    scores_for_choice_TE = scores_TE + bias_E
+    if config.n_group > 1:
+        best_two_TG2 = np.partition(_by_group(scores_for_choice_TE, config), -2, axis=-1)[..., -2:]
+        scores_for_choice_TE = _outside_best_groups(
+            scores_for_choice_TE, best_two_TG2.sum(-1), -np.inf, config
+        )
+    ids_TK = _largest(scores_for_choice_TE, config.num_experts_per_tok)
+    weights_TK = np.take_along_axis(scores_TE, ids_TK, axis=1)
+    if config.norm_topk_prob:
+        weights_TK /= weights_TK.sum(1, keepdims=True) + np.float32(1e-20)
+    return ids_TK, weights_TK * np.float32(config.routed_scaling_factor)
+
+
+def _by_group(scores_TE: Float32Array, config: ModelConfig) -> Float32Array:
+    """View (T, G, E / G): a group is a run of neighbouring experts."""
+    T, E = scores_TE.shape
+    return scores_TE.reshape(T, config.n_group, E // config.n_group)
+
+
+def _outside_best_groups(
+    scores_TE: Float32Array, group_scores_TG: Float32Array, fill: float, config: ModelConfig
+) -> Float32Array:
+    """Scores with `fill` in every group but the `topk_group` best."""
+    is_kept_TG = np.zeros(group_scores_TG.shape, bool)
+    np.put_along_axis(is_kept_TG, _largest(group_scores_TG, config.topk_group), True, axis=1)
+    scores_TGe = np.where(is_kept_TG[..., None], _by_group(scores_TE, config), np.float32(fill))
+    return scores_TGe.reshape(scores_TE.shape)
+
+
+def _largest(scores: Float32Array, count: int) -> Int32Array:
+    """Ids of the `count` largest of each row, best first; the stable sort gives ties to the lowest id."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :count].astype(np.int32)
+
+
+def experts(
+    x: Float32Array, ids: Int32Array, weights: Float32Array, experts: Mapping[int, FeedForward]
+) -> Float32Array:
+    y = np.zeros(x.shape, np.float32)
+    if len(x) == 1:  # a decoded token: no grouping, no copies
+        for place in np.argsort(ids[0]).tolist():
+            y += swiglu(x, experts[int(ids[0, place])]) * weights[0, place]
+        return y
+    for expert_id in np.unique(ids).tolist():
+        tokens, places = np.nonzero(ids == expert_id)
+        # Ids are distinct within a row, so no token appears twice and the indexed addition is safe.
+        y[tokens] += swiglu(x[tokens], experts[expert_id]) * weights[tokens, places, None]
+    return y
+
+
+def mla_prefill(
+    q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Weight, scale: float
+) -> Float32Array:
+    """The expanded form: keys and values of every head at every position."""
+    T, H, N = q_nope.shape
+    S, R = len(latent), q_pe.shape[-1]
+    V = kv_b_proj.shape[0] // H - N
+    kv_SHX = linear(latent[:, :-R], kv_b_proj).reshape(S, H, N + V)
+    k_HSX = np.empty((H, S, N + R), np.float32)
+    k_HSX[..., :N] = kv_SHX[..., :N].transpose(1, 0, 2)
+    k_HSX[..., N:] = latent[:, -R:]
+    v_HSV = kv_SHX[..., N:].transpose(1, 0, 2)
+    q_HTX = np.concatenate([q_nope, q_pe], axis=2).transpose(1, 0, 2) * np.float32(scale)
+
+    y = np.empty((T, H, V), np.float32)
+    for start, stop, seen in _query_tiles(T, S, H):
+        scores_HTS = q_HTX[:, start:stop] @ k_HSX[:, :seen].transpose(0, 2, 1)
+        attention_HTS = softmax(_without_future(scores_HTS))
+        y[start:stop] = (attention_HTS @ v_HSV[:, :seen]).transpose(1, 0, 2)
+    return y
+
+
+def mla_decode(
+    q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Weight, scale: float
+) -> Float32Array:
+    """The absorbed form: the heads of all queries against the latents in one product."""
+    T, H, N = q_nope.shape
+    S, R = len(latent), q_pe.shape[-1]
+    C = latent.shape[1] - R
+    V = kv_b_proj.shape[0] // H - N
+    w_HXC = widen(kv_b_proj).reshape(H, N + V, C)
+    w_uk_HNC, w_uv_HVC = w_HXC[:, :N], w_HXC[:, N:]
+
+    q_HTX = np.empty((H, T, C + R), np.float32)
+    q_HTX[..., :C] = q_nope.transpose(1, 0, 2) @ w_uk_HNC
+    q_HTX[..., C:] = q_pe.transpose(1, 0, 2)
+    q_HTX *= np.float32(scale)
+
+    y = np.empty((T, H, V), np.float32)
+    for start, stop, seen in _query_tiles(T, S, H):
+        queries = H * (stop - start)
+        scores = q_HTX[:, start:stop].reshape(queries, C + R) @ latent[:seen].T
+        attention_HTS = softmax(_without_future(scores.reshape(H, stop - start, seen)))
+        mixed_HTC = (attention_HTS.reshape(queries, seen) @ latent[:seen, :C]).reshape(H, stop - start, C)
+        y[start:stop] = (mixed_HTC @ w_uv_HVC.transpose(0, 2, 1)).transpose(1, 0, 2)
+    return y
+
+
+def _query_tiles(T: int, S: int, H: int) -> Iterator[tuple[int, int, int]]:
+    """Queries `start:stop`, and how many positions the last of them sees, for scores of bounded size."""
+    step = max(1, TEMPORARY_NUMBERS // max(1, H * S))
+    for start in range(0, T, step):
+        stop = min(start + step, T)
+        yield start, stop, S - T + stop
+
+
+def _without_future(scores_HTS: Float32Array) -> Float32Array:
+    """The scores, changed in place to -inf behind each query; the last query sees every position."""
+    T, S = scores_HTS.shape[1:]
+    if T > 1:
+        scores_HTS[:, np.arange(S) > np.arange(S - T, S)[:, None]] = -np.inf
+    return scores_HTS
+
+
+OPS = Ops(
+    embed=embed,
+    rms_norm=rms_norm,
+    linear=linear,
+    rope=rope,
+    swiglu=swiglu,
+    route=route,
+    experts=experts,
+    mla_prefill=mla_prefill,
+    mla_decode=mla_decode,
+)

@@ -1,0 +1,63 @@
+"""`select`: the only place where a backend is chosen, once, at load, with a reason for every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from araio import env
+from araio.errors import KernelError
+from araio.kernels import native, reference
+from araio.kernels.ops import Ops
+
+__all__ = ["BACKENDS", "Choice", "Selection", "select"]
+
+BACKENDS = ("auto", "native", "reference")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which backend runs one operation, and why."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The table of operations for a model, and the choice behind each, by the operation's name."""
+
+    ops: Ops
+    reasons: Mapping[str, Choice]
+
+
+def select(backend: str | None = None) -> Selection:
+    """Bind every operation to the best implementation on this machine.
+
+    backend  `auto` takes the compiled operations where they exist; `native` insists on them; `reference`
+             uses NumPy alone; None reads `ARAIO_KERNELS`
+
+    Raises:
+        KernelError: an unknown backend, or `native` where the compiled kernels cannot be loaded.
+    """
+    asked = backend if backend is not None else env.get("ARAIO_KERNELS")
+    if asked not in BACKENDS:
+        raise KernelError(f"kernel backend {asked!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    if asked == "reference":
+        return _bind(native.Offer({}, "reference was asked for"))
+    offer = native.offer()
+    if asked == "native" and not offer.operations:
+        raise KernelError(f"kernel backend 'native' was asked for, but {offer.summary}")
+    return _bind(offer)
+
+
+def _bind(offer: native.Offer) -> Selection:
+    reasons = {}
+    for operation in (entry.name for entry in fields(Ops)):
+        if operation in offer.operations:
+            reasons[operation] = Choice("native", offer.summary)
+        elif offer.operations:
+            reasons[operation] = Choice("reference", "native has no such operation")
+        else:
+            reasons[operation] = Choice("reference", offer.summary)
+    return Selection(replace(reference.OPS, **offer.operations), reasons)

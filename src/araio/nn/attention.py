@@ -1,0 +1,79 @@
+"""Multi-head latent attention (DeepSeek-V2 report, section 2.1): projections around one of two kernels.
+
+Queries come from one matrix, or from a low-rank pair (`q_lora_rank`); keys and values from a latent that all
+heads share and that alone is cached. Many queries are cheaper in the expanded form, few in the absorbed one;
+both give the same numbers. Read `kernels/ops.py` for the two forms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from araio.config import ModelConfig
+from araio.kernels.ops import Ops
+from araio.nn.kv_cache import LatentCache
+from araio.nn.linear import Linear
+from araio.nn.norm import RMSNorm
+from araio.nn.rope import Rotation, softmax_scale
+from araio.tensors import Float32Array, Weight
+
+__all__ = ["Attention", "LowRankQuery"]
+
+
+@dataclass(frozen=True)
+class LowRankQuery:
+    """Queries through a bottleneck of `q_lora_rank` numbers (DeepSeek-V2 report, equations 12 and 13)."""
+
+    q_a_proj: Linear
+    q_a_layernorm: RMSNorm
+    q_b_proj: Linear
+
+    def __call__(self, x: Float32Array) -> Float32Array:
+        """Map x (T, D) to (T, H * (N + R))."""
+        return self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One layer's attention; `layer` is its place in the cache.
+
+    q_proj              (T, D) -> (T, H * (N + R)); per head the part without position, then the rotary part
+    kv_a_proj_with_mqa  (T, D) -> (T, C + R); the latent, then the rotary key that all heads share
+    kv_a_layernorm      on the latent only
+    kv_b_proj           (H * (N + V), C); per head the rows that make keys, then those that make values
+    o_proj              (T, H * V) -> (T, D)
+    """
+
+    config: ModelConfig
+    layer: int
+    q_proj: Linear | LowRankQuery
+    kv_a_proj_with_mqa: Linear
+    kv_a_layernorm: RMSNorm
+    kv_b_proj: Weight
+    o_proj: Linear
+    ops: Ops
+
+    def __call__(self, x: Float32Array, rotation: Rotation, cache: LatentCache) -> Float32Array:
+        """Attend from x (T, D) to the cache and to itself, and append to the cache; returns (T, D)."""
+        config, ops, T = self.config, self.ops, len(x)
+        C, N, V = config.kv_lora_rank, config.qk_nope_head_dim, config.v_head_dim
+        q = self.q_proj(x).reshape(T, config.num_attention_heads, config.qk_head_dim)
+        q_pe = ops.rope(q[..., N:], rotation.cos, rotation.sin)
+
+        latent = self.kv_a_proj_with_mqa(x)
+        c_kv = self.kv_a_layernorm(latent[:, :C])
+        k_pe = ops.rope(latent[:, None, C:], rotation.cos, rotation.sin)
+        cached = cache.append(self.layer, c_kv, k_pe[:, 0])
+
+        attend = ops.mla_decode if is_absorbed_cheaper(T, len(cached), config) else ops.mla_prefill
+        y = attend(q[..., :N], q_pe, cached, self.kv_b_proj, softmax_scale(config))
+        return self.o_proj(y.reshape(T, config.num_attention_heads * V))
+
+
+def is_absorbed_cheaper(T: int, S: int, config: ModelConfig) -> bool:
+    """Whether T queries over S positions take fewer multiplications in the absorbed form (per head)."""
+    C, R = config.kv_lora_rank, config.qk_rope_head_dim
+    N, V = config.qk_nope_head_dim, config.v_head_dim
+    absorbed = T * C * (N + V) + T * S * (2 * C + R)
+    expanded = S * C * (N + V) + T * S * (N + R + V)
+    return absorbed < expanded

@@ -1,0 +1,51 @@
+"""`Router`: the one place that decides which experts a token uses, and the one hook that sees it decide.
+
+The rule itself is `Ops.route`. Tracing, balance counts, prefetching and profiles all hang on `on_route`.
+Read `moe.py` next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from araio.config import ModelConfig
+from araio.kernels.ops import Int32Array, Ops
+from araio.tensors import Float32Array
+
+__all__ = ["OnRoute", "Router"]
+
+OnRoute: TypeAlias = Callable[[int, Int32Array, Float32Array], None]
+"""Called with the layer, expert ids (T, K) and weights (T, K); it may keep both and changes neither."""
+
+
+class Router:
+    """The gate of one layer (named `gate` in checkpoints).
+
+    weight                   (E, D) float32; never quantised, whatever the checkpoint's other weights are
+    e_score_correction_bias  (E,) float32, None for the softmax family
+    on_route                 called after every decision, if set
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        layer: int,
+        weight: Float32Array,
+        e_score_correction_bias: Float32Array | None,
+        ops: Ops,
+    ) -> None:
+        self.config = config
+        self.layer = layer
+        self.weight = weight
+        self.e_score_correction_bias = e_score_correction_bias
+        self.ops = ops
+        self.on_route: OnRoute | None = None
+
+    def __call__(self, x: Float32Array) -> tuple[Int32Array, Float32Array]:
+        """Choose experts for x (T, D): ids (T, K) int32 and weights (T, K) float32; see `ops.Route`."""
+        logits = self.ops.linear(x, self.weight)
+        ids, weights = self.ops.route(logits, self.e_score_correction_bias, self.config)
+        if self.on_route is not None:
+            self.on_route(self.layer, ids, weights)
+        return ids, weights
