@@ -111,7 +111,7 @@ def draw_rules(rng: Random, beyond: bool) -> Problem:
     ends_negative = rng.random() < 0.4
     rules = [Rule(hop, hop + 1, ends_negative and hop == n_hops - 1) for hop in range(n_hops)]
     n_kinds = n_hops + 1
-    for _ in range(rng.choice((0, 1, 1))):
+    for _ in range(1 if beyond else rng.choice((0, 1, 1))):
         # A branch that starts anywhere: it leads away from the chain, or comes from outside of it.
         inside, outside = rng.randrange(n_kinds), n_kinds
         first, second = rng.choice(((inside, outside), (outside, inside)))

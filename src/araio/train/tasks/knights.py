@@ -178,7 +178,7 @@ def read_assignment(answer: str) -> dict[str, str] | None:
     clauses = re.split(r", and |, | and ", normalize(answer))
     kinds = {}
     for clause in clauses:
-        match = re.fullmatch(r"([a-z]+) is an? (knight|knave)", clause)
+        match = re.fullmatch(r"([a-z]+) is a (knight|knave)", clause)
         if match is None or match[1] in kinds:
             return None
         kinds[match[1]] = match[2]

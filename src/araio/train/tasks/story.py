@@ -19,6 +19,10 @@ from araio.train.tasks.words import NAMES, OBJECTS
 
 __all__ = ["Story"]
 
+USUAL = (5, 60)
+LARGER = (66, 400)
+"""Apart from USUAL by enough that the ranges stay disjoint after division by up to 5."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -40,14 +44,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Cast:
-    """Who and what a story is about, and how large its numbers may be."""
+    """Who and what a story is about, and how large its main quantity may be."""
 
     first: str
     second: str
     third: str
     things: str
     others: str
+    least: int
     largest: int
+
+    def quantity(self, rng: Random, share: int = 1) -> int:
+        """A quantity in the story's range, divided by `share` where a later step multiplies it."""
+        return rng.randint(max(2, self.least // share), self.largest // share)
 
 
 class Story:
@@ -79,7 +88,8 @@ def draw_story(rng: Random, beyond: bool) -> Problem:
     first, second, third = rng.sample(NAMES, 3)
     things, others = rng.sample(OBJECTS, 2)
     larger = beyond and rng.random() < 0.5
-    cast = Cast(first, second, third, plural(things), plural(others), 400 if larger else 60)
+    least, largest = LARGER if larger else USUAL
+    cast = Cast(first, second, third, plural(things), plural(others), least, largest)
     if beyond and not larger:
         return diary(rng, cast, n_events=5)
     return rng.choice(TEMPLATES)(rng, cast)
@@ -92,7 +102,7 @@ def canonical(problem: Problem) -> str:
 def diary(rng: Random, cast: Cast, n_events: int = 0) -> Problem:
     """One person's possessions through one to four events."""
     who, things = cast.first, cast.things
-    total = rng.randint(5, cast.largest)
+    total = cast.quantity(rng)
     sentences = [f"{who} has {total} {things}."]
     numbers = [total]
     steps = []
@@ -127,7 +137,7 @@ LOSSES = (
 
 def more_or_fewer(rng: Random, cast: Cast) -> Problem:
     """Two people compared by a difference; the other's count, or both together."""
-    a = rng.randint(5, cast.largest)
+    a = cast.quantity(rng)
     b = rng.randint(2, a - 1)
     fewer = rng.random() < 0.5
     together = rng.random() < 0.5
@@ -145,7 +155,7 @@ def more_or_fewer(rng: Random, cast: Cast) -> Problem:
 
 def times_as_many(rng: Random, cast: Cast) -> Problem:
     """Two people compared by a factor; the other's count, or both together."""
-    a, factor = rng.randint(3, cast.largest // 2), rng.randint(2, 9)
+    a, factor = cast.quantity(rng, share=2), rng.randint(2, 9)
     together = rng.random() < 0.5
     other = digits.multiply(a, factor)
     steps = [Step(cast.second, other)]
@@ -168,7 +178,7 @@ def closing_question(cast: Cast, together: bool) -> str:
 
 def three_people(rng: Random, cast: Cast) -> Problem:
     """A factor, then a difference, then the sum of three: four steps."""
-    a, factor = rng.randint(3, cast.largest // 3), rng.randint(2, 5)
+    a, factor = cast.quantity(rng, share=3), rng.randint(2, 5)
     second = digits.multiply(a, factor)
     b = rng.randint(1, second.value - 1)
     third = digits.add(second.value, -b)
@@ -188,7 +198,7 @@ def three_people(rng: Random, cast: Cast) -> Problem:
 
 def boxes(rng: Random, cast: Cast) -> Problem:
     """Equal boxes, some of whose contents go away."""
-    each, n_boxes = rng.randint(3, cast.largest // 2), rng.randint(2, 9)
+    each, n_boxes = cast.quantity(rng, share=2), rng.randint(2, 9)
     total = digits.multiply(each, n_boxes)
     steps = [Step("boxes", total)]
     text = f"{cast.first} has {n_boxes} boxes with {each} {cast.things} in each box. "
@@ -203,7 +213,7 @@ def boxes(rng: Random, cast: Cast) -> Problem:
 
 def sharing(rng: Random, cast: Cast) -> Problem:
     """A number of things shared equally, sometimes after some are kept."""
-    friends, share = rng.randint(2, 9), rng.randint(2, max(12, cast.largest // 5))
+    friends, share = rng.randint(2, 9), cast.quantity(rng, share=5)
     kept = rng.randint(2, 20) if rng.random() < 0.5 else 0
     total = friends * share + kept
     steps = []
@@ -220,7 +230,7 @@ def sharing(rng: Random, cast: Cast) -> Problem:
 
 def shopping(rng: Random, cast: Cast) -> Problem:
     """Things bought at two prices: the total, three steps."""
-    price_a, price_b = rng.randint(2, cast.largest // 3), rng.randint(2, cast.largest // 3)
+    price_a, price_b = cast.quantity(rng, share=3), cast.quantity(rng, share=3)
     n_a, n_b = rng.randint(2, 9), rng.randint(2, 9)
     cost_a, cost_b = digits.multiply(price_a, n_a), digits.multiply(price_b, n_b)
     text = (
@@ -237,7 +247,7 @@ def shopping(rng: Random, cast: Cast) -> Problem:
 
 def change(rng: Random, cast: Cast) -> Problem:
     """Money left after buying several of one thing."""
-    price, n = rng.randint(2, cast.largest // 3), rng.randint(2, 9)
+    price, n = cast.quantity(rng, share=3), rng.randint(2, 9)
     cost = digits.multiply(price, n)
     money = cost.value + rng.randint(1, cast.largest)
     text = (
@@ -250,7 +260,7 @@ def change(rng: Random, cast: Cast) -> Problem:
 
 def reading(rng: Random, cast: Cast) -> Problem:
     """A rate over days, against a whole."""
-    pages, days = rng.randint(4, cast.largest // 2), rng.randint(2, 9)
+    pages, days = cast.quantity(rng, share=2), rng.randint(2, 9)
     read = digits.multiply(pages, days)
     book = read.value + rng.randint(5, cast.largest)
     text = (
