@@ -1,7 +1,7 @@
 """Recall: find one line among many, at any length; the miniature of a long-context test.
 
 Each line ties a key of two words to a code of four digits, no key twice. The length of a document is
-given in tokens, roughly: a line is about 14 tokens of a small vocabulary. A problem is the asked key
+given in tokens, roughly: a line is about 16 tokens of a small vocabulary. A problem is the asked key
 with its code. Beyond training: documents longer than the longest trained. Refuses lengths for which
 there are not enough keys. Read `base.py` for the split.
 """
@@ -20,7 +20,7 @@ from araio.train.tasks.words import ADJECTIVES, ANIMALS
 
 __all__ = ["MAX_LENGTH", "Recall"]
 
-TOKENS_PER_LINE = 14
+TOKENS_PER_LINE = 16
 MAX_LENGTH = 131_072
 """Longest document in approximate tokens: a context of 128k."""
 TRAIN_LENGTHS = (40, 1_000)
