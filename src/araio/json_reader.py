@@ -22,7 +22,7 @@ __all__ = ["ObjectReader", "parse_object", "read_object", "shown"]
 MAX_DEPTH = 64  # real files nest three deep; recursion must end before Python's own stack does
 
 _REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def shown(value: Any) -> str:

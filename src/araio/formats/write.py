@@ -1,0 +1,167 @@
+"""Writes a checkpoint: shards and their index under Hugging Face's names, all of it or none of it.
+
+Shards are written into a hidden folder beside their destination and flushed to the disk, then moved to names
+that no file has yet; renaming the index over the old one is the single step that replaces a checkpoint. Until
+then the old one stands untouched, whatever happens: a full disk, an exception in the source, a pulled plug.
+One writer at a time per folder. Read `checkpoint.py` for the way back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.errors import CheckpointError
+from araio.formats.checkpoint import SCALE_SUFFIX
+from araio.formats.shards import INDEX_NAME, SINGLE_NAME, read_index
+from araio.tensors import BFloat16, BlockFP8, Weight
+
+__all__ = ["write_checkpoint"]
+
+_STAGING_PREFIX = ".incoming-"
+_STORED_NAMES = {np.dtype("f4"): "F32", np.dtype("u2"): "BF16", np.dtype("u1"): "F8_E4M3"}
+
+Piece: TypeAlias = tuple[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A shard on the disk, not yet under its final name."""
+
+    path: Path
+    names: tuple[str, ...]
+    tensor_bytes: int
+
+
+def write_checkpoint(
+    folder: Path, tensors: Iterable[tuple[str, Weight]], max_shard_bytes: int = 2 << 30
+) -> None:
+    """Write tensors in the order given and replace the checkpoint in `folder`, if there is one.
+
+    tensors          float32 arrays, BFloat16, or BlockFP8 (which adds its scales as `NAME_scale_inv`)
+    max_shard_bytes  a shard closes before it would exceed this; one shard's tensors are held in memory
+
+    Raises CheckpointError when the disk is full or the folder cannot be written; nothing has changed then.
+    """
+    with _storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        index = folder / INDEX_NAME
+        taken = frozenset(read_index(index).values()) if index.exists() else frozenset()
+        for leftover in folder.glob(_STAGING_PREFIX + "*"):
+            shutil.rmtree(leftover)  # of a writer that was killed
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder))
+        try:
+            shards = [
+                _write_shard(staging / str(number), pieces)
+                for number, pieces in enumerate(_split(tensors, max_shard_bytes))
+            ]
+            _publish(folder, staging, shards, taken)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: the checkpoint could not be written ({error.strerror}); what was there before is "
+            "unchanged; make room or choose another folder"
+        ) from error
+
+
+def _split(tensors: Iterable[tuple[str, Weight]], max_shard_bytes: int) -> Iterator[list[Piece]]:
+    pieces: list[Piece] = []
+    seen: set[str] = set()
+    held_bytes = 0
+    for name, weight in tensors:
+        assert name not in seen, f"tensor {name} is given twice"
+        seen.add(name)
+        added = _pieces(name, weight)
+        added_bytes = sum(array.nbytes for _, array in added)
+        if pieces and held_bytes + added_bytes > max_shard_bytes:
+            yield pieces
+            pieces, held_bytes = [], 0
+        pieces += added
+        held_bytes += added_bytes
+    assert pieces, "a checkpoint needs at least one tensor"
+    yield pieces
+
+
+def _pieces(name: str, weight: Weight) -> list[Piece]:
+    if isinstance(weight, BFloat16):
+        return [(name, weight.bits)]
+    if isinstance(weight, BlockFP8):
+        return [(name, weight.data), (name + SCALE_SUFFIX, weight.scale_inv)]
+    assert weight.dtype == np.float32, f"tensor {name} is {weight.dtype}"
+    return [(name, weight)]
+
+
+def _write_shard(path: Path, pieces: list[Piece]) -> _Shard:
+    # Wide types first, so that every tensor is aligned for readers that map the file into memory.
+    pieces = sorted(pieces, key=lambda piece: -piece[1].itemsize)
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers refuses files without it
+    end = 0
+    for name, array in pieces:
+        begin, end = end, end + array.nbytes
+        dtype = _STORED_NAMES[array.dtype]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as handle:
+        handle.write(len(text).to_bytes(8, "little") + text)
+        for _, array in pieces:
+            handle.write(np.ascontiguousarray(array).data)
+        _flush_to_disk(handle)
+    return _Shard(path, tuple(name for name, _ in pieces), end)
+
+
+def _publish(folder: Path, staging: Path, shards: list[_Shard], taken: frozenset[str]) -> None:
+    names = _free_names(len(shards), taken)
+    weight_map = {name: file for shard, file in zip(shards, names, strict=True) for name in shard.names}
+    index = {"metadata": {"total_size": sum(s.tensor_bytes for s in shards)}, "weight_map": weight_map}
+    with (staging / INDEX_NAME).open("wb") as handle:
+        handle.write(json.dumps(index, indent=2).encode())
+        _flush_to_disk(handle)
+    for shard, name in zip(shards, names, strict=True):
+        shard.path.rename(folder / name)
+    _flush_folder(folder)
+    (staging / INDEX_NAME).rename(folder / INDEX_NAME)
+    _flush_folder(folder)
+    for stale in {*folder.glob("model-*-of-*.safetensors"), folder / SINGLE_NAME}:
+        if stale.name not in names:
+            stale.unlink(missing_ok=True)
+
+
+def _free_names(count: int, taken: frozenset[str]) -> list[str]:
+    """Names that the checkpoint to be replaced does not use: one more zero in the count if need be."""
+    numbered = (
+        [f"model-{i:05d}-of-{count:0{width}d}.safetensors" for i in range(1, count + 1)]
+        for width in itertools.count(5)
+    )
+    return next(names for names in numbered if taken.isdisjoint(names))
+
+
+def _flush_to_disk(handle: BinaryIO) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
