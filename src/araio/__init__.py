@@ -1,1 +1,56 @@
-"""araio: run, explain, adapt and train sparse mixture-of-experts reasoning models."""
+"""araio: run, explain, adapt and train sparse mixture-of-experts reasoning models.
+
+Names are loaded when they are first used, so that `import araio` costs nothing. Start with `load`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from araio.api import Model, load
+    from araio.config import ModelConfig
+    from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta
+    from araio.engine.request import SamplingParams
+    from araio.errors import AraioError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "AraioError",
+    "ContentDelta",
+    "Finish",
+    "Model",
+    "ModelConfig",
+    "ReasoningDelta",
+    "SamplingParams",
+    "__version__",
+    "load",
+]
+
+_HOME = {
+    "Answer": "araio.engine.answer",
+    "AraioError": "araio.errors",
+    "ContentDelta": "araio.engine.answer",
+    "Finish": "araio.engine.answer",
+    "Model": "araio.api",
+    "ModelConfig": "araio.config",
+    "ReasoningDelta": "araio.engine.answer",
+    "SamplingParams": "araio.engine.request",
+    "load": "araio.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'araio' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,9 +18,7 @@ class ScriptedModel:
     """Answers position p with script[p - len(prompt)]; remembers how it was fed."""
 
     def __init__(self, script, prompt_length, context=64):
-        self.config = SimpleNamespace(
-            vocab_size=VOCAB, max_position_embeddings=context, eos_token_id=(END,)
-        )
+        self.config = SimpleNamespace(vocab_size=VOCAB, max_position_embeddings=context, eos_token_id=(END,))
         self.script, self.prompt_length = script, prompt_length
         self.fed = []
 

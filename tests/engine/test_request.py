@@ -43,7 +43,9 @@ def test_integers_are_taken_inside_their_range_and_refused_by_name_outside(name,
 
 
 @pytest.mark.parametrize("name", [*RANGES, *INTEGERS])
-@pytest.mark.parametrize("value", [True, "0.5", [1], math.nan, math.inf, 1j, pytest.param(-(10**5000), id="huge")])
+@pytest.mark.parametrize(
+    "value", [True, "0.5", [1], math.nan, math.inf, 1j, pytest.param(-(10**5000), id="huge")]
+)
 def test_other_types_are_refused(name, value):
     with pytest.raises(RequestError, match=rf"^{name} is "):
         SamplingParams(**{name: value})
@@ -63,7 +65,7 @@ def test_stop_takes_a_string_or_strings():
 
 @pytest.mark.parametrize("stop", ["", [""], [1], 5, b"end", {"a": 1}, ["x" * 257], ["a"] * 17])
 def test_stop_refuses_the_rest(stop):
-    with pytest.raises(RequestError, match="^stop "):
+    with pytest.raises(RequestError, match=r"^stop "):
         SamplingParams(stop=stop)
 
 
@@ -77,7 +79,7 @@ def test_an_endless_stop_list_is_refused_without_reading_it_all():
 
 
 def test_an_unknown_name_suggests_the_nearest_and_lists_all():
-    with pytest.raises(RequestError, match="did you mean temperature.*known: .*max_tokens"):
+    with pytest.raises(RequestError, match=r"did you mean temperature.*known: .*max_tokens"):
         params_from({"temprature": 1.0})
 
 

@@ -63,17 +63,11 @@ def generate(
         RequestError: an id outside the vocabulary, an empty prompt, or one that fills the context; at once.
         GenerationError: logits that are not finite; while iterating.
     """
-    check_ids(model.config, prompt_ids)
-    context = model.config.max_position_embeddings
-    if len(prompt_ids) >= context:
-        raise RequestError(
-            f"the prompt has {len(prompt_ids)} tokens and the model's context holds {context}, with room "
-            "for at least one token of answer; shorten the prompt or the conversation"
-        )
+    check_ids(model.config, prompt_ids, spare=1)
     if params.stop and tokenizer is None:
         raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
     ends = model.config.eos_token_id if stop_ids is None else stop_ids
-    room = min(params.max_tokens, context - len(prompt_ids))
+    room = min(params.max_tokens, model.config.max_position_embeddings - len(prompt_ids))
     return _loop(model, prompt_ids, params, frozenset(ends), room, tokenizer)
 
 
@@ -112,20 +106,30 @@ def _prefill(model: Model, prompt_ids: Sequence[int], cache: LatentCache) -> npt
     for start in range(0, len(ids), PREFILL_CHUNK):
         hidden = model.forward(ids[start : start + PREFILL_CHUNK], cache)
     # Of the whole prompt only the last row meets the head, which is the widest matrix of the model.
-    return model.logits(hidden[-1:])[0]
+    logits: npt.NDArray[np.float32] = model.logits(hidden[-1:])[0]
+    return logits
 
 
-def check_ids(config: ModelConfig, ids: Sequence[int]) -> None:
-    """Refuse an empty sequence and ids outside the vocabulary.
+def check_ids(config: ModelConfig, ids: Sequence[object], spare: int = 0) -> None:
+    """Refuse ids that cannot run: none at all, some outside the vocabulary, more than the context holds.
+
+    spare  positions that must stay free behind them
 
     Raises:
-        RequestError: naming the first bad id and the vocabulary's size.
+        RequestError: naming the first bad id, or the length, and the limit.
     """
     if len(ids) == 0:
         raise RequestError("the prompt is empty; give at least one token")
+    context = config.max_position_embeddings
+    if len(ids) + spare > context:
+        for_answer = ", one of them for the answer" if spare else ""
+        raise RequestError(
+            f"the prompt has {len(ids)} tokens and the model's context holds {context}{for_answer}; shorten "
+            "the prompt or the conversation"
+        )
     for place, token in enumerate(ids):
         is_integer = isinstance(token, int | np.integer) and not isinstance(token, bool)
-        if not is_integer or not 0 <= token < config.vocab_size:
+        if not is_integer or not 0 <= token < config.vocab_size:  # type: ignore[operator]
             raise RequestError(
                 f"token {place} of the prompt is {token!r}; expected an integer from 0 to "
                 f"{config.vocab_size - 1}, the model's vocabulary"

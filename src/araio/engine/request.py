@@ -7,7 +7,6 @@ logits, or `answer.py` for what comes back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from araio.errors import FormatError, RequestError
+from araio.json_reader import read_object, shown
 
 __all__ = ["DEFAULT_MAX_TOKENS", "SamplingParams", "params_from", "read_generation_defaults"]
 
@@ -23,6 +23,7 @@ MAX_STOP_STRINGS = 16
 MAX_STOP_CHARACTERS = 256
 MAX_LOGPROBS = 20
 MAX_SEED = 2**64 - 1
+MAX_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +102,9 @@ def read_generation_defaults(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error}); repair or remove it") from None
-    if not isinstance(document, dict):
-        raise FormatError(f"{path}: expected a JSON object, found {type(document).__name__}")
+        document = read_object(path, MAX_CONFIG_BYTES)
+    except ValueError as error:
+        raise FormatError(f"{path} {error}; repair or remove it") from None
     names = ["repetition_penalty"]
     if document.get("do_sample"):
         names += ["temperature", "top_k", "top_p", "min_p"]
@@ -137,9 +136,9 @@ def _check_integer(name: str, value: object, low: int, high: int | None) -> None
 
 
 def _shown(value: object) -> str:
-    # Python refuses to print integers of more than 4300 digits.
+    # Python refuses to print integers of more than 4300 digits, even shortened.
     is_huge = isinstance(value, int) and value.bit_length() > 256
-    return "an integer of more than 256 bits" if is_huge else repr(value)[:80]
+    return "an integer of more than 256 bits" if is_huge else shown(value)
 
 
 def _stop_strings(stop: object) -> tuple[str, ...]:

@@ -1,0 +1,171 @@
+"""`araio.load` and `Model`: a checkpoint ready to be asked, from Python.
+
+    model = araio.load("pocket")
+    answer = model.chat("What is 47 + 38 - 12?")
+    answer.reasoning, answer.content, answer.usage
+
+It joins the parts below: weights and kernels, tokenizer and chat format, the generation loop. A `Model`
+serves one request at a time. Read `engine/generate.py` for the loop, `engine/request.py` for the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.config import ModelConfig
+from araio.costs.parameters import count_parameters
+from araio.engine.answer import Answer, Event, Finish
+from araio.engine.generate import PREFILL_CHUNK, check_ids, generate
+from araio.engine.request import params_from, read_generation_defaults
+from araio.engine.transcript import Transcript, timed
+from araio.nn import model as network
+from araio.text.chat import ChatFormat
+from araio.text.reasoning import ReasoningSplitter
+from araio.text.tokenizer import Tokenizer
+from araio.weights.load import load_model
+from araio.weights.locate import locate
+
+__all__ = ["Messages", "Model", "load"]
+
+Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""A question, or a conversation of {"role", "content", optional "reasoning_content"}."""
+
+
+def load(name: str | Path = "pocket") -> Model:
+    """Load a model: "pocket", which comes with araio, or a checkpoint folder.
+
+    Raises:
+        ModelNotFoundError: `name` is neither bundled nor a folder with a checkpoint.
+        CheckpointError, ConfigError, TextError: the folder's files are damaged or not supported.
+    """
+    folder = locate(str(name))
+    tokenizer = Tokenizer.from_folder(folder)
+    return Model(
+        str(name),
+        load_model(folder),
+        tokenizer,
+        ChatFormat.from_folder(folder, tokenizer),
+        read_generation_defaults(folder),
+    )
+
+
+class Model:
+    """A loaded model with its tokenizer and its chat format.
+
+    Every generating method takes the fields of `SamplingParams` as keywords; what is not given comes from
+    the checkpoint's `generation_config.json`, then from the defaults.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: network.Model,
+        tokenizer: Tokenizer,
+        chat_format: ChatFormat,
+        generation_defaults: Mapping[str, Any],
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.tokenizer = tokenizer
+        self.chat_format = chat_format
+        self.generation_defaults = dict(generation_defaults)
+        parameters = count_parameters(network.config).model
+        self._parameters = parameters.total, parameters.active
+        self._stop_ids = {*network.config.eos_token_id}
+        if tokenizer.eos_id is not None:
+            self._stop_ids.add(tokenizer.eos_id)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture, as `config.json` gives it."""
+        return self.network.config
+
+    def chat(self, messages: Messages, **sampling: Any) -> Answer:
+        """Answer a question or continue a conversation; see `stream` for what it raises."""
+        return _last(self.stream(messages, **sampling))
+
+    def stream(self, messages: Messages, **sampling: Any) -> Iterator[Event]:
+        """The same answer as `chat` in pieces: reasoning and content deltas, then one `Finish`.
+
+        Raises:
+            RequestError: a parameter out of range, or a conversation that fills the context; at once.
+            TextError: messages that the chat format cannot render; at once.
+            GenerationError: a model whose output is not a number; while iterating.
+        """
+        conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        prompt = self.chat_format.render(conversation)
+        return self._events(prompt.ids, ReasoningSplitter(prompt.starts_in_reasoning), sampling)
+
+    def complete(self, text: str, **sampling: Any) -> Answer:
+        """Continue plain text, without a chat format: all that follows is `content`."""
+        opening = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
+        return _last(self._events(opening + self.tokenizer.encode(text), None, sampling))
+
+    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits after every token of a sequence: (T,) ids to (T, W) float32.
+
+        Raises:
+            RequestError: no ids, an id outside the vocabulary, or more ids than the context holds.
+        """
+        return np.concatenate([self.network.logits(hidden) for hidden in self._forward(ids)])
+
+    def route(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Which experts one forward pass chose for every token, and their weights.
+
+        returns  (T, M, K) int32 expert ids and (T, M, K) float32 weights, for the M layers of
+                 `config.moe_layers` in order
+
+        Raises:
+            RequestError: as `logits`.
+        """
+        chosen: dict[int, list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]] = {
+            layer: [] for layer in self.config.moe_layers
+        }
+        earlier = self.network.on_route
+        self.network.on_route = lambda layer, ids, weights: chosen[layer].append((ids, weights))
+        try:
+            for _ in self._forward(ids):
+                pass
+        finally:
+            self.network.on_route = earlier
+        shape = (len(ids), 0, self.config.num_experts_per_tok)
+        if not chosen:
+            return np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+        by_layer = [tuple(map(np.concatenate, zip(*pieces, strict=True))) for pieces in chosen.values()]
+        experts, weights = (np.stack(arrays, axis=1) for arrays in zip(*by_layer, strict=True))
+        return experts.astype(np.int32), weights.astype(np.float32)
+
+    def _forward(self, ids: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+        """Final hidden states (T, D) of a whole sequence, chunk by chunk."""
+        check_ids(self.config, ids)
+        cache = self.network.new_cache()
+        array = np.asarray(ids, dtype=np.int64)
+        for start in range(0, len(array), PREFILL_CHUNK):
+            yield self.network.forward(array[start : start + PREFILL_CHUNK], cache)
+
+    def _events(
+        self, prompt_ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: dict[str, Any]
+    ) -> Iterator[Event]:
+        params = params_from(sampling, self.generation_defaults)
+        tokens = generate(self.network, prompt_ids, params, stop_ids=self._stop_ids, tokenizer=self.tokenizer)
+        transcript = Transcript(self.tokenizer, splitter)
+
+        def events() -> Iterator[Event]:
+            for token, seconds in timed(tokens):
+                yield from transcript.add(token, seconds)
+            yield Finish(transcript.answer(self.name, len(prompt_ids), self._parameters))
+
+        # Not a generator itself, so that a mistake in the request is raised here and not at the first event.
+        return events()
+
+
+def _last(events: Iterator[Event]) -> Answer:
+    """Run a stream to its end and return the answer."""
+    *_, finish = events
+    assert isinstance(finish, Finish)
+    return finish.answer

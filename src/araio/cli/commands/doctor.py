@@ -1,0 +1,131 @@
+"""`araio doctor`: what this machine offers, which kernels serve and why, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+import araio
+from araio.errors import AraioError
+from araio.kernels.select import select
+from araio.weights.locate import BUNDLED, locate, locate_config
+
+__all__ = ["EXAMPLES", "command"]
+
+EXAMPLES = ("araio doctor", "araio doctor --json", "ARAIO_KERNELS=reference araio doctor")
+
+# Flags of /proc/cpuinfo that kernels are compiled for, or will be, on x86 and on ARM.
+VECTOR_FLAGS = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "sve",
+)
+
+
+def command(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Tell what this machine offers: processor, memory, kernels with their reasons, bundled models."""
+    findings = _findings()
+    sys.stdout.write(json.dumps(findings, ensure_ascii=False) + "\n" if as_json else _text(findings))
+
+
+def _findings() -> dict[str, Any]:
+    memory = psutil.virtual_memory()
+    return {
+        "araio": araio.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
+        "kernels": _kernels(),
+        "models": {name: _model(name) for name in BUNDLED},
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    """Name, cores and vector instructions; what the system does not tell stays empty."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    entries = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in entries.items()}
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    return {
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_total": os.cpu_count(),
+        "vector_instructions": [flag for flag in VECTOR_FLAGS if flag in flags],
+    }
+
+
+def _kernels() -> dict[str, Any]:
+    try:
+        reasons = select().reasons
+    except AraioError as error:
+        return {"error": str(error), "operations": {}}
+    operations = {
+        name: {"backend": choice.backend, "reason": choice.reason} for name, choice in reasons.items()
+    }
+    return {"error": None, "operations": operations}
+
+
+def _model(name: str) -> dict[str, Any]:
+    try:
+        folder = locate(name)
+        locate_config(name)
+    except AraioError as error:
+        return {"is_usable": False, "bytes": 0, "note": str(error)}
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return {"is_usable": True, "bytes": size, "note": str(folder)}
+
+
+def _text(findings: dict[str, Any]) -> str:
+    cpu, memory, kernels = findings["cpu"], findings["memory"], findings["kernels"]
+    rows = [
+        ("araio", findings["araio"]),
+        ("Python", f"{findings['python']} on {findings['platform']}"),
+        ("CPU", f"{cpu['name']}, {cpu['cores_usable']} of {cpu['cores_total']} cores usable"),
+        ("vectors", " ".join(cpu["vector_instructions"]) or "none that kernels are compiled for"),
+        ("memory", f"{_gib(memory['available_bytes'])} free of {_gib(memory['total_bytes'])}"),
+    ]
+    if kernels["error"]:
+        rows.append(("kernels", kernels["error"]))
+    rows += _kernel_rows(kernels["operations"])
+    for name, model in findings["models"].items():
+        size = f"{model['bytes'] / 2**20:.1f} MiB in " if model["is_usable"] else "not usable: "
+        rows.append((name, size + model["note"]))
+    return "".join(f"{label:<10}{value}\n" for label, value in rows)
+
+
+def _kernel_rows(operations: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
+    """One row for each backend and reason, listing the operations that share them."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for name, choice in operations.items():
+        shared.setdefault((choice["backend"], choice["reason"]), []).append(name)
+    return [
+        ("kernels", f"{backend}: {', '.join(names)} ({reason})")
+        for (backend, reason), names in shared.items()
+    ]
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

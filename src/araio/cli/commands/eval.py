@@ -1,0 +1,105 @@
+"""`araio eval`: accuracy by task, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from araio import env
+from araio.api import load
+from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, Report, evaluate, task_names
+from araio.train.tasks import TASKS
+from araio.train.tasks.base import Split
+
+__all__ = ["EXAMPLES", "command"]
+
+EXAMPLES = (
+    "araio eval pocket",
+    "araio eval pocket --tasks chain,order --n 200 --json",
+    "araio eval ~/models/mine --split beyond --workers 2",
+)
+
+
+def command(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="`pocket`, the default, or a folder.", show_default=False),
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help=f"Comma-separated; all of them: {','.join(TASKS)}.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Questions per task.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed asks the same questions.")] = 0,
+    split: Annotated[
+        Split, typer.Option(help="test: never trained on; beyond: also outside the trained ranges.")
+    ] = "test",
+    max_tokens: Annotated[
+        int, typer.Option(help="An answer longer than this counts as wrong.")
+    ] = DEFAULT_MAX_TOKENS,
+    workers: Annotated[int, typer.Option(help="Processes, each with its own copy of the model.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Measure a model's accuracy by task, greedily decoded, with 95 % confidence intervals."""
+    names = task_names(None if tasks is None else [name.strip() for name in tasks.split(",")])
+    loaded = load(model or env.get("ARAIO_MODEL"))
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        report = evaluate(
+            loaded,
+            names,
+            n,
+            seed,
+            split,
+            max_tokens=max_tokens,
+            workers=workers,
+            on_graded=_advance(progress, names, n),
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        Console().print(_table(report))
+
+
+def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded], None]:
+    """A callback that moves the bar of the answered question's task and shows what is right so far."""
+    bars = {name: progress.add_task(name, total=n) for name in names}
+    correct = dict.fromkeys(names, 0)
+    done = dict.fromkeys(names, 0)
+
+    def on_graded(graded: Graded) -> None:
+        name = graded.task
+        correct[name] += graded.is_correct
+        done[name] += 1
+        progress.update(bars[name], advance=1, description=f"{name} {correct[name] / done[name]:.0%} right")
+
+    return on_graded
+
+
+def _table(report: Report) -> Table:
+    title = f"{report.model}, split {report.split}, seed {report.seed}, {report.seconds:.0f} s"
+    table = Table(title=title, title_justify="left")
+    table.add_column("task")
+    for heading in ("n", "accuracy", "95 % interval", "cut off", "mean reasoning tokens"):
+        table.add_column(heading, justify="right")
+    for name, result in report.tasks.items():
+        row = result.to_dict()
+        low, high = row["ci95"]
+        table.add_row(
+            name,
+            str(row["n"]),
+            f"{row['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            str(row["unfinished"]),
+            f"{row['mean_reasoning_tokens']:.0f}",
+        )
+    return table

@@ -1,0 +1,160 @@
+"""`araio run`: one question from an argument, a flag or stdin, or a prompt loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import typer
+
+from araio import env
+from araio.api import Model, load
+from araio.cli.prompt_loop import prompt_loop
+from araio.cli.screen import Screen
+from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
+from araio.errors import ModelNotFoundError, RequestError
+from araio.weights.locate import BUNDLED
+
+__all__ = ["EXAMPLES", "command"]
+
+EXAMPLES = (
+    'araio run "What is 47 + 38 - 12?"',
+    'araio run pocket "What is 47 + 38 - 12?"',
+    'araio run -m ~/models/DeepSeek-V2-Lite "Why is the sky blue?" --temperature 0.6',
+    'echo "What is 17 + 25?" | araio run --json',
+    "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
+)
+
+# A path, or a name as hubs use it; nobody opens a question this way. ("3/4" has no letter in front.)
+LOOKS_LIKE_A_MODEL = re.compile(r"(\.{0,2}|~)/\S+|[A-Za-z][\w.-]*/[\w./-]+")
+
+
+def command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [PROMPT]", help="The model, the question, or both.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model; then PROMPT stands alone.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="The question, whatever it looks like.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="A system message before the first question.")
+    ] = None,
+    hide_thinking: Annotated[bool, typer.Option("--hide-thinking", help="Show the answer only.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(help=f"Limit of thinking and answer together ({DEFAULT_MAX_TOKENS}).")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 takes the likeliest token; 1 samples as the model believes.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Keep this many of the likeliest tokens; 0 keeps all.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+) -> None:
+    """Ask a model: it thinks (dim, on stderr), then answers (on stdout).
+
+    MODEL is `pocket`, which comes with araio and is the default, or a checkpoint folder. Without a question
+    it reads stdin if something is piped in, and opens a prompt loop otherwise.
+    """
+    name, question = _choose(words or [], model, prompt)
+    if question is None and not sys.stdin.isatty():
+        question = _read_stdin()
+    if question is not None and not question.strip():
+        raise RequestError("the question is empty; give it as an argument, with -p, or on stdin")
+    if question is None and as_json:
+        raise RequestError("--json answers one question; give it as an argument, with -p, or on stdin")
+    given = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "seed": seed,
+    }
+    sampling = {field: value for field, value in given.items() if value is not None}
+    params_from(sampling)  # a value out of range is told before a large model is loaded
+    _run(load(name), question, system, sampling, as_json=as_json, screen=Screen(hide_thinking=hide_thinking))
+
+
+def _run(
+    model: Model,
+    question: str | None,
+    system: str | None,
+    sampling: dict[str, Any],
+    *,
+    as_json: bool,
+    screen: Screen,
+) -> None:
+    opening = [] if system is None else [{"role": "system", "content": system}]
+    if question is None:
+        prompt_loop(lambda messages: model.stream(messages, **sampling), opening, screen)
+        return
+    messages = [*opening, {"role": "user", "content": question}]
+    if as_json:
+        answer = model.chat(messages, **sampling)
+        sys.stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        screen.show(model.stream(messages, **sampling))
+
+
+def _choose(words: Sequence[str], model: str | None, prompt: str | None) -> tuple[str, str | None]:
+    """The model's name and the question, None if it is still to come.
+
+    With neither flag, two words are model and question. One word is the model if it names one: bundled, a
+    folder, or something that looks like a path; otherwise it is the question.
+    """
+    default = env.get("ARAIO_MODEL")
+    match words, model, prompt:
+        case [], _, _:
+            return model or default, prompt
+        case [word], None, None:
+            return (word, None) if _names_a_model(word) else (default, word)
+        case [word], None, _:
+            return word, prompt
+        case [word], str(), None:
+            return model, word
+        case [first, second], None, None:
+            return first, second
+        case [_], _, _:
+            raise RequestError(f"two questions: {prompt!r} and {words[0]!r}; give one of them")
+    raise RequestError(
+        f'too many words: {" ".join(words)!r}; put the question in quotes, as in araio run "What is 2 + 2?"'
+    )
+
+
+def _names_a_model(word: str) -> bool:
+    # os.path.isdir is False, and Path.is_dir an error, for a question longer than a file name.
+    if word in BUNDLED or os.path.isdir(word) or LOOKS_LIKE_A_MODEL.fullmatch(word):  # noqa: PTH112
+        return True
+    if close := get_close_matches(word.lower(), BUNDLED, n=1, cutoff=0.8):
+        raise ModelNotFoundError(
+            f"no model {word!r}; did you mean {close[0]}? To ask it as a question: araio run -p {word}"
+        )
+    return False
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"stdin is not UTF-8 text ({error.reason} at byte {error.start})") from None

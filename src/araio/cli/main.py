@@ -1,0 +1,132 @@
+"""The `araio` command: finds the verb, imports its module, and turns errors into one line and an exit code.
+
+`VERBS` lists the verbs; each has a module in `commands/` with a function `command`, whose annotations typer
+reads, and `EXAMPLES`, the lines under its help. A module is imported only when its verb is called, so that
+`araio --help` loads none of what the verbs need.
+
+Exit codes: 0 done, 2 a user's mistake, 130 Ctrl-C, 1 a closed pipe, which ends the program in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+import araio
+from araio.errors import AraioError
+
+__all__ = ["VERBS", "main"]
+
+USER_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 1
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One sub-command: the module that serves it and its line on the first screen."""
+
+    module: str
+    summary: str
+
+
+VERBS = {
+    "run": Verb("araio.cli.commands.run", "Ask a question, or talk in a prompt loop; thinking is shown."),
+    "show": Verb("araio.cli.commands.show", "Count a model's parameters, active share and cache bytes."),
+    "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
+    "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
+    "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
+}
+
+FIRST_SCREEN = """\
+araio {version}: run, explain, adapt and train sparse mixture-of-experts reasoning models
+
+Start here:
+  araio run "What is 47 + 38 - 12?"   one question to the bundled model; no download
+  araio run                           talk with it
+  araio doctor                        what this machine offers
+
+Commands:
+{verbs}
+
+`araio COMMAND --help` shows options and examples; `araio --version` the version."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = _dispatch(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        code = BROKEN_PIPE
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except AraioError as error:
+        code = _report(str(error))
+    except OSError as error:
+        # A folder that may not be read, a disk that is full: the system's own words name the file.
+        code = _report(str(error))
+        _discard_output()
+    sys.exit(code)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    match arguments:
+        case [] | ["--help" | "-h" | "help"]:
+            verbs = "\n".join(f"  {name:<8}{verb.summary}" for name, verb in VERBS.items())
+            _print(FIRST_SCREEN.format(version=araio.__version__, verbs=verbs))
+            return 0
+        case ["--version" | "-V", *_]:
+            _print(f"araio {araio.__version__}")
+            return 0
+        case ["help", name]:
+            return _dispatch([name, "--help"])
+        case [name, *rest] if name in VERBS:
+            return _call(name, rest)
+        case [name, *_]:
+            return _report(_unknown(name))
+    raise AssertionError(arguments)
+
+
+def _unknown(name: str) -> str:
+    if name.startswith("-"):
+        return f"unknown option {name}; options follow a command: {', '.join(VERBS)}"
+    close = get_close_matches(name, VERBS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(VERBS)}"
+    return f"no command {name!r}; {hint}"
+
+
+def _call(name: str, arguments: list[str]) -> int:
+    """Run one verb through typer, whose own errors become ours."""
+    import typer
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    module = import_module(VERBS[name].module)
+    # \b keeps the lines of the block as they are.
+    examples = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES)
+    app.command(epilog=examples)(module.command)
+    try:
+        # Outside of its standalone mode typer hands back the exit code, or None from a command that ended.
+        return app(arguments, prog_name=f"araio {name}", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        return _report(f"{error.format_message()} (see `araio {name} --help`)")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _report(message: str) -> int:
+    # One line whatever a file name or a value in the message holds.
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    return USER_ERROR
+
+
+def _discard_output() -> None:
+    # The interpreter flushes stdout once more on its way out, and would print an error of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

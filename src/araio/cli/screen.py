@@ -1,0 +1,101 @@
+"""`Screen`: an answer on a terminal or in a pipe; thinking dim on stderr, the answer on stdout.
+
+Whatever a model writes is shown without control characters where a terminal would obey them. Styles are used
+on a terminal only, and not with `NO_COLOR` (https://no-color.org) or `TERM=dumb`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from araio.engine.answer import Answer, ContentDelta, Event, Finish, ReasoningDelta
+
+__all__ = ["Screen", "footer"]
+
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+
+# All of C0, DEL and C1 but tab and newline: with ESC a text could move the cursor or rename the window.
+CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
+
+
+class Screen:
+    """Shows the events of one answer after another."""
+
+    def __init__(self, *, hide_thinking: bool) -> None:
+        self._hide_thinking = hide_thinking
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        self._dim, self._plain = (DIM, PLAIN) if sys.stderr.isatty() and not plain else ("", "")
+        self._last_thought = ""
+
+    def show(self, events: Iterator[Event]) -> Answer:
+        """Write every piece as it comes, then the footer; the finished answer."""
+        self._last_thought = ""
+        for event in events:
+            match event:
+                case ReasoningDelta(text):
+                    self._think(text)
+                case ContentDelta(text):
+                    self._end_thinking()
+                    write(sys.stdout, text)
+                case Finish(answer):
+                    self._end_thinking()
+                    if answer.content and not answer.content.endswith("\n"):
+                        write(sys.stdout, "\n")
+                    self.note(footer(answer))
+                    return answer
+        raise AssertionError("a stream ends with Finish")
+
+    def note(self, text: str) -> None:
+        """One dim line on stderr."""
+        sys.stderr.write(f"{self._dim}{text}{self._plain}\n")
+        sys.stderr.flush()
+
+    def interrupt(self, text: str) -> None:
+        """Close the line that an interrupted answer left open, and note why."""
+        sys.stdout.flush()
+        self.note(f"\n{text}")
+
+    def _think(self, text: str) -> None:
+        if not self._hide_thinking:
+            # Each piece carries its own style, so that an interruption leaves the terminal clean.
+            write(sys.stderr, text, self._dim, self._plain)
+            self._last_thought = text
+
+    def _end_thinking(self) -> None:
+        if self._last_thought:
+            write(sys.stderr, "\n" if self._last_thought.endswith("\n") else "\n\n")
+            self._last_thought = ""
+
+
+def write(stream: TextIO, text: str, before: str = "", after: str = "") -> None:
+    """Write a piece of a model's text at once."""
+    stream.write(before + (text.translate(CONTROLS) if stream.isatty() else text) + after)
+    stream.flush()
+
+
+def footer(answer: Answer) -> str:
+    """What the answer took, in one line: counted and measured, nothing modelled."""
+    usage = answer.usage
+    thought = usage["completion_tokens_details"]["reasoning_tokens"]
+    seconds = answer.timings.prefill_s + answer.timings.decode_s
+    speed = answer.timings.tok_per_s
+    total, active = usage["araio"]["parameters_total"], usage["araio"]["parameters_active"]
+    parts = [
+        f"thought {thought} tokens" if thought else "",
+        f"answered {usage['completion_tokens'] - thought} tokens",
+        f"{seconds:.1f} s",
+        f"{speed:.0f} tok/s" if speed is not None else "",
+        f"{active / total:.0%} of {_count(total)} weights active per token",
+        "cut off at the token limit; raise --max-tokens" if answer.finish_reason == "length" else "",
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _count(number: int) -> str:
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return str(number)

@@ -1,0 +1,108 @@
+"""`Transcript`: one request's tokens as they come, turned into deltas, and at the end into an `Answer`.
+
+It splits reasoning from answer, counts the tokens of both, and keeps the seconds. `araio/api.py` feeds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+
+from araio.engine.answer import Answer, ContentDelta, ReasoningDelta, Timings, TokenLogprob, Usage
+from araio.engine.generate import FinishReason, GeneratedToken
+from araio.text.reasoning import ReasoningSplitter, Split
+from araio.text.tokenizer import Tokenizer
+
+__all__ = ["Transcript", "timed"]
+
+
+def timed(tokens: Iterator[GeneratedToken]) -> Iterator[tuple[GeneratedToken, float]]:
+    """Each token with the seconds it took to make; the time its consumer takes does not count."""
+    while True:
+        started = perf_counter()
+        token = next(tokens, None)
+        if token is None:
+            return
+        yield token, perf_counter() - started
+
+
+class Transcript:
+    """What one request has produced so far.
+
+    splitter  finds the reasoning; None takes all text as the answer
+    """
+
+    def __init__(self, tokenizer: Tokenizer, splitter: ReasoningSplitter | None) -> None:
+        self._tokenizer = tokenizer
+        self._splitter = splitter
+        self._reasoning: list[str] = []
+        self._content: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._seconds: list[float] = []
+        self._reasoning_tokens = 0
+        self._finish_reason: FinishReason | None = None
+
+    def add(self, token: GeneratedToken, seconds: float) -> Iterator[ReasoningDelta | ContentDelta]:
+        """Take the next token; the deltas it settles, none of them empty."""
+        self._seconds.append(seconds)
+        self._finish_reason = token.finish_reason
+        if token.sampled.logprob is not None:
+            self._logprobs.append(self._named(token))
+        if self._splitter is None:
+            return self._keep(Split("", token.text))
+        was_reasoning = self._splitter.is_reasoning
+        split = self._splitter.push(token.text)
+        # The token that completes a tag belongs to the reasoning it opens or closes.
+        self._reasoning_tokens += was_reasoning or self._splitter.is_reasoning
+        if self._finish_reason is not None:
+            rest = self._splitter.flush()
+            split = Split(split.reasoning + rest.reasoning, split.content + rest.content)
+        return self._keep(split)
+
+    def answer(self, model: str, prompt_tokens: int, parameters: tuple[int, int]) -> Answer:
+        """The finished answer, after the last token was added.
+
+        parameters  (total, active per token)
+        """
+        assert self._finish_reason is not None
+        timings = Timings(self._seconds[0], sum(self._seconds[1:]), len(self._seconds))
+        usage: Usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": len(self._seconds),
+            "total_tokens": prompt_tokens + len(self._seconds),
+            "completion_tokens_details": {"reasoning_tokens": self._reasoning_tokens},
+            "araio": {
+                "prefill_s": timings.prefill_s,
+                "decode_s": timings.decode_s,
+                "tok_per_s": timings.tok_per_s,
+                "parameters_total": parameters[0],
+                "parameters_active": parameters[1],
+            },
+        }
+        return Answer(
+            model=model,
+            reasoning="".join(self._reasoning),
+            content="".join(self._content),
+            finish_reason=self._finish_reason,
+            usage=usage,
+            timings=timings,
+            logprobs=tuple(self._logprobs) or None,
+        )
+
+    def _keep(self, split: Split) -> Iterator[ReasoningDelta | ContentDelta]:
+        if split.reasoning:
+            self._reasoning.append(split.reasoning)
+            yield ReasoningDelta(split.reasoning)
+        if split.content:
+            self._content.append(split.content)
+            yield ContentDelta(split.content)
+
+    def _named(self, token: GeneratedToken) -> TokenLogprob:
+        decode = self._tokenizer.decode
+        assert token.sampled.logprob is not None
+        return TokenLogprob(
+            token.id,
+            decode([token.id]),
+            token.sampled.logprob,
+            tuple((i, decode([i]), logprob) for i, logprob in token.sampled.alternatives),
+        )
