@@ -83,7 +83,7 @@ WORDS = tuple(dict.fromkeys(COMMON + OBJECTS + PLACES + ANIMALS + ADJECTIVES))
 
 LONG_WORDS = listed(
     "butterfly grandmother grandfather understand adventure telephone crocodile mathematics university "
-    "wonderful dangerous dictionary elephant chocolate breakfast newspaper neighborhood temperature "
+    "wonderful dangerous dictionary alligator chocolate breakfast newspaper neighborhood temperature "
     "watermelon waterfall lighthouse playground hippopotamus rhinoceros thunderstorm blackberry "
     "afternoon everything different important beautiful celebrate detective education furniture"
 )

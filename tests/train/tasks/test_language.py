@@ -1,0 +1,137 @@
+"""The language families and the prose reader."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from random import Random
+
+import pytest
+
+from araio.errors import RecipeError, RequestError
+from araio.train.tasks import TASKS
+from araio.train.tasks.base import Example
+from araio.train.tasks.prose import read_documents, stream_documents
+from araio.train.tasks.recall import MAX_LENGTH, TOKENS_PER_LINE, Recall
+from araio.train.tasks.words import ADJECTIVES, ANIMALS, KINDS, LONG_WORDS, NAMES, ORDINALS, WORDS
+
+SPLITS = ("train", "test", "beyond")
+
+
+def test_words_are_distinct_and_plain():
+    for words in (ADJECTIVES, ANIMALS, KINDS, LONG_WORDS, NAMES, WORDS):
+        assert len(set(words)) == len(words)
+        assert all(word.isascii() and word.isalpha() for word in words)
+    assert not set(WORDS) & set(LONG_WORDS)
+    assert all(len(word) > 8 for word in LONG_WORDS)
+
+
+def test_letters_answers_what_is_asked():
+    for example in (
+        TASKS["letters"].generate(Random(seed), split) for split in SPLITS for seed in range(1_000)
+    ):
+        word = re.search(r'"(\w+)"', example.prompt)
+        assert word is not None
+        assert answer_from(word[1], example.prompt) == example.answer
+
+
+def answer_from(word: str, prompt: str) -> str:
+    if match := re.search(r"letters? (\w) ", prompt):
+        return str(word.count(match[1]))
+    if "backwards" in prompt or "Reverse" in prompt:
+        return word[::-1]
+    if "alphabetical" in prompt or "from a to z" in prompt:
+        return "".join(sorted(word))
+    ordinal = next(name for name in (*ORDINALS, "last") if f" {name} " in prompt)
+    return word[-1] if ordinal == "last" else word[ORDINALS.index(ordinal)]
+
+
+def test_letters_may_be_spaced_where_letters_are_the_answer():
+    reverse = Example("letters", "", "", "tac", 3, {"answer": "tac", "spaces": True})
+    assert TASKS["letters"].verify(reverse, "t a c")
+    assert not TASKS["letters"].verify(reverse, "ta c")
+    assert not TASKS["letters"].verify(reverse, "t a c t a c")
+    count = Example("letters", "", "", "11", 3, {"answer": "11", "spaces": False})
+    assert not TASKS["letters"].verify(count, "1 1")
+
+
+def test_recall_states_its_key_once():
+    for example in (TASKS["recall"].generate(Random(seed), split) for split in SPLITS for seed in range(200)):
+        keys = re.findall(r"The code of (\w+ \w+) is \d{4}\.", example.prompt)
+        assert len(set(keys)) == len(keys) == example.difficulty
+        assert f"{example.reasoning}." in example.prompt.split("\n")
+        assert example.prompt.split("\n")[-1].count(" ".join(example.reasoning.split()[3:5])) == 1
+
+
+@pytest.mark.parametrize("length", [1, 100, 1_000, 32_768, MAX_LENGTH])
+def test_recall_at_a_given_length(length):
+    example = Recall().generate(Random(3), "beyond", length=length)
+    assert example.difficulty == max(1, length // TOKENS_PER_LINE)
+    assert example.prompt.count("\n") == example.difficulty
+    assert Recall().verify(example, example.answer)
+
+
+def test_recall_asks_anywhere_in_the_document():
+    places = set()
+    for seed in range(200):
+        example = Recall().generate(Random(seed), "train", length=TOKENS_PER_LINE * 4)
+        places.add(example.prompt.split("\n").index(f"{example.reasoning}."))
+    assert places == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("length", [0, -5, MAX_LENGTH + 1])
+def test_recall_refuses_other_lengths(length):
+    with pytest.raises(RequestError, match=f"length {length} is out of range; expected 1 to {MAX_LENGTH}"):
+        Recall().generate(Random(0), "beyond", length=length)
+
+
+@pytest.fixture
+def library(tmp_path):
+    for book in ("one", "two"):
+        lines = [f"{book} paragraph {number} " + "word " * (number % 40) for number in range(400)]
+        (tmp_path / f"{book}.txt").write_text("\n\n".join(lines), encoding="utf-8")
+    (tmp_path / "notes.md").write_text("not prose", encoding="utf-8")
+    return tmp_path
+
+
+def test_prose_splits_every_paragraph_into_train_or_test(library):
+    train, test = (read_documents(library, 500, split) for split in ("train", "test"))
+    assert train
+    assert test
+    assert not set(train) & set(test)
+    assert len(test) < len(train) / 3
+    read = "\n".join(train + test)
+    assert all(f"{book} paragraph {number}" in read for book in ("one", "two") for number in range(400))
+    assert "not prose" not in read
+
+
+def test_prose_documents_have_the_asked_size_and_one_source(library):
+    for document in read_documents(library, 500, "train"):
+        assert len(document) < 2 * 500 + 1
+        assert not ("one paragraph" in document and "two paragraph" in document)
+
+
+def test_prose_cuts_a_paragraph_that_is_too_long(tmp_path):
+    (tmp_path / "long.txt").write_text("word " * 5_000 + "x" * 300, encoding="utf-8")
+    documents = read_documents(tmp_path, 100, "train")
+    assert all(len(document) <= 201 for document in documents)
+
+
+def test_prose_stream_is_a_function_of_its_generator(library):
+    documents = read_documents(library, 500, "train")
+    first, again = (list(islice(stream_documents(documents, Random(2)), 150)) for _ in range(2))
+    assert first == again
+    assert set(first[: len(documents)]) == set(documents)
+
+
+def test_prose_of_nothing_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"holds no \.txt file"):
+        read_documents(tmp_path, 100, "train")
+    with pytest.raises(RecipeError, match="expected at least 1"):
+        read_documents(tmp_path, 0, "train")
+    (tmp_path / "empty.txt").write_text("\n\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match="too little text"):
+        read_documents(tmp_path, 100, "train")
+    (tmp_path / "empty.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="as UTF-8 text"):
+        read_documents(tmp_path, 100, "train")
