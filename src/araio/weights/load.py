@@ -59,7 +59,7 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
         checkpoint.check(config)
         if config.num_nextn_predict_layers and not checkpoint.holds_mtp(config):
             raise CheckpointError(
-                f"{folder}: config.json has num_nextn_predict_layers = {config.num_nextn_predict_layers}, but "
+                f"{folder}: num_nextn_predict_layers is {config.num_nextn_predict_layers}, but "
                 "the checkpoint has no multi-token-prediction layer; set it to 0 to run without one"
             )
         return _Builder(checkpoint, config, ops, _fits_as_float32(config)).model()

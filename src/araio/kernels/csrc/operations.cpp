@@ -1,5 +1,5 @@
 // The arithmetic, written once with the compiler's vector types and compiled once per instruction set:
-// ARAIO_ISA names the namespace, ARAIO_LANES the floats in a vector. With one lane this is the scalar twin.
+// ARAIO_ISA names the namespace, ARAIO_LANES the floats in a vector.
 //
 // A sum always runs over its terms in the same order, however many rows or tokens are blocked together, so
 // that a token's answer does not depend on what else is in its batch.
@@ -46,10 +46,14 @@ inline Floats load(const uint16_t* from) {
     return reinterpret_cast<Floats>(__builtin_convertvector(bits, Words) << 16);
 }
 
+// Halves are added to halves, which the compiler turns into a few shuffles.
 inline float sum(Floats values) {
-    float total = 0;
-    for (int64_t lane = 0; lane < kLanes; ++lane) total += values[lane];
-    return total;
+    float lanes[kLanes];
+    memcpy(lanes, &values, sizeof values);
+    for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    }
+    return lanes[0];
 }
 
 // y[t][r] = x[t] . weight[r] for kR rows and kT tokens, each x and weight loaded once for the whole block.

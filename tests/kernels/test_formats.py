@@ -1,0 +1,62 @@
+"""Stored formats to float32 and back, against PyTorch's own types."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from araio.kernels.narrow import narrow_bfloat16, narrow_fp8
+from araio.kernels.widen import E4M3_VALUES, rows_of, widen
+from araio.tensors import BFloat16, BlockFP8
+
+
+def test_every_e4m3_code_has_the_value_that_torch_gives_it() -> None:
+    expected = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float().numpy()
+    np.testing.assert_array_equal(E4M3_VALUES, expected)
+
+
+def test_every_finite_bfloat16_comes_back_unchanged() -> None:
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    finite = BFloat16(bits[(bits & 0x7F80) != 0x7F80])
+    np.testing.assert_array_equal(narrow_bfloat16(widen(finite)).bits, finite.bits)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_bfloat16_rounds_as_torch_does(numbers: list[float]) -> None:
+    values = np.array(numbers, dtype=np.float32)
+    expected = torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
+    np.testing.assert_array_equal(narrow_bfloat16(values).bits, expected)
+
+
+def test_fp8_rounds_as_torch_does_with_a_scale_of_one() -> None:
+    values = np.linspace(-448, 448, 1 << 12, dtype=np.float32)
+    values[:2] = 448, 13.0  # the largest makes the scale 1; 13 lies between 12 and 14
+    weight = narrow_fp8(values[None], block=(1, len(values)))
+    assert weight.scale_inv == 1
+    expected = torch.from_numpy(values).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+    np.testing.assert_array_equal(weight.data[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (128, 128), (130, 257), (300, 64)])
+def test_fp8_is_off_by_at_most_half_a_step_of_its_block(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    weight = narrow_fp8(values)
+    assert weight.scale_inv.shape == (-(-shape[0] // 128), -(-shape[1] // 128))
+    # Three bits of mantissa: half a step is a sixteenth of a normal number.
+    error = np.abs(widen(weight) - values)
+    assert (error <= np.abs(values) / 16 + weight.scale_inv.max() * 2.0**-10).all()
+
+
+def test_an_all_zero_block_stays_zero() -> None:
+    weight = narrow_fp8(np.zeros((3, 200), np.float32))
+    assert (weight.scale_inv == 1).all()
+    assert not widen(weight).any()
+
+
+def test_scales_multiply_their_own_block() -> None:
+    one = np.uint8(0x38)
+    weight = BlockFP8(np.full((3, 5), one), np.array([[1, 2], [3, 4]], np.float32), block=(2, 3))
+    expected = [[1, 1, 1, 2, 2], [1, 1, 1, 2, 2], [3, 3, 3, 4, 4]]
+    np.testing.assert_array_equal(widen(weight), np.array(expected, np.float32))
+    np.testing.assert_array_equal(rows_of(weight, 2, 3), widen(weight)[2:3])

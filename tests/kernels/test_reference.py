@@ -1,0 +1,113 @@
+"""The reference against formulas written out naively, and its tiles against the whole."""
+
+import numpy as np
+import pytest
+import torch
+
+from araio.kernels import reference
+from araio.kernels.narrow import narrow_bfloat16, narrow_fp8
+from araio.kernels.ops import FeedForward
+from araio.kernels.widen import widen
+from araio.tensors import Float32Array, Weight
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+NARROW = [lambda w: w, narrow_bfloat16, narrow_fp8]
+
+
+def randn(*shape: int, seed: int = 0) -> Float32Array:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def test_rms_norm_is_torchs() -> None:
+    x, weight = randn(5, 48) * 30, randn(48)
+    expected = torch.nn.functional.rms_norm(torch.from_numpy(x), (48,), torch.from_numpy(weight), 1e-6)
+    np.testing.assert_allclose(reference.rms_norm(x, weight, 1e-6), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("narrow", NARROW)
+@pytest.mark.parametrize("tokens", [0, 1, 7])
+def test_linear_and_embed_multiply_by_what_is_stored(narrow, tokens: int, monkeypatch) -> None:
+    monkeypatch.setattr(reference, "TEMPORARY_NUMBERS", 4000)  # several tiles of rows
+    weight: Weight = narrow(randn(300, 40))
+    x = randn(tokens, 40)
+    np.testing.assert_allclose(reference.linear(x, weight), x @ widen(weight).T, **CLOSE)
+    ids = np.arange(tokens) * 41
+    np.testing.assert_array_equal(reference.embed(ids, weight), widen(weight)[ids])
+
+
+def test_rope_rotates_pairs_as_complex_numbers() -> None:
+    x, angles = randn(6, 3, 8), randn(6, 4) * 100
+    pairs = x.reshape(6, 3, 4, 2)
+    turned = (pairs[..., 0] + 1j * pairs[..., 1]) * np.exp(1j * angles)[:, None]
+    expected = np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+    np.testing.assert_allclose(reference.rope(x, np.cos(angles), np.sin(angles)), expected, **CLOSE)
+
+
+def test_swiglu_is_torchs() -> None:
+    weights = FeedForward(randn(20, 12), randn(20, 12, seed=1), randn(12, 20))
+    x = torch.from_numpy(randn(4, 12))
+    gate, up, down = (torch.from_numpy(w) for w in vars(weights).values())
+    expected = (torch.nn.functional.silu(x @ gate.T) * (x @ up.T)) @ down.T
+    np.testing.assert_allclose(reference.swiglu(x.numpy(), weights), expected, **CLOSE)
+
+
+def test_sigmoid_keeps_its_precision_at_both_ends() -> None:
+    x = np.array([-200, -80, -20, 0, 20, 200], np.float32)
+    with np.errstate(under="raise", over="raise"):
+        np.testing.assert_allclose(
+            reference.sigmoid(x[1:5]), 1 / (1 + np.exp(-x[1:5].astype(float))), rtol=1e-6
+        )
+    np.testing.assert_array_equal(reference.sigmoid(x[[0, 5]]), [0, 1])
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 5])
+def test_experts_are_the_weighted_sum_of_each_token_alone(tokens: int) -> None:
+    experts = {
+        e: FeedForward(randn(9, 6, seed=e), randn(9, 6, seed=e + 9), randn(6, 9, seed=e)) for e in range(4)
+    }
+    x, weights = randn(tokens, 6), randn(tokens, 2)
+    ids = np.array([[3, 0], [1, 3], [0, 1], [3, 1], [2, 0]], np.int32)[:tokens]
+    expected = np.zeros_like(x)
+    for t, k in np.ndindex(tokens, 2):
+        expected[t] += weights[t, k] * reference.swiglu(x[t : t + 1], experts[int(ids[t, k])])[0]
+    np.testing.assert_allclose(reference.experts(x, ids, weights, experts), expected, **CLOSE)
+
+
+H, N, R, V, C = 3, 5, 4, 6, 7
+
+
+def attention_inputs(T: int, S: int) -> tuple[Float32Array, Float32Array, Float32Array, Float32Array, float]:
+    return randn(T, H, N), randn(T, H, R), randn(S, C + R), randn(H * (N + V), C), 0.3
+
+
+def naive_attention(q_nope, q_pe, latent, kv_b_proj, scale) -> Float32Array:
+    T, S = len(q_nope), len(latent)
+    y = np.zeros((T, H, V))
+    for t, h in np.ndindex(T, H):
+        w_uk, w_uv = kv_b_proj.reshape(H, N + V, C)[h, :N], kv_b_proj.reshape(H, N + V, C)[h, N:]
+        seen = latent[: S - T + t + 1].astype(float)
+        scores = scale * (seen[:, :C] @ w_uk.T @ q_nope[t, h] + seen[:, C:] @ q_pe[t, h])
+        attention = np.exp(scores - scores.max())
+        y[t, h] = attention / attention.sum() @ (seen[:, :C] @ w_uv.T)
+    return y
+
+
+@pytest.mark.parametrize("form", [reference.mla_prefill, reference.mla_decode])
+@pytest.mark.parametrize("temporary", [1, 200, 1 << 24])
+@pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 9), (4, 4), (5, 12)])
+def test_both_forms_of_attention_are_the_naive_one(form, temporary, T, S, monkeypatch) -> None:
+    monkeypatch.setattr(reference, "TEMPORARY_NUMBERS", temporary)
+    inputs = attention_inputs(T, S)
+    np.testing.assert_allclose(form(*inputs), naive_attention(*inputs), **CLOSE)
+
+
+@pytest.mark.parametrize("form", [reference.mla_prefill, reference.mla_decode])
+@pytest.mark.parametrize("S", [0, 3])
+def test_attention_of_no_token_is_empty(form, S: int) -> None:
+    assert form(*attention_inputs(0, S)).shape == (0, H, V)
+
+
+def test_attention_survives_scores_beyond_the_range_of_exp() -> None:
+    q_nope, q_pe, latent, kv_b_proj, _ = attention_inputs(2, 5)
+    for form in (reference.mla_prefill, reference.mla_decode):
+        assert np.isfinite(form(q_nope, q_pe, latent, kv_b_proj, 1e4)).all()
