@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from random import Random
-from typing import Any, get_args
+from typing import Any
 
 from araio.api import Model, load
 from araio.errors import RequestError
@@ -30,6 +30,8 @@ from araio.train.tasks.base import Split
 __all__ = ["DEFAULT_MAX_TOKENS", "Graded", "Question", "Report", "TaskResult", "evaluate", "task_names"]
 
 DEFAULT_MAX_TOKENS = 2048
+SPLITS: tuple[Split, ...] = ("test", "beyond")
+"""What may be asked; accuracy on what was trained on would say nothing."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ def evaluate(
         RequestError: an unknown task or split, or a count below 1.
     """
     names = task_names(tasks)
-    if split not in get_args(Split):
-        raise RequestError(f"split is {split!r}; expected one of {', '.join(get_args(Split))}")
+    if split not in SPLITS:
+        raise RequestError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     for field, value in (("n", n), ("workers", workers), ("max_tokens", max_tokens)):
         if value < 1:
             raise RequestError(f"{field} is {value}; expected 1 or more")

@@ -18,7 +18,7 @@ from araio.cli.prompt_loop import prompt_loop
 from araio.cli.screen import Screen
 from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
 from araio.errors import ModelNotFoundError, RequestError
-from araio.weights.locate import BUNDLED
+from araio.weights.locate import BUNDLED, PRESETS, locate
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -77,6 +77,7 @@ def command(
     it reads stdin if something is piped in, and opens a prompt loop otherwise.
     """
     name, question = _choose(words or [], model, prompt)
+    locate(name)  # a wrong name is told before stdin is waited for
     if question is None and not sys.stdin.isatty():
         question = _read_stdin()
     if question is not None and not question.strip():
@@ -143,10 +144,11 @@ def _choose(words: Sequence[str], model: str | None, prompt: str | None) -> tupl
 
 
 def _names_a_model(word: str) -> bool:
+    known = [*BUNDLED, *PRESETS]
     # os.path.isdir is False, and Path.is_dir an error, for a question longer than a file name.
-    if word in BUNDLED or os.path.isdir(word) or LOOKS_LIKE_A_MODEL.fullmatch(word):  # noqa: PTH112
+    if word in known or os.path.isdir(word) or LOOKS_LIKE_A_MODEL.fullmatch(word):  # noqa: PTH112
         return True
-    if close := get_close_matches(word.lower(), BUNDLED, n=1, cutoff=0.8):
+    if close := get_close_matches(word.lower(), known, n=1, cutoff=0.8):
         raise ModelNotFoundError(
             f"no model {word!r}; did you mean {close[0]}? To ask it as a question: araio run -p {word}"
         )

@@ -1,0 +1,38 @@
+import json
+
+import araio
+from araio.kernels.select import select
+
+
+def test_json_tells_python_processor_memory_kernels_and_models(araio_command):
+    done = araio_command("doctor", "--json")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found["araio"] == araio.__version__
+    assert found["cpu"]["cores_usable"] >= 1
+    assert 0 < found["memory"]["available_bytes"] <= found["memory"]["total_bytes"]
+    assert found["kernels"]["error"] is None
+    assert set(found["kernels"]["operations"]) == set(select("reference").reasons)
+    assert set(found["models"]) == {"pocket"}
+
+
+def test_the_forced_backend_is_told_with_its_reason(araio_command):
+    done = araio_command("doctor", ARAIO_KERNELS="reference")
+    assert "reference: " in done.stdout
+    assert "reference was asked for" in done.stdout
+    assert "native" not in done.stdout
+
+
+def test_a_backend_that_does_not_exist_is_a_finding_not_a_failure(araio_command):
+    done = araio_command("doctor", ARAIO_KERNELS="quantum")
+    assert done.returncode == 0
+    assert "'quantum' is unknown; choose one of auto, native, reference" in done.stdout
+
+
+def test_text_has_one_labelled_line_per_finding(araio_command):
+    lines = araio_command("doctor").stdout.splitlines()
+    labels = [line.split()[0] for line in lines]
+    assert labels[:5] == ["araio", "Python", "CPU", "vectors", "memory"]
+    assert labels[-1] == "pocket"
+    assert set(labels[5:-1]) == {"kernels"}

@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+
+def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
+    asked = ["eval", tiny, "--tasks", "chain,order", "--n", 2, "--seed", 3, "--max-tokens", 6, "--json"]
+    done = araio_command(*asked)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert (document["model"], document["split"], document["seed"]) == (str(tiny), "test", 3)
+    assert list(document["tasks"]) == ["chain", "order"]
+    for entry in document["tasks"].values():
+        assert entry == {
+            "n": 2,
+            "accuracy": 0.0,
+            "ci95": [0.0, pytest.approx(0.6576, abs=1e-4)],
+            "mean_reasoning_tokens": 6.0,
+            "unfinished": 2,
+        }
+
+
+def test_the_table_shows_every_task(araio_command, tiny):
+    done = araio_command("eval", tiny, "--tasks", "chain, order", "--n", 1, "--max-tokens", 2)
+    assert done.returncode == 0
+    for words in ("chain", "order", "95 % interval", "0.0% to 79.3%"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks", "chian"], "no task 'chian'; did you mean chain?"),
+        (["--n", 0], "n is 0; expected 1 or more"),
+        (["--workers", 0], "workers is 0"),
+        (["--split", "train"], "split is 'train'; expected one of test, beyond"),
+        (["--split", "tset"], "--split"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(araio_command, tiny, arguments, message):
+    done = araio_command("eval", tiny, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr

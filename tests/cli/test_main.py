@@ -1,0 +1,73 @@
+import subprocess
+import sys
+
+import pytest
+
+import araio
+from araio.cli.main import VERBS
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_the_first_screen_says_what_it_is_and_what_to_do_next(araio_command, arguments):
+    done = araio_command(*arguments)
+    assert done.returncode == 0
+    assert 'araio run "What is 47 + 38 - 12?"' in done.stdout
+    assert all(f"  {verb}" in done.stdout for verb in VERBS)
+    assert len(done.stdout.splitlines()) <= 24
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert done.stderr == ""
+
+
+def test_version(araio_command):
+    assert araio_command("--version").stdout == f"araio {araio.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rnu"], "no command 'rnu'; did you mean run?"),
+        (["zzz"], "no command 'zzz'; commands: run, show, eval, train, doctor"),
+        (["--jsn"], "unknown option --jsn; options follow a command"),
+        (["run", "--tempreature", "1"], "No such option: --tempreature"),
+        (["run", "--temperature", "warm"], "Invalid value for '--temperature'"),
+        (["help", "rnu"], "did you mean run?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(araio_command, arguments, message):
+    done = araio_command(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "show", "eval", "doctor"])
+def test_help_of_each_verb_has_examples(araio_command, verb):
+    done = araio_command(verb, "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+    _, examples = done.stdout.split("Examples:\n")
+    assert all(line.startswith("  ") for line in examples.splitlines() if line)
+    assert f"araio {verb}" in examples
+    assert araio_command("help", verb).stdout == done.stdout
+
+
+def test_a_full_disk_is_one_line(araio_command):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "araio"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["doctor"]])
+def test_a_closed_pipe_is_quiet(arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "araio", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(30) == 1
+    process.stderr.close()

@@ -1,0 +1,113 @@
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from araio.cli import screen as screen_module
+from araio.cli.screen import Screen, footer
+from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta, Timings
+
+
+class Stream(io.StringIO):
+    def __init__(self, log, name, is_terminal):
+        super().__init__()
+        self.log, self.name, self.is_terminal = log, name, is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+    def write(self, text):
+        self.log.append((self.name, text))
+        return super().write(text)
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """Replaces stdout and stderr; what is written to either, in order, is in `log`."""
+
+    def replace(is_terminal):
+        log = []
+        out, err = Stream(log, "out", is_terminal), Stream(log, "err", is_terminal)
+        monkeypatch.setattr(screen_module.sys, "stdout", out)
+        monkeypatch.setattr(screen_module.sys, "stderr", err)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        return SimpleNamespace(out=out, err=err, log=log)
+
+    return replace
+
+
+def answer(content="73", reasoning_tokens=9, finish_reason="stop", completion_tokens=12, decode_s=0.11):
+    usage = {
+        "prompt_tokens": 5,
+        "completion_tokens": completion_tokens,
+        "total_tokens": 5 + completion_tokens,
+        "completion_tokens_details": {"reasoning_tokens": reasoning_tokens},
+        "araio": {"parameters_total": 8_000_000, "parameters_active": 2_000_000},
+    }
+    timings = Timings(0.19, decode_s, completion_tokens)
+    return Answer("pocket", "47 + 38", content, finish_reason, usage, timings)
+
+
+EVENTS = [ReasoningDelta("47 "), ReasoningDelta("+ 38"), ContentDelta("7"), ContentDelta("3")]
+
+
+def test_in_pipes_the_streams_stay_apart_and_plain(streams):
+    to = streams(is_terminal=False)
+    done = answer()
+    assert Screen(hide_thinking=False).show(iter([*EVENTS, Finish(done)])) is done
+    assert to.out.getvalue() == "73\n"
+    assert to.err.getvalue() == "47 + 38\n\n" + footer(done) + "\n"
+
+
+def test_on_a_terminal_thinking_is_dim_and_comes_before_the_answer(streams):
+    to = streams(is_terminal=True)
+    Screen(hide_thinking=False).show(iter([*EVENTS, Finish(answer())]))
+    assert to.log[:5] == [
+        ("err", "\x1b[2m47 \x1b[0m"),
+        ("err", "\x1b[2m+ 38\x1b[0m"),
+        ("err", "\n\n"),
+        ("out", "7"),
+        ("out", "3"),
+    ]
+
+
+def test_hidden_thinking(streams):
+    to = streams(is_terminal=True)
+    Screen(hide_thinking=True).show(iter([*EVENTS, Finish(answer())]))
+    assert to.log[0] == ("out", "7")
+    assert "47" not in to.err.getvalue()
+
+
+def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all(streams):
+    text = "a\x1b]0;title\x07\x9bb\tc\nd\r\x7f"
+    for is_terminal, shown in ((True, "a]0;titleb\tc\nd\n"), (False, text + "\n")):
+        to = streams(is_terminal)
+        Screen(hide_thinking=False).show(iter([ContentDelta(text), Finish(answer(text))]))
+        assert to.out.getvalue() == shown
+
+
+def test_an_answer_without_text_leaves_stdout_empty(streams):
+    to = streams(is_terminal=False)
+    Screen(hide_thinking=False).show(iter([ReasoningDelta("hm\n"), Finish(answer(""))]))
+    assert to.out.getvalue() == ""
+    assert to.err.getvalue().startswith("hm\n\nthought")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_plain_terminals(streams, monkeypatch, name, value):
+    to = streams(is_terminal=True)
+    monkeypatch.setenv(name, value)
+    Screen(hide_thinking=False).show(iter([*EVENTS, Finish(answer())]))
+    assert "\x1b" not in to.err.getvalue()
+
+
+def test_the_footer_counts_and_measures():
+    assert footer(answer()) == (
+        "thought 9 tokens · answered 3 tokens · 0.3 s · 100 tok/s · 25% of 8M weights active per token"
+    )
+    cut = answer(finish_reason="length", reasoning_tokens=0, completion_tokens=1, decode_s=0.0)
+    assert footer(cut) == (
+        "answered 1 tokens · 0.2 s · 25% of 8M weights active per token · "
+        "cut off at the token limit; raise --max-tokens"
+    )
