@@ -22,7 +22,7 @@ from araio.kernels import reference
 from araio.kernels.ops import FeedForward, Int32Array
 from araio.tensors import BFloat16, BlockFP8, Float32Array, Weight
 
-__all__ = ["Offer", "offer"]
+__all__ = ["CompiledOperations", "Offer", "offer"]
 
 MATRICES = ("gate_proj", "up_proj", "down_proj")
 
@@ -55,7 +55,7 @@ def offer() -> Offer:
             f"the compiled kernels are missing ({error}); install a C++17 compiler, then reinstall araio"
         )
         return Offer({}, summary)
-    compiled = _Compiled(module, _chosen_isa(module))
+    compiled = CompiledOperations(module, _chosen_isa(module))
     return Offer(
         {"experts": compiled.experts, "linear": compiled.linear, "rms_norm": compiled.rms_norm},
         f"compiled for {compiled.isa}",
@@ -76,7 +76,7 @@ def _chosen_isa(module: ModuleType) -> str:
     return asked
 
 
-class _Compiled:
+class CompiledOperations:
     """The module's functions with the contracts of `Ops`, at one vector width."""
 
     def __init__(self, module: ModuleType, isa: str) -> None:

@@ -121,6 +121,7 @@ void experts(void (*const Operations::*expert)(const float*, FeedForward<Number>
     require(weights.shape(0) == ids.shape(0) && weights.shape(1) == ids.shape(1), "weights must have the shape of ids");
     require(std::is_sorted(expert_ids.begin(), expert_ids.end()), "expert_ids must ascend");
     require(gate.size() == count && up.size() == count && down.size() == count, "one matrix of each kind per expert");
+    require(count > 0 || ids.size() == 0, "ids names an expert that was not given");
     if (count == 0) return;
 
     const size_t F = gate[0].shape(0);

@@ -1,0 +1,68 @@
+"""The choice of backends, with and without compiled kernels."""
+
+from dataclasses import fields
+
+import pytest
+
+from araio.errors import KernelError
+from araio.kernels import native, reference
+from araio.kernels.ops import Ops
+from araio.kernels.select import select
+
+ABSENT = native.Offer({}, "the compiled kernels are missing; install a compiler")
+
+
+def fast_norm(x, weight, eps):
+    return reference.rms_norm(x, weight, eps)
+
+
+PRESENT = native.Offer({"rms_norm": fast_norm}, "compiled for something")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARAIO_KERNELS", raising=False)
+
+
+def test_auto_takes_what_is_offered_and_the_reference_for_the_rest(monkeypatch) -> None:
+    monkeypatch.setattr(native, "offer", lambda: PRESENT)
+    selection = select()
+    assert selection.ops.rms_norm is fast_norm
+    assert selection.ops.linear is reference.linear
+    assert selection.reasons["rms_norm"].backend == "native"
+    assert selection.reasons["linear"].backend == "reference"
+
+
+def test_auto_without_a_compiled_module_says_why(monkeypatch) -> None:
+    monkeypatch.setattr(native, "offer", lambda: ABSENT)
+    selection = select("auto")
+    assert selection.ops == reference.OPS
+    assert {choice.reason for choice in selection.reasons.values()} == {ABSENT.summary}
+
+
+def test_native_without_a_compiled_module_is_refused_with_the_reason(monkeypatch) -> None:
+    monkeypatch.setattr(native, "offer", lambda: ABSENT)
+    with pytest.raises(KernelError, match="install a compiler"):
+        select("native")
+
+
+def test_reference_never_looks_for_a_compiled_module(monkeypatch) -> None:
+    monkeypatch.delattr(native, "offer")
+    assert select("reference").ops == reference.OPS
+
+
+def test_every_operation_has_a_reason() -> None:
+    assert set(select().reasons) == {entry.name for entry in fields(Ops)}
+
+
+def test_the_environment_chooses_where_the_caller_does_not(monkeypatch) -> None:
+    monkeypatch.setattr(native, "offer", lambda: PRESENT)
+    monkeypatch.setenv("ARAIO_KERNELS", "reference")
+    assert select().ops == reference.OPS
+    assert select("auto").ops.rms_norm is fast_norm
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(monkeypatch) -> None:
+    monkeypatch.setenv("ARAIO_KERNELS", "natve")
+    with pytest.raises(KernelError, match=r"'natve'.*auto, native, reference"):
+        select()
