@@ -1,0 +1,155 @@
+"""The model's seams: the routing hook, the expert source, the two forms of attention, tied embeddings."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from araio.kernels.ops import FeedForward
+from araio.kernels.select import select
+from araio.nn import attention
+from araio.nn.model import Model
+from araio.nn.moe import MoE
+from araio.testing.checkpoints import FAMILIES, tiny_config, write_tiny_checkpoint
+from araio.weights.load import load_model
+
+IDS = np.random.default_rng(0).integers(0, 250, 20)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp(request.param)
+    write_tiny_checkpoint(folder, request.param)
+    return load_model(folder)
+
+
+def test_the_hook_sees_every_routed_layer_once_and_in_order(model: Model) -> None:
+    seen = []
+    model.on_route = lambda layer, ids, weights: seen.append((layer, ids, weights))
+    try:
+        model.forward(IDS, model.new_cache())
+    finally:
+        model.on_route = None
+    K = model.config.num_experts_per_tok
+    assert [layer for layer, *_ in seen] == list(model.config.moe_layers)
+    for _, ids, weights in seen:
+        assert ids.shape == weights.shape == (len(IDS), K)
+        assert (ids.dtype, weights.dtype) == (np.int32, np.float32)
+        assert all(len(set(row)) == K for row in ids.tolist())
+
+
+def test_setting_the_hook_changes_no_number(model: Model) -> None:
+    plain = model.forward(IDS, model.new_cache())
+    model.on_route = lambda *_: None
+    try:
+        hooked = model.forward(IDS, model.new_cache())
+    finally:
+        model.on_route = None
+    np.testing.assert_array_equal(plain, hooked)
+
+
+def test_both_forms_of_attention_agree_in_every_layer(model: Model, monkeypatch) -> None:
+    outputs = []
+    for is_absorbed in (True, False):
+        monkeypatch.setattr(attention, "is_absorbed_cheaper", lambda *_, answer=is_absorbed: answer)
+        outputs.append(model.forward(IDS, model.new_cache()))
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-4)
+
+
+def test_the_cheaper_form_is_absorbed_for_decoding_and_expanded_for_a_prompt() -> None:
+    v3 = replace(
+        tiny_config("v3"), kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128
+    )
+    assert attention.is_absorbed_cheaper(1, 1, v3) is False  # nothing to absorb for a first token
+    assert attention.is_absorbed_cheaper(1, 2, v3)
+    assert attention.is_absorbed_cheaper(100, 100_000, v3)
+    assert not attention.is_absorbed_cheaper(1000, 1000, v3)
+
+
+class CountingExperts:
+    """A source that gives exactly what was asked for, and remembers it."""
+
+    def __init__(self, layers: Mapping[int, Mapping[int, FeedForward]]) -> None:
+        self.layers = layers
+        self.asked: list[tuple[int, set[int]]] = []
+
+    def request(self, layer: int, expert_ids: np.ndarray):
+        self.asked.append((layer, set(expert_ids.ravel().tolist())))
+        chosen = {e: self.layers[layer][e] for e in self.asked[-1][1]}
+        return type("Ticket", (), {"wait": lambda _: chosen})()
+
+
+def test_a_layer_needs_only_the_experts_it_asked_for(model: Model) -> None:
+    block = model.layers[model.config.moe_layers[0]]
+    moe = block.mlp
+    assert isinstance(moe, MoE)
+    layer = moe.gate.layer
+    source = CountingExperts({layer: moe.experts.request(layer, np.empty(0, np.int32)).wait()})
+    x = np.random.default_rng(1).standard_normal((3, model.config.hidden_size)).astype(np.float32)
+    np.testing.assert_array_equal(replace(moe, experts=source)(x), moe(x))
+    ids, _ = moe.gate(x)
+    assert source.asked == [(layer, set(ids.ravel().tolist()))]
+
+
+def test_no_token_changes_nothing(model: Model) -> None:
+    cache = model.new_cache()
+    assert model.forward(IDS[:0], cache).shape == (0, model.config.hidden_size)
+    assert cache.length == 0
+
+
+def test_an_interrupted_step_can_be_repeated(model: Model) -> None:
+    cache = model.new_cache()
+    model.forward(IDS[:10], cache)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    model.on_route = interrupt
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.forward(IDS[10:], cache)
+    finally:
+        model.on_route = None
+    resumed = model.forward(IDS[10:], cache)
+    whole = model.forward(IDS, model.new_cache())
+    np.testing.assert_allclose(resumed, whole[10:], rtol=0, atol=1e-4)
+
+
+def test_truncating_the_cache_forgets_what_was_drafted(model: Model) -> None:
+    cache = model.new_cache()
+    model.forward(IDS[:10], cache)
+    first = model.forward(IDS[10:12], cache)
+    cache.truncate(10)
+    model.forward(IDS[:2], cache)
+    cache.truncate(10)
+    np.testing.assert_array_equal(model.forward(IDS[10:12], cache), first)
+
+
+def test_backends_agree(model: Model, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, "v3")
+    auto, plain = (load_model(tmp_path, select(name).ops) for name in ("auto", "reference"))
+    np.testing.assert_allclose(
+        auto.forward(IDS, auto.new_cache()), plain.forward(IDS, plain.new_cache()), rtol=0, atol=1e-4
+    )
+
+
+def test_a_tied_head_is_the_embedding(tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, "v2-lite", tie_word_embeddings=True)
+    model = load_model(tmp_path)
+    assert model.lm_head.weight is model.embed_tokens
+
+
+def test_a_model_without_shared_experts_runs(tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, "v3", n_shared_experts=0)
+    model = load_model(tmp_path)
+    assert np.isfinite(model.forward(IDS, model.new_cache())).all()
+
+
+def test_a_dense_model_runs_and_has_no_router(tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, "v2-lite", first_k_dense_replace=3)
+    model = load_model(tmp_path)
+    assert model.routers == []
+    assert model.on_route is None
+    assert np.isfinite(model.forward(IDS, model.new_cache())).all()
