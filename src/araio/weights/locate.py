@@ -12,6 +12,7 @@ from pathlib import Path
 
 from araio.config import ModelConfig
 from araio.errors import ModelNotFoundError
+from araio.json_reader import shown
 
 __all__ = ["BUNDLED", "PRESETS", "locate", "locate_config"]
 
@@ -38,7 +39,7 @@ def locate(name: str) -> Path:
             f"{name} is known by its config only (see `araio show {name}`); to run it, download its "
             "checkpoint and give the folder"
         )
-    raise ModelNotFoundError(f"no model and no folder is called {name!r}{_hint(name, [*BUNDLED])}")
+    raise ModelNotFoundError(f"no model and no folder is called {shown(name)}{_hint(name, [*BUNDLED])}")
 
 
 def locate_config(name: str) -> ModelConfig:
@@ -60,7 +61,7 @@ def locate_config(name: str) -> ModelConfig:
             f"{path} is not a config.json; give the folder that holds one: {path.parent}"
         )
     known = [*BUNDLED, *PRESETS]
-    raise ModelNotFoundError(f"no model, preset or folder is called {name!r}{_hint(name, known)}")
+    raise ModelNotFoundError(f"no model, preset or folder is called {shown(name)}{_hint(name, known)}")
 
 
 def _bundled(name: str) -> Path:
@@ -78,8 +79,10 @@ def _path(name: str) -> Path:
     try:
         path = Path(name).expanduser()
         path.exists()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelNotFoundError(f"{name[:80]!r} is neither a model nor a path ({error})") from None
+    except OSError as error:
+        raise ModelNotFoundError(f"{shown(name)} is neither a model nor a path ({error.strerror})") from None
+    except (RuntimeError, ValueError) as error:  # a home that nobody has, a character no path may hold
+        raise ModelNotFoundError(f"{shown(name)} is neither a model nor a path ({error})") from None
     if not name:
         raise ModelNotFoundError(f"the name of the model is empty; try {next(iter(BUNDLED))!r} or a folder")
     return path

@@ -1,0 +1,85 @@
+"""`araio show`: the published figures, on the screen and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from araio.cli.main import main
+from araio.formats.write import write_checkpoint
+from araio.weights.locate import PRESETS
+
+
+@pytest.fixture
+def show(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["show", *arguments])
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return call
+
+
+def test_the_table_has_every_part_and_both_conventions(show):
+    code, out, err = show("deepseek-r1")
+    assert (code, err) == (0, "")
+    for text in (
+        "671,026,419,200",
+        "36,625,618,432",
+        "37,552,297,472",
+        "653,908,770,816",
+        "11,610,068,224",
+        "671.0B, of which 36.6B per token (5.5%)",
+        "70,272 bytes per token",
+        "8 of 256 routed within 4 of 8 groups + 1 shared in 58 layers; router noaux_tc, sigmoid",
+        "163,840 tokens, rotary base 10000, YaRN x40 from 4,096",
+        "FP8 e4m3",
+        "none here",
+    ):
+        assert text in out
+    for part in (
+        "embedding",
+        "attention",
+        "dense ffn",
+        "shared experts",
+        "gates",
+        "gate bias",
+        "norms",
+        "head",
+    ):
+        assert part in out
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_of_every_preset(show, name):
+    code, out, err = show(name, "--json")
+    assert (code, err) == (0, "")
+    summary = json.loads(out)
+    assert summary["model"] == name
+    assert summary["parameters"]["active"] < summary["parameters"]["total"]
+    assert summary["file_bytes"] is None
+
+
+def test_a_folder_with_files(show, tmp_path):
+    shutil.copy(PRESETS["moonlight-16b-a3b"], tmp_path / "config.json")
+    write_checkpoint(tmp_path, [("a", np.zeros(1000, np.float32))])
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert json.loads(show(str(tmp_path), "--json")[1])["file_bytes"] == size
+    assert "rotary base 50000" in show(str(tmp_path))[1]
+
+
+def test_mistakes_are_one_line(show, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    for name, message in (
+        (str(tmp_path), "model_type is 'gpt2'"),
+        ("deepsek-r1", "did you mean deepseek-r1?"),
+    ):
+        code, out, err = show(name)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
