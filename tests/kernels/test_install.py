@@ -1,0 +1,54 @@
+"""Installing where no compiler works: the package arrives all the same, computes, and says why it is slow."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Runs in the installed package: the choice of every operation, and one multiplication.
+PROGRAM = """
+import numpy as np
+import araio.kernels.select
+selection = araio.kernels.select.select()
+print(araio.kernels.select.__file__)
+print({choice.backend for choice in selection.reasons.values()})
+print(selection.reasons["experts"].reason)
+print(selection.ops.linear(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32)).tolist())
+"""
+
+
+@pytest.mark.slow
+def test_the_package_installs_without_a_compiler_and_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("scikit_build_core")
+    pytest.importorskip("nanobind")
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    target = tmp_path / "installed"
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", str(target)]
+    no_compiler = os.environ | {"CC": "/bin/false", "CXX": "/bin/false"}
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, str(ROOT)],
+        env=no_compiler,
+        check=True,
+        timeout=300,
+    )
+    assert not list(target.rglob("*.so"))
+
+    environment = os.environ | {"PYTHONPATH": str(target), "ARAIO_KERNELS": "auto"}
+    lines = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert lines[0].startswith(str(target))
+    assert lines[1] == "{'reference'}"
+    assert "install a C++17 compiler" in lines[2]
+    assert lines[3] == "[[2.0, 2.0, 2.0]]"
