@@ -113,8 +113,9 @@ def test_a_tool_output_is_answered_in_the_same_turn() -> None:
         {"role": "tool", "content": "2"},
     ]
     assert by_dialect(template_text("deepseek_r1"), messages) == (
-        "<｜begin▁of▁sentence｜><｜User｜>1+1?<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function"
-        '<｜tool▁sep｜>add\n```json\n{"a": 1}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>'
+        "<｜begin▁of▁sentence｜><｜User｜>1+1?<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>"
+        'function<｜tool▁sep｜>add\n```json\n{"a": 1}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+        "<｜end▁of▁sentence｜>"
         "<｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>2<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
     )
 

@@ -113,10 +113,14 @@ def test_names_and_sizes(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_id("no such token") is None
 
 
-def test_ids_without_a_token_are_silent_and_negative_ones_are_refused(tokenizer: Tokenizer) -> None:
+def test_ids_without_a_token_are_silent(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode([TINY_VOCAB_SIZE, 10**6]) == ""
-    with pytest.raises(TextError, match="negative"):
-        tokenizer.decode([-1])
+
+
+@pytest.mark.parametrize("token_id", [-1, 2**32])
+def test_what_cannot_be_an_id_is_refused(tokenizer: Tokenizer, token_id: int) -> None:
+    with pytest.raises(TextError, match="no token id"):
+        tokenizer.decode([token_id])
 
 
 def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
@@ -166,6 +170,10 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "not a usable tokenizer",
     ),
     "a negative id": (lambda document: document["model"]["vocab"].update(x=-1), "not a usable tokenizer"),
+    "a normalizer that panics": (
+        lambda document: document.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        "not a usable",
+    ),
     "a vocabulary of lists": (lambda document: document["model"].update(vocab=[["a", 0]]), "not a usable"),
 }
 
@@ -188,6 +196,15 @@ def test_text_that_encodes_to_a_control_token_is_refused(tmp_path: Path) -> None
     tokenizer = Tokenizer.from_folder(write(tmp_path, forge))
     with pytest.raises(TextError, match="could forge"):
         tokenizer.encode("the")
+
+
+def test_a_pattern_that_never_ends_is_stopped(tmp_path: Path) -> None:
+    def backtrack(document: dict[str, Any]) -> None:
+        document["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a|a|aa)+$"
+
+    tokenizer = Tokenizer.from_folder(write(tmp_path, backtrack))
+    with pytest.raises(TextError, match="cannot encode"):
+        tokenizer.encode("a" * 40 + "b")
 
 
 def test_missing_files(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,10 +71,8 @@ class Tokenizer:
         file = path / "tokenizer.json"
         document = read_json_object(file, MAX_TOKENIZER_BYTES)
         _refuse_other_models(file, document)
-        try:
+        with _library_errors(f"{file} is not a usable tokenizer"):
             backend = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception for every defect it finds
-            raise TextError(f"{file} is not a usable tokenizer: {error}; fetch the file again") from error
         _refuse_contradicted_tokens(file, document, backend)
         config = TokenizerConfig.from_folder(path)
         for name, token in (("bos_token", config.bos_token), ("eos_token", config.eos_token)):
@@ -149,8 +148,8 @@ class Tokenizer:
         known = self._bytes_of.get(token_id)
         if known is not None:
             return known
-        if token_id < 0:
-            raise TextError(f"token id {token_id} is negative; ids count from 0")
+        if not 0 <= token_id < 1 << 32:
+            raise TextError(f"{token_id} is no token id; ids are integers from 0 to 2^32 - 1")
         token = self._backend.id_to_token(token_id) or ""
         self._bytes_of[token_id] = _bytes_of_token(token)
         return self._bytes_of[token_id]
@@ -171,7 +170,8 @@ class Tokenizer:
                 f"the text has half of a surrogate pair at character {error.start}, which no UTF-8 text can "
                 "hold; decode it as UTF-16 before passing it on"
             ) from error
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        with _library_errors("the tokenizer cannot encode this text"):
+            ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         forged = set(self._control_ids.values()).intersection(ids)
         if forged:
             raise TextError(
@@ -201,6 +201,22 @@ class TokenStream:
         return self._decoder.decode(b"", final=True)
 
 
+@contextmanager
+def _library_errors(complaint: str) -> Iterator[None]:
+    """Turn whatever the `tokenizers` library raises into a TextError."""
+    advice = "use the tokenizer.json published with the model"
+    try:
+        yield
+    except Exception as error:  # it raises bare Exception for every defect it finds
+        raise TextError(f"{complaint}: {error}; {advice}") from error
+    except BaseException as error:
+        # A defect it does not find makes its Rust code panic, which arrives as a class that is no Exception
+        # and cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise TextError(f"{complaint}: {error}; {advice}") from error
+
+
 def _byte_alphabet() -> dict[str, int]:
     """Character to byte of byte-level BPE (GPT-2): printable Latin-1 is itself, the rest from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -226,9 +242,11 @@ def _refuse_other_models(file: Path, document: Mapping[str, Any]) -> None:
         raise TextError(
             f"{file} holds a {kind!r} model; araio reads byte-level BPE, as DeepSeek publishes it"
         )
-    for part in ("pre_tokenizer", "decoder"):
-        if not _is_byte_level(document.get(part)):
-            raise TextError(f"{part} of {file} is not byte-level; araio reads byte-level BPE only")
+    if not _is_byte_level(document.get("pre_tokenizer")):
+        raise TextError(f"pre_tokenizer of {file} is not byte-level; araio reads byte-level BPE only")
+    decoder = document.get("decoder")
+    if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
+        raise TextError(f"decoder of {file} is not ByteLevel; araio reads byte-level BPE only")
     for option in REFUSED_MODEL_OPTIONS:
         if model.get(option):
             raise TextError(
@@ -240,7 +258,7 @@ def _is_byte_level(component: object) -> bool:
     if not isinstance(component, dict):
         return False
     if component.get("type") == "Sequence":
-        parts = component.get("pretokenizers") or component.get("decoders") or []
+        parts = component.get("pretokenizers")
         return isinstance(parts, list) and any(map(_is_byte_level, parts))
     return component.get("type") == "ByteLevel"
 
