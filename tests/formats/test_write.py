@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,23 @@ def test_one_shard_holds_what_fits(tmp_path):
         "model-00001-of-00001.safetensors",
         INDEX_NAME,
     ]
+
+
+def test_one_shard_at_a_time_is_held_in_memory(tmp_path):
+    seen: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def source():
+        nonlocal most
+        for number in range(8):
+            array = np.zeros(10, np.float32)
+            seen.append(weakref.ref(array))
+            yield f"t{number}", array
+            del array
+            most = max(most, sum(reference() is not None for reference in seen))
+
+    write_checkpoint(tmp_path, source(), max_shard_bytes=80)  # two tensors each
+    assert most <= 3  # and the one that did not fit any more
 
 
 def test_every_tensor_is_aligned(tmp_path):

@@ -87,13 +87,14 @@ def _split(tensors: Iterable[tuple[str, Weight]], max_shard_bytes: int) -> Itera
     seen: set[str] = set()
     held_bytes = 0
     for name, weight in tensors:
-        assert name not in seen, f"tensor {name} is given twice"
-        seen.add(name)
         added = _pieces(name, weight)
+        assert seen.isdisjoint(stored for stored, _ in added), f"tensor {name} is given twice"
+        seen.update(stored for stored, _ in added)
         added_bytes = sum(array.nbytes for _, array in added)
         if pieces and held_bytes + added_bytes > max_shard_bytes:
             yield pieces
-            pieces, held_bytes = [], 0
+            pieces.clear()  # the caller's reference too: two shards in memory would be one too many
+            held_bytes = 0
         pieces += added
         held_bytes += added_bytes
     assert pieces, "a checkpoint needs at least one tensor"
