@@ -19,19 +19,28 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from random import Random
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from araio.api import Model, load
 from araio.errors import RequestError
 from araio.eval.wilson import wilson_interval
 from araio.train.tasks import TASKS
-from araio.train.tasks.base import Split
 
-__all__ = ["DEFAULT_MAX_TOKENS", "Graded", "Question", "Report", "TaskResult", "evaluate", "task_names"]
+__all__ = [
+    "DEFAULT_MAX_TOKENS",
+    "Graded",
+    "HeldOut",
+    "Question",
+    "Report",
+    "TaskResult",
+    "evaluate",
+    "task_names",
+]
 
 DEFAULT_MAX_TOKENS = 2048
-SPLITS: tuple[Split, ...] = ("test", "beyond")
-"""What may be asked; accuracy on what was trained on would say nothing."""
+
+HeldOut: TypeAlias = Literal["test", "beyond"]
+"""The splits that may be asked; accuracy on what was trained on would say nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Question:
     task: str
     index: int
     seed: int
-    split: Split
+    split: HeldOut
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Report:
     """What was asked and how it went."""
 
     model: str
-    split: Split
+    split: HeldOut
     seed: int
     max_tokens: int
     seconds: float
@@ -103,7 +112,7 @@ def evaluate(
     tasks: Sequence[str] | None = None,
     n: int = 100,
     seed: int = 0,
-    split: Split = "test",
+    split: HeldOut = "test",
     *,
     max_tokens: int = DEFAULT_MAX_TOKENS,
     workers: int = 1,
@@ -120,8 +129,8 @@ def evaluate(
         RequestError: an unknown task or split, or a count below 1.
     """
     names = task_names(tasks)
-    if split not in SPLITS:
-        raise RequestError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
+    if split not in get_args(HeldOut):
+        raise RequestError(f"split is {split!r}; expected one of {', '.join(get_args(HeldOut))}")
     for field, value in (("n", n), ("workers", workers), ("max_tokens", max_tokens)):
         if value < 1:
             raise RequestError(f"{field} is {value}; expected 1 or more")

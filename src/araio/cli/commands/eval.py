@@ -14,9 +14,8 @@ from rich.table import Table
 
 from araio import env
 from araio.api import load
-from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, Report, evaluate, task_names
+from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, HeldOut, Report, evaluate, task_names
 from araio.train.tasks import TASKS
-from araio.train.tasks.base import Split
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -30,15 +29,15 @@ EXAMPLES = (
 def command(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="`pocket`, the default, or a folder.", show_default=False),
+        typer.Argument(metavar="MODEL", help="`pocket`, the default, or a folder.", show_default=False),
     ] = None,
     tasks: Annotated[
-        str | None, typer.Option(help=f"Comma-separated; all of them: {','.join(TASKS)}.")
+        str | None, typer.Option(help=f"Comma-separated; all of them: {', '.join(TASKS)}.")
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Questions per task.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed asks the same questions.")] = 0,
     split: Annotated[
-        Split, typer.Option(help="test: never trained on; beyond: also outside the trained ranges.")
+        HeldOut, typer.Option(help="test: never trained on; beyond: also outside the trained ranges.")
     ] = "test",
     max_tokens: Annotated[
         int, typer.Option(help="An answer longer than this counts as wrong.")

@@ -35,12 +35,8 @@ LOOKS_LIKE_A_MODEL = re.compile(r"(\.{0,2}|~)/\S+|[A-Za-z][\w.-]*/[\w./-]+")
 
 
 def command(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL] [PROMPT]", help="The model, the question, or both.", show_default=False
-        ),
-    ] = None,
+    # The metavar closes its own bracket, so that the usage line shows two words and not a list of lists.
+    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL] [PROMPT", hidden=True)] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model; then PROMPT stands alone.")
     ] = None,
