@@ -72,7 +72,7 @@ def test_hostile_templates_end_in_a_template_error(template: str) -> None:
     ],
 )
 def test_internals_are_invisible(template: str) -> None:
-    text = render_in_sandbox(template, {"messages": []}, TIGHT)
+    text = render_in_sandbox(template, {"messages": []})
     assert "class" not in text
     assert "method" not in text
 

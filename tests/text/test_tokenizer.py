@@ -71,7 +71,7 @@ def test_spans_do_not_cut_the_text(tokenizer: Tokenizer, text: str, cuts: list[i
 
 
 def test_a_control_token_is_never_joined_from_two_spans(tokenizer: Tokenizer) -> None:
-    spans = [Span("<thi", is_trusted=False), Span("nk>", is_trusted=True), Span("</think>", is_trusted=True)]
+    spans = [Span("<thin", is_trusted=False), Span("k>", is_trusted=True), Span("</think>", is_trusted=True)]
     assert tokenizer.encode_spans(spans) == [*tokenizer.encode("<think>"), tokenizer.token_id("</think>")]
 
 
