@@ -8,7 +8,7 @@ import pytest
 
 import araio
 from araio.api import Model
-from araio.errors import ModelNotFoundError, RequestError, TextError
+from araio.errors import CheckpointError, ModelNotFoundError, RequestError, TextError
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.text.chat import ChatFormat
 from araio.text.tokenizer import Tokenizer
@@ -186,6 +186,12 @@ def test_a_dense_model_routes_nothing(tmp_path):
 def test_mistakes_are_told_at_once(model, call, error, words):
     with pytest.raises(error, match=words):
         call(model)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    write_tiny_checkpoint(tmp_path / "tiny", "v2-lite", vocab_size=100)
+    with pytest.raises(CheckpointError, match=r"tokens, but config\.json has vocab_size = 100"):
+        araio.load(tmp_path / "tiny")
 
 
 def test_the_document_is_plain_json(model):

@@ -23,7 +23,8 @@ from araio.engine.answer import Answer, Event, Finish
 from araio.engine.generate import PREFILL_CHUNK, check_ids, generate
 from araio.engine.request import params_from, read_generation_defaults
 from araio.engine.transcript import Transcript, timed
-from araio.nn import model as network
+from araio.errors import CheckpointError
+from araio.nn.model import Model as Network
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
@@ -45,9 +46,16 @@ def load(name: str | Path = "pocket") -> Model:
     """
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
+    network = load_model(folder)
+    # An embedding may have rows to spare, a tokenizer may not have tokens without a row.
+    if tokenizer.vocab_size > network.config.vocab_size:
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, but config.json has vocab_size = "
+            f"{network.config.vocab_size}; the two files belong to different models"
+        )
     return Model(
         str(name),
-        load_model(folder),
+        network,
         tokenizer,
         ChatFormat.from_folder(folder, tokenizer),
         read_generation_defaults(folder),
@@ -64,7 +72,7 @@ class Model:
     def __init__(
         self,
         name: str,
-        network: network.Model,
+        network: Network,
         tokenizer: Tokenizer,
         chat_format: ChatFormat,
         generation_defaults: Mapping[str, Any],

@@ -29,7 +29,7 @@ def araio_command():
             errors="surrogateescape",
             cwd=cwd,
             env=clean_environment(environment),
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -69,5 +69,23 @@ def test_a_closed_pipe_is_quiet(arguments):
     )
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(30) == 1
+    assert process.wait(120) == 1
     process.stderr.close()
+
+
+def test_streams_that_the_caller_closed_are_no_crash(tiny):
+    def shell(line):
+        command = f"{sys.executable} -m araio {line}"
+        return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+
+    done = shell(f"run {tiny} <&-")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the question is empty" in done.stderr
+    assert shell("--version >&-").returncode == 0
+    assert shell("rnu 2>&-").returncode == 2
+
+
+def test_a_locale_without_the_letters_is_no_crash(araio_command, tiny):
+    done = araio_command("run", tiny, "hi", "--max-tokens", 3, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "thought 3 tokens ? answered 0 tokens" in done.stderr

@@ -33,7 +33,7 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
-    def wait_for(self, pattern, seconds=30.0):
+    def wait_for(self, pattern, seconds=120.0):
         """Wait until what was shown since the last match matches; returns the match."""
         deadline = time.monotonic() + seconds
         while not (match := re.search(pattern, self.shown, re.DOTALL)):
@@ -44,20 +44,20 @@ class Terminal:
         return match
 
     def press_until(self, key, pattern):
-        """Press every second: a signal between readline's prompt and its wait shows at the next key."""
+        """Press again and again: a signal between readline's prompt and its wait shows at the next key."""
         for _ in range(20):
             self.type(key)
             try:
-                return self.wait_for(pattern, seconds=1)
+                return self.wait_for(pattern, seconds=2)
             except AssertionError:
                 continue
         raise AssertionError(f"{pattern!r} did not appear in {self.shown!r}")
 
     def end(self):
         """Wait for the end; the exit code."""
-        while select.select([self.master], [], [], 10)[0] and (text := self._read()):
+        while select.select([self.master], [], [], 120)[0] and (text := self._read()):
             self.shown += text
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def close(self):
         self.process.kill()

@@ -39,7 +39,7 @@ class SamplingParams:
     frequency_penalty    -2 to 2; taken as often as the token occurs in the answer so far
     seed                 0 to 2**64 - 1; one seed gives one text. None draws a fresh one
     max_tokens           1 or more; reasoning and answer together
-    stop                 up to 16 strings that end the text and are cut from it
+    stop                 up to 16 strings that end the text, reasoning too, and are cut from it
     logprobs             0 to 20 alternatives reported per token; None reports nothing
 
     Raises:
