@@ -1,0 +1,157 @@
+"""Saving and resuming a run, and exporting its model in the published checkpoint format.
+
+The state of a run is one safetensors file: parameters, buffers and optimizer moments as tensors, the step and
+what must not change as text in its header. Nothing is pickled. It is written beside the old one and renamed
+over it, so whatever happens, one good state is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from araio.config import ModelConfig
+from araio.errors import TrainingError
+from araio.formats.write import write_checkpoint
+from araio.tensors import BFloat16, Float32Array
+from araio.train.model import GroupedExperts, SparseModel
+
+__all__ = ["checkpoint_tensors", "export_model", "load_state", "load_tensors", "save_state"]
+
+EXPERT_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+MAX_SHARD_BYTES = 15 << 20
+
+
+# -------------------------------------------------------------------- state of a run
+
+
+def save_state(
+    path: Path, model: nn.Module, optimizers: list[Optimizer], step: int, identity: dict[str, object]
+) -> None:
+    """Write the state after `step` steps; `identity` is what a resumed run must agree with.
+
+    Raises:
+        TrainingError: the disk is full or not writable; the old state is untouched.
+    """
+    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    for key, tensor in optimizer_tensors(optimizers):
+        tensors[key] = tensor.contiguous()
+    metadata = {"step": str(step), "identity": json.dumps(identity, sort_keys=True)}
+    temporary = path.with_suffix(".new")
+    try:
+        save_file(tensors, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: cannot save step {step} ({error}); the state before it is kept, free some space and "
+            "run the same command to go on from there"
+        ) from None
+
+
+def load_state(path: Path, model: nn.Module, optimizers: list[Optimizer], identity: dict[str, object]) -> int:
+    """Restore a run in place, bit for bit; returns the number of steps it has done.
+
+    Raises:
+        TrainingError: the file is damaged, or belongs to a run with another identity.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        step, found = int(metadata["step"]), json.loads(metadata["identity"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path}: is not the state of a run ({error})") from None
+    expected = json.loads(json.dumps(identity))
+    changed = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if changed:
+        raise TrainingError(
+            f"{path}: was made by a recipe that differs in {', '.join(changed)}; "
+            "train into another folder, or restore the recipe"
+        )
+    model.load_state_dict(
+        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+    )
+    for index, optimizer in enumerate(optimizers):
+        restore_optimizer(optimizer, f"optimizer.{index}.", tensors)
+    return step
+
+
+def optimizer_tensors(optimizers: list[Optimizer]) -> Iterator[tuple[str, Tensor]]:
+    """Names `optimizer.I.PARAMETER.KEY` and tensors of all optimizer states."""
+    for index, optimizer in enumerate(optimizers):
+        for number, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                yield f"optimizer.{index}.{number}.{key}", value
+
+
+def restore_optimizer(optimizer: Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
+    document = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            number, key = name.removeprefix(prefix).split(".")
+            state.setdefault(int(number), {})[key] = tensor
+    document["state"] = state
+    optimizer.load_state_dict(document)
+
+
+# -------------------------------------------------------------------- published format
+
+
+def checkpoint_tensors(model: SparseModel) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors as DeepSeek publishes them: each expert's projections are tensors of their own."""
+    stacked = {name for name, module in model.named_modules() if isinstance(module, GroupedExperts)}
+    tied = model.config.tie_word_embeddings
+    for name, tensor in model.state_dict().items():
+        prefix, _, projection = name.rpartition(".")
+        if prefix in stacked:
+            for expert, matrix in enumerate(tensor):
+                yield f"{prefix}.{expert}.{projection}.weight", matrix
+        elif not (tied and name == "lm_head.weight"):
+            yield name, tensor
+
+
+def load_tensors(model: SparseModel, tensors: dict[str, Tensor]) -> None:
+    """Fill a model from published names; the inverse of `checkpoint_tensors`, and as strict.
+
+    Raises:
+        TrainingError: a tensor is missing, left over, or of another shape.
+    """
+    left = dict(tensors)
+    with torch.no_grad():
+        for name, target in checkpoint_tensors(model):
+            source = left.pop(name, None)
+            if source is None or source.shape != target.shape:
+                found = "missing" if source is None else f"of shape {tuple(source.shape)}"
+                raise TrainingError(f"tensor {name} is {found}; expected shape {tuple(target.shape)}")
+            target.copy_(source)
+    if left:
+        raise TrainingError(f"tensors that the config does not have: {', '.join(sorted(left)[:5])}")
+
+
+def export_model(folder: Path, model: SparseModel, dtype: torch.dtype) -> None:
+    """Write config and weights so that this package, transformers, vLLM and SGLang can load them."""
+    document = model.config.to_dict() | {"torch_dtype": str(dtype).removeprefix("torch.")}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(folder, stored_tensors(model, dtype), MAX_SHARD_BYTES)
+    ModelConfig.from_dict(document).save(folder / "config.json")
+
+
+def stored_tensors(model: SparseModel, dtype: torch.dtype) -> Iterator[tuple[str, Float32Array | BFloat16]]:
+    for name, tensor in checkpoint_tensors(model):
+        if dtype == torch.bfloat16 and not name.endswith("e_score_correction_bias"):
+            bits = tensor.to(torch.bfloat16).contiguous().view(torch.uint16)
+            yield name, BFloat16(bits.cpu().numpy())
+        else:
+            yield name, tensor.float().cpu().numpy()

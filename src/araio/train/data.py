@@ -1,0 +1,190 @@
+"""Batches of packed documents, each a pure function of the seed and the step.
+
+A document is a conversation of a task family, of which only reasoning and answer are learned, or a piece
+of prose, of which everything is. Documents are packed whole into rows: none is cut, and the model's mask
+keeps attention and labels inside each. There is no state to save: batch n is the same whenever it is asked
+for, so a resumed run sees the data of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from araio.errors import RecipeError
+from araio.train.tasks import TASKS, Example
+from araio.train.tasks.prose import read_documents
+from araio.train.tokenizer import BOS, EOS, PAD
+
+__all__ = ["IGNORE", "PROSE", "Batch", "BatchStream", "Document", "DocumentSource", "Encoder"]
+
+IGNORE = -100
+"""Label of a position that nothing is learned from (PyTorch's default)."""
+
+PROSE = "prose"
+PROSE_CHARACTERS = 2000
+"""Longest piece of prose; shorter where rows are short, at two characters a token to leave room."""
+MISFITS_UNTIL_FULL = 6
+LENGTH_SAMPLE = 64
+MAX_REDRAWS = 200
+
+
+@dataclass(frozen=True)
+class Document:
+    """Token ids of one document; those from `first_learned` on are labels."""
+
+    ids: list[int]
+    first_learned: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed documents, all (B, T) int64.
+
+    tokens     ids, padding at the end of a row
+    labels     the next token, or IGNORE across documents, in questions and in padding
+    documents  number of the document within its row; padding has numbers of its own
+    positions  position within the document
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    documents: Tensor
+    positions: Tensor
+
+    @property
+    def learned_tokens(self) -> int:
+        return int((self.labels != IGNORE).sum())
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(getattr(self, entry.name).to(device) for entry in fields(self)))
+
+
+class Encoder:
+    """Examples and prose to documents, in the format of DeepSeek-R1's chat template."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        names = (BOS, EOS, PAD, "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>")
+        self.bos, self.eos, self.pad, self.user, self.assistant, self.think, self.end_think = (
+            self.control(name) for name in names
+        )
+
+    def control(self, name: str) -> int:
+        token = self.tokenizer.token_to_id(name)
+        if token is None:
+            raise RecipeError(f"the tokenizer has no token {name!r}; train it with this package's recipe")
+        return int(token)
+
+    def text(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def conversation(self, example: Example) -> Document:
+        """Question, reasoning and answer; the question and the prefilled `<think>` are not learned."""
+        question = [
+            self.bos,
+            self.user,
+            *self.text(example.prompt),
+            self.assistant,
+            self.think,
+            *self.text("\n"),
+        ]
+        reasoning = [*self.text(example.reasoning), *self.text("\n"), self.end_think]
+        answer = [*self.text("\n\n"), *self.text(example.answer), self.eos]
+        return Document(question + reasoning + answer, len(question))
+
+    def prose(self, text: str) -> Document:
+        return Document([self.bos, *self.text(text), self.eos], 1)
+
+
+class DocumentSource:
+    """Draws documents so that each family gets its share of the tokens, whatever its documents' lengths."""
+
+    def __init__(
+        self, encoder: Encoder, mix: Mapping[str, float], max_length: int, prose_folder: Path | None
+    ) -> None:
+        self.encoder = encoder
+        self.max_length = max_length
+        self.prose: list[str] = []
+        if PROSE in mix:
+            if prose_folder is None:
+                raise RecipeError(
+                    f"mix.{PROSE} is {mix[PROSE]}, but no prose folder is given; pass --prose-folder"
+                )
+            self.prose = read_documents(prose_folder, min(PROSE_CHARACTERS, 2 * max_length), "train")
+        self.names = [name for name, share in mix.items() if share > 0]
+        self.rates = [mix[name] / self.mean_length(name) for name in self.names]
+
+    def mean_length(self, name: str) -> float:
+        rng = Random(f"length of {name}")
+        return sum(len(self.draw_one(name, rng).ids) for _ in range(LENGTH_SAMPLE)) / LENGTH_SAMPLE
+
+    def draw(self, rng: Random) -> Document:
+        (name,) = rng.choices(self.names, self.rates)
+        return self.draw_one(name, rng)
+
+    def draw_one(self, name: str, rng: Random) -> Document:
+        """One document of a family, drawn anew while it is longer than a row."""
+        for _ in range(MAX_REDRAWS):
+            if name == PROSE:
+                document = self.encoder.prose(rng.choice(self.prose))
+            else:
+                document = self.encoder.conversation(TASKS[name].generate(rng, "train"))
+            if len(document.ids) <= self.max_length:
+                return document
+        raise RecipeError(
+            f"{name} makes no document of at most {self.max_length} tokens; raise sequence_length"
+        )
+
+
+class BatchStream:
+    """Packs documents into batches; `batch(step)` depends on seed, step and the source alone."""
+
+    def __init__(self, source: DocumentSource, rows: int, length: int, seed: int) -> None:
+        self.source = source
+        self.rows = rows
+        self.length = length
+        self.seed = seed
+
+    def batch(self, step: int) -> Batch:
+        rng = Random(f"{self.seed} {step}")
+        rows: list[list[Document]] = [[] for _ in range(self.rows)]
+        free = [self.length] * self.rows
+        misfits = 0
+        while misfits < MISFITS_UNTIL_FULL:
+            document = self.source.draw(rng)
+            fitting = [row for row in range(self.rows) if free[row] >= len(document.ids)]
+            if not fitting:
+                misfits += 1
+                continue
+            # Best fit: the row that is left with the least space keeps the others open for long documents.
+            row = min(fitting, key=free.__getitem__)
+            rows[row].append(document)
+            free[row] -= len(document.ids)
+        return self.collate(rows)
+
+    def collate(self, rows: list[list[Document]]) -> Batch:
+        shape = (self.rows, self.length)
+        tokens = torch.full(shape, self.source.encoder.pad)
+        labels = torch.full(shape, IGNORE)
+        # Padding attends to itself only: a position is its own document until one is written over it.
+        documents = torch.arange(self.length).repeat(self.rows, 1)
+        positions = torch.zeros(shape, dtype=torch.int64)
+        for row, packed in enumerate(rows):
+            start = 0
+            for document in packed:
+                ids = torch.tensor(document.ids)
+                end = start + len(ids)
+                tokens[row, start:end] = ids
+                first = max(document.first_learned, 1)
+                labels[row, start + first - 1 : end - 1] = ids[first:]
+                documents[row, start:end] = start
+                positions[row, start:end] = torch.arange(len(ids))
+                start = end
+        return Batch(tokens, labels, documents, positions)

@@ -1,0 +1,206 @@
+"""One training step, written out in order, and the loop around it.
+
+A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from and `model/`,
+the exported checkpoint. A killed run goes on from its last state to the same weights, bit for bit on a CPU:
+data is a function of the step, and nothing else is random after initialisation. Read `recipe.py` for what
+can be asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn.utils import clip_grad_norm_
+
+from araio.errors import TrainingError
+from araio.train.balance import LoadMeter, update_bias
+from araio.train.checkpoint import export_model, load_state, save_state
+from araio.train.data import PROSE, PROSE_CHARACTERS, Batch, BatchStream, DocumentSource, Encoder
+from araio.train.loss import Loss, compute_loss
+from araio.train.metrics import MetricsLog, StepReport
+from araio.train.model import SparseModel
+from araio.train.optim import build_optimizers
+from araio.train.recipe import Recipe, Stage
+from araio.train.tasks.prose import read_documents
+from araio.train.tokenizer import save_tokenizer, tokenizer_texts, train_tokenizer
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """A run of a recipe in a folder; goes on by itself where the folder holds a state.
+
+    Raises:
+        RecipeError: a stage's rows are too short for a family, or there is no prose where it is asked for.
+        TrainingError: the folder cannot be written, or holds the state of another recipe.
+    """
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, prose_folder: Path | None = None, device: str = "cpu"
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.prose_folder = prose_folder
+        self.device = torch.device(device)
+        self.dtype: torch.dtype = getattr(torch, recipe.dtype)
+        make_folder(folder)
+        self.tokenizer = self.prepare_tokenizer()
+        # All stages' data are set up now: a mistake in the last one should not wait for hours.
+        encoder = Encoder(self.tokenizer)
+        self.streams = [self.stream(stage, encoder) for stage in recipe.stages]
+        self.model = SparseModel(recipe.model, self.dtype)
+        self.model.initialise(torch.Generator().manual_seed(recipe.seed))
+        self.model.to(self.device)
+        chosen = recipe.optimizer
+        betas = (chosen.beta1, chosen.beta2)
+        self.optimizers = build_optimizers(self.model, chosen.name, 0.0, chosen.weight_decay, betas)
+        self.meter = LoadMeter()
+        self.metrics = MetricsLog(folder / "metrics.jsonl")
+        self.step = 0
+        if self.state_path.exists():
+            self.step = load_state(self.state_path, self.model, self.optimizers, self.identity())
+            self.metrics.forget_after(self.step)
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def identity(self) -> dict[str, object]:
+        """What may not change between the start of a run and its end; the steps ahead may."""
+        recipe = self.recipe
+        return {
+            "model": recipe.model.to_dict(),
+            "optimizer": asdict(recipe.optimizer),
+            "seed": recipe.seed,
+            "dtype": recipe.dtype,
+            "tokenizer": self.tokenizer.to_str(),
+        }
+
+    # ---------------------------------------------------------------- the loop
+
+    def run(self, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]) -> bool:
+        """Train to the recipe's end and export the model; True if the end was reached.
+
+        on_step      called with every line of the log
+        should_stop  asked after every step; when true, the state is saved and the run ends early
+
+        Raises:
+            TrainingError: the loss is not finite, or the disk is full; the last saved state is kept.
+        """
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead: Future[Batch] | None = None
+            while self.step < self.recipe.steps:
+                batch = ahead.result() if ahead else self.batch(self.step)
+                following = self.step + 1
+                ahead = pool.submit(self.batch, following) if following < self.recipe.steps else None
+                self.advance(batch, on_step)
+                if should_stop():
+                    self.save()
+                    return False
+        self.export()
+        return True
+
+    def advance(self, batch: Batch, on_step: Callable[[StepReport], None]) -> None:
+        """One step with its log line and its checkpoint, where they are due."""
+        started = time.perf_counter()
+        loss, gradient_norm = self.train_step(batch)
+        seconds = time.perf_counter() - started
+        self.meter.add([route.counts.cpu() for route in loss.routes])
+        self.step += 1
+        is_last = self.step == self.recipe.steps
+        if self.step % self.recipe.log_every == 0 or is_last:
+            report = self.report(batch, loss, gradient_norm, seconds)
+            self.metrics.append(report)
+            on_step(report)
+        if self.step % self.recipe.checkpoint_every == 0 or is_last:
+            self.save()
+
+    def train_step(self, batch: Batch) -> tuple[Loss, float]:
+        """Forward, backward, clip, update the weights, move the balancing bias."""
+        stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
+        loss = compute_loss(self.model, batch, stage.mtp_weight, stage.balance_weight)
+        if not torch.isfinite(loss.total):
+            raise TrainingError(
+                f"the loss is {loss.total.item()} at step {self.step}; lower the learning rate or the clip "
+                f"in the recipe and run again: it goes on from the last state in {self.folder}"
+            )
+        torch.autograd.backward(loss.total)
+        gradient_norm = float(clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip))
+        learning_rate = self.recipe.learning_rate_at(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if self.recipe.model.has_router_bias:
+            # Without an MTP loss its router saw nothing, and there are fewer routes than routers.
+            for router, route in zip(self.model.routers(), loss.routes, strict=False):
+                update_bias(router, route.counts, stage.balance_speed)
+        return loss, gradient_norm
+
+    def report(self, batch: Batch, loss: Loss, gradient_norm: float, seconds: float) -> StepReport:
+        done = self.step - 1
+        return StepReport(
+            step=self.step,
+            steps=self.recipe.steps,
+            stage=self.recipe.stages[self.recipe.stage_at(done)[0]].name,
+            loss=loss.next_token.item(),
+            mtp_loss=loss.mtp.item(),
+            balance_loss=loss.balance.item(),
+            learning_rate=self.recipe.learning_rate_at(done),
+            gradient_norm=gradient_norm,
+            tokens=batch.tokens.numel(),
+            learned_tokens=batch.learned_tokens,
+            seconds=seconds,
+            **asdict(self.meter.take()),
+        )
+
+    def save(self) -> None:
+        """Write the state to resume from."""
+        save_state(self.state_path, self.model, self.optimizers, self.step, self.identity())
+
+    def export(self) -> Path:
+        """Write the model as a published checkpoint with its tokenizer; returns the folder."""
+        target = self.folder / "model"
+        export_model(target, self.model, self.dtype)
+        save_tokenizer(self.tokenizer, target, self.recipe.model.max_position_embeddings)
+        return target
+
+    # ---------------------------------------------------------------- data
+
+    def batch(self, step: int) -> Batch:
+        stream = self.streams[self.recipe.stage_at(step)[0]]
+        return stream.batch(step).to(self.device)
+
+    def stream(self, stage: Stage, encoder: Encoder) -> BatchStream:
+        source = DocumentSource(encoder, stage.mix, stage.sequence_length, self.prose_folder)
+        return BatchStream(source, stage.rows, stage.sequence_length, self.recipe.seed)
+
+    def prepare_tokenizer(self) -> Tokenizer:
+        """The run's tokenizer: trained at the first start, read at every other."""
+        folder = self.folder / "tokenizer"
+        path = folder / "tokenizer.json"
+        if not path.exists():
+            recipe = self.recipe
+            tasks = [family for family in recipe.families if family != PROSE]
+            prose: list[str] = []
+            if PROSE in recipe.families and self.prose_folder is not None:
+                prose = read_documents(self.prose_folder, PROSE_CHARACTERS, "train")
+            texts = tokenizer_texts(tasks, recipe.tokenizer_characters, prose, recipe.seed)
+            make_folder(folder)
+            tokenizer = train_tokenizer(texts, recipe.model.vocab_size)
+            save_tokenizer(tokenizer, folder, recipe.model.max_position_embeddings)
+        return Tokenizer.from_file(str(path))
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be created ({error.strerror})") from None

@@ -1,0 +1,76 @@
+"""What training minimises: next-token cross entropy, the MTP loss, and a small balance loss within sequences.
+
+Read `train/balance.py` for what does most of the balancing; the loss here only keeps single sequences from
+extremes (DeepSeek-V3 report, section 2.1.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from araio.config import ModelConfig
+from araio.train.data import IGNORE, Batch
+from araio.train.model import Route, SparseModel
+
+__all__ = ["Loss", "compute_loss", "sequence_balance_loss"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The sum that is differentiated, and its parts for the log."""
+
+    total: Tensor
+    next_token: Tensor
+    mtp: Tensor
+    balance: Tensor
+    routes: list[Route]
+
+
+def compute_loss(model: SparseModel, batch: Batch, mtp_weight: float, balance_weight: float) -> Loss:
+    """Forward pass and losses: `total = next_token + mtp_weight * mtp + balance_weight * balance`.
+
+    The output matrix is applied only where there is a label: on conversations that is half of all positions.
+    """
+    output = model(batch.tokens, batch.documents, batch.positions, with_mtp=mtp_weight > 0)
+    next_token = cross_entropy(model, output.hidden, batch.labels)
+    mtp = next_token.new_zeros(())
+    if output.mtp_hidden is not None:
+        mtp = cross_entropy(model, output.mtp_hidden, mtp_labels(batch))
+    balance = next_token.new_zeros(())
+    if balance_weight > 0:
+        for route in output.routes:
+            balance = balance + sequence_balance_loss(route, model.config)
+    total = next_token + mtp_weight * mtp + balance_weight * balance
+    return Loss(total, next_token, mtp, balance, output.routes)
+
+
+def cross_entropy(model: SparseModel, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the positions of hidden (B, T, D) that have a label in labels (B, T)."""
+    chosen = labels != IGNORE
+    logits = model.lm_head(hidden[chosen]).float()
+    return F.cross_entropy(logits, labels[chosen])
+
+
+def mtp_labels(batch: Batch) -> Tensor:
+    """Labels (B, T-1) of the MTP module: the token after the next one, never of another document."""
+    same_document = batch.documents[:, 1:] == batch.documents[:, :-1]
+    return torch.where(same_document, batch.labels[:, 1:], IGNORE)
+
+
+def sequence_balance_loss(route: Route, config: ModelConfig) -> Tensor:
+    """Complementary sequence-wise balance loss (DeepSeek-V3 report, equations 17 to 20), without its factor.
+
+    `sum_i f_i P_i` with `f_i = E / (K T) * count_i` and `P_i` the mean share of expert i in the scores; the
+    mean over the rows of the batch. It is 1 where every expert is used alike.
+    """
+    B, T, E = route.scores.shape
+    share_BE = (route.scores / route.scores.sum(-1, keepdim=True)).mean(1)
+    chosen_BE = torch.zeros(B, E, device=share_BE.device)
+    ones = torch.ones(1, 1, device=share_BE.device).expand(B, route.ids[0].numel())
+    chosen_BE.scatter_add_(1, route.ids.flatten(1), ones)
+    frequency_BE = chosen_BE * (E / (config.num_experts_per_tok * T))
+    return (frequency_BE * share_BE).sum(-1).mean()

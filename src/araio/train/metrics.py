@@ -1,0 +1,72 @@
+"""What a step did, and the log of it: one JSON object a line, safe to cut off and go on.
+
+A run that resumes from step n forgets the lines behind it, so no step appears twice. Read `loop.py` for who
+writes them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from araio.errors import TrainingError
+
+__all__ = ["MetricsLog", "StepReport"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One line of `metrics.jsonl`; the fields are its keys.
+
+    Losses are means over the step's labels in nats. `tokens` counts all positions of the batch, padding
+    included; `learned_tokens` those with a label. The balance fields (see `balance.LoadReport`) cover the
+    steps since the last line.
+    """
+
+    step: int
+    steps: int
+    stage: str
+    loss: float
+    mtp_loss: float
+    balance_loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+    learned_tokens: int
+    seconds: float
+    max_violation_batch: float
+    max_violation_global: float
+    worst_layer: float
+    entropy: float
+    dead_experts: int
+
+    @property
+    def tok_per_s(self) -> float:
+        return self.tokens / self.seconds
+
+
+class MetricsLog:
+    """The file `metrics.jsonl` of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, report: StepReport) -> None:
+        """Add a line; raises TrainingError when the disk is full."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(report)) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be written ({error.strerror})") from None
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of later steps, which will be done again."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        # A line that a kill cut short is of a later step as well.
+        kept = [f"{line}\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        temporary = self.path.with_suffix(".new")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(self.path)

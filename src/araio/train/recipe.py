@@ -1,0 +1,206 @@
+"""A training recipe: everything that decides what a run computes, in one TOML file.
+
+`Recipe.from_file` refuses unknown keys and values out of range by name, with the known ones listed. The same
+recipe, seed and thread count give the same weights on the same machine. `recipes/pocket.toml` is the example.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from araio.config import ModelConfig
+from araio.errors import ConfigError, RecipeError
+from araio.train.tasks import TASKS
+
+__all__ = ["OptimizerRecipe", "Recipe", "Stage"]
+
+PROSE = "prose"
+DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = ("adamw", "muon")
+
+Table = TypeVar("Table")
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """Which optimizer moves the matrices, and what all parameters share."""
+
+    name: str = "adamw"
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0
+
+    def check(self) -> None:
+        require(self.name in OPTIMIZERS, "optimizer.name", self.name, "one of " + ", ".join(OPTIMIZERS))
+        require(0 <= self.weight_decay < 10, "optimizer.weight_decay", self.weight_decay, "0 to 10")
+        require(self.clip > 0, "optimizer.clip", self.clip, "a number above 0")
+        for key, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            require(0 <= beta < 1, f"optimizer.{key}", beta, "0 to 1, exclusive")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of steps with one mixture, row length and schedule.
+
+    The learning rate goes from `learning_rate` to `final_learning_rate` along half a cosine; equal values hold
+    it. `mix` gives each task family, and "prose", its share of the tokens; shares need not sum to 1.
+    """
+
+    name: str
+    steps: int
+    rows: int
+    sequence_length: int
+    learning_rate: float
+    mix: Mapping[str, float]
+    final_learning_rate: float | None = None
+    mtp_weight: float = 0.3
+    balance_speed: float = 0.001
+    balance_weight: float = 0.0001
+
+    def check(self) -> None:
+        where = f"stage {self.name!r}:"
+        for key in ("steps", "rows", "sequence_length"):
+            require(getattr(self, key) > 0, f"{where} {key}", getattr(self, key), "an integer above 0")
+        require(0 < self.learning_rate < 1, f"{where} learning_rate", self.learning_rate, "0 to 1, exclusive")
+        for key in ("mtp_weight", "balance_speed", "balance_weight"):
+            require(0 <= getattr(self, key) <= 10, f"{where} {key}", getattr(self, key), "0 to 10")
+        known = [*TASKS, PROSE]
+        for family, share in self.mix.items():
+            require(family in known, f"{where} mix", family, "families among " + ", ".join(known))
+            require(is_share(share), f"{where} mix.{family}", share, "a share of at least 0")
+        require(sum(self.mix.values()) > 0, f"{where} mix", dict(self.mix), "at least one family above 0")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of step 0 to `steps - 1` of this stage."""
+        final = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
+        progress = step / max(self.steps - 1, 1)
+        return final + (self.learning_rate - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run."""
+
+    name: str
+    model: ModelConfig
+    stages: tuple[Stage, ...]
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    seed: int = 0
+    dtype: str = "float32"
+    warmup_steps: int = 0
+    tokenizer_characters: int = 100_000
+    log_every: int = 10
+    checkpoint_every: int = 200
+
+    def check(self) -> None:
+        require(self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES))
+        require(bool(self.stages), "stages", [], "at least one [[stages]] table")
+        for key in ("log_every", "checkpoint_every", "tokenizer_characters"):
+            require(getattr(self, key) > 0, key, getattr(self, key), "an integer above 0")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "an integer of at least 0")
+        self.optimizer.check()
+        for stage in self.stages:
+            stage.check()
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def families(self) -> list[str]:
+        """Families that any stage draws from, in order of first use."""
+        return list(
+            dict.fromkeys(name for stage in self.stages for name, share in stage.mix.items() if share > 0)
+        )
+
+    def stage_at(self, step: int) -> tuple[int, int]:
+        """Index of the stage that holds `step`, and the step's number within it."""
+        for index, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return index, step
+            step -= stage.steps
+        raise AssertionError("step lies behind the last stage")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step, warm-up included."""
+        index, within = self.stage_at(step)
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        return self.stages[index].learning_rate_at(within) * warmup
+
+    @classmethod
+    def from_file(cls, path: Path) -> Recipe:
+        """Read a recipe; every mistake is a RecipeError that names the file, the key and what was expected."""
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot be read ({error})") from None
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"{path}: is not valid TOML: {error}") from None
+        try:
+            recipe = cls.from_dict(document)
+        except (RecipeError, ConfigError) as error:
+            raise RecipeError(f"{path}: {error}") from None
+        return recipe
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Recipe:
+        values = dict(document)
+        values["model"] = ModelConfig.from_dict(take_table(values, "model"))
+        values["optimizer"] = build(OptimizerRecipe, values.get("optimizer", {}), "optimizer")
+        stages = values.get("stages", [])
+        require(isinstance(stages, list), "stages", stages, "a list of [[stages]] tables")
+        values["stages"] = tuple(build(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
+        recipe = build(cls, values, "")
+        recipe.check()
+        return recipe
+
+
+def is_share(value: object) -> bool:
+    """Whether a value that came out of TOML is a number of at least 0; `true` and NaN are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def require(condition: bool, key: str, value: Any, expected: str) -> None:
+    if not condition:
+        raise RecipeError(f"{key} is {value!r}; expected {expected}")
+
+
+def take_table(values: dict[str, Any], key: str) -> dict[str, Any]:
+    table = values.get(key)
+    if not isinstance(table, dict):
+        raise RecipeError(f"[{key}] is missing; expected a table")
+    return table
+
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "float | None": (int, float),
+    "Mapping[str, float]": (dict,),
+}
+
+
+def build(kind: type[Table], values: Any, where: str) -> Table:
+    """An instance of a recipe dataclass from a TOML table: unknown, missing and mistyped keys are refused."""
+    prefix = f"{where}." if where else ""
+    require(isinstance(values, dict), where, values, "a table")
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(f"{prefix}{key} is not a key of a recipe; known here: {', '.join(known)}")
+        types = TYPES.get(str(known[key].type))
+        if types and (not isinstance(value, types) or isinstance(value, bool)):
+            raise RecipeError(
+                f"{prefix}{key} is {value!r}; expected {' or '.join(t.__name__ for t in types)}"
+            )
+    for key, entry in known.items():
+        if key not in values and entry.default is MISSING and entry.default_factory is MISSING:
+            raise RecipeError(f"{prefix}{key} is missing")
+    return kind(**values)
