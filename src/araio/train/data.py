@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from araio.errors import RecipeError
+from araio.text.deepseek import ASSISTANT, BOS, END_THINK, EOS, PAD, THINK, USER
 from araio.train.tasks import TASKS, Example
 from araio.train.tasks.prose import read_documents
-from araio.train.tokenizer import BOS, EOS, PAD
 
 __all__ = ["IGNORE", "PROSE", "Batch", "BatchStream", "Document", "DocumentSource", "Encoder"]
 
@@ -71,7 +71,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        names = (BOS, EOS, PAD, "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>")
+        names = (BOS, EOS, PAD, USER, ASSISTANT, THINK, END_THINK)
         self.bos, self.eos, self.pad, self.user, self.assistant, self.think, self.end_think = (
             self.control(name) for name in names
         )

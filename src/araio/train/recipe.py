@@ -48,8 +48,8 @@ class OptimizerRecipe:
 class Stage:
     """A stretch of steps with one mixture, row length and schedule.
 
-    The learning rate goes from `learning_rate` to `final_learning_rate` along half a cosine; equal values hold
-    it. `mix` gives each task family, and "prose", its share of the tokens; shares need not sum to 1.
+    The learning rate goes from `learning_rate` to `final_learning_rate` along half a cosine, or stays where
+    there is none. `mix` gives each task family, and "prose", its share of the tokens; shares need not sum to 1.
     """
 
     name: str
@@ -135,7 +135,7 @@ class Recipe:
 
     @classmethod
     def from_file(cls, path: Path) -> Recipe:
-        """Read a recipe; every mistake is a RecipeError that names the file, the key and what was expected."""
+        """Read a recipe; a mistake is a RecipeError that names the file, the key and what was expected."""
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:

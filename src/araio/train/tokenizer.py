@@ -1,7 +1,7 @@
 """A small byte-level BPE tokenizer, trained on the very text a recipe trains on.
 
-Digits stay single tokens, so that arithmetic sees places; DeepSeek's literal control tokens are single ids, so
-that the R1 chat template and every parser of it serve a small model and the real ones alike.
+Digits stay single tokens, so that arithmetic sees places; DeepSeek's literal control tokens are single ids,
+so that the R1 chat template and every parser of it serve a small model and the real ones alike.
 """
 
 from __future__ import annotations
@@ -13,33 +13,11 @@ from random import Random
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from araio.text.deepseek import BOS, CONTROL_TOKENS, EOS, PAD
 from araio.text.known_templates import R1_CHAT_TEMPLATE
 from araio.train.tasks import TASKS
 
-__all__ = ["CONTROL_TOKENS", "save_tokenizer", "tokenizer_texts", "train_tokenizer"]
-
-BOS = "<｜begin▁of▁sentence｜>"
-EOS = "<｜end▁of▁sentence｜>"
-PAD = "<｜▁pad▁｜>"
-# The order of DeepSeek-V3's own vocabulary for the first three.
-CONTROL_TOKENS = (
-    BOS,
-    EOS,
-    PAD,
-    "<｜User｜>",
-    "<｜Assistant｜>",
-    "<think>",
-    "</think>",
-    "<｜tool▁calls▁begin｜>",
-    "<｜tool▁calls▁end｜>",
-    "<｜tool▁call▁begin｜>",
-    "<｜tool▁call▁end｜>",
-    "<｜tool▁sep｜>",
-    "<｜tool▁outputs▁begin｜>",
-    "<｜tool▁outputs▁end｜>",
-    "<｜tool▁output▁begin｜>",
-    "<｜tool▁output▁end｜>",
-)
+__all__ = ["save_tokenizer", "tokenizer_texts", "train_tokenizer"]
 
 
 def tokenizer_texts(
@@ -65,7 +43,7 @@ def tokenizer_texts(
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of `vocab_size` tokens, control tokens first; any text encodes and comes back exactly."""
+    """Byte-level BPE of `vocab_size` tokens, control tokens first; every text encodes and decodes exactly."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -71,7 +71,8 @@ void rms_norm(Rows x, Array<const float, 1> weight, float eps, Output y, const s
 
 void linear_bf16(Rows x, Array<const uint16_t, 2> weight, Output y, const std::string& isa) {
     require(weight.shape(1) == x.shape(1), "weight must have one column per column of x");
-    require(y.shape(0) == x.shape(0) && y.shape(1) == weight.shape(0), "y must be (rows of x, rows of weight)");
+    require(y.shape(0) == x.shape(0) && y.shape(1) == weight.shape(0),
+            "y must be (rows of x, rows of weight)");
     const Operations& operations = operations_for(isa);
     nb::gil_scoped_release unlocked;
     operations.linear_bf16(x.data(), weight.data(), y.data(), dim(x.shape(0)), dim(weight.shape(0)),
@@ -82,15 +83,18 @@ void linear_bf16(Rows x, Array<const uint16_t, 2> weight, Output y, const std::s
 struct Groups {
     std::vector<int64_t> tokens;
     std::vector<float> weights;
-    std::vector<int64_t> ends;  // the first expert's tokens are [0, ends[0]), the next one's [ends[0], ends[1])
+    std::vector<int64_t>
+        ends;  // the first expert's tokens are [0, ends[0]), the next one's [ends[0], ends[1])
 
-    Groups(Array<const int32_t, 2> ids, Array<const float, 2> weights_TK, const std::vector<int32_t>& expert_ids)
+    Groups(Array<const int32_t, 2> ids, Array<const float, 2> weights_TK,
+           const std::vector<int32_t>& expert_ids)
         : tokens(ids.size()), weights(ids.size()), ends(expert_ids.size()) {
         const size_t K = ids.shape(1);
         std::vector<size_t> slots(ids.size());
         for (size_t i = 0; i < ids.size(); ++i) {
             const auto place = std::lower_bound(expert_ids.begin(), expert_ids.end(), ids.data()[i]);
-            require(place != expert_ids.end() && *place == ids.data()[i], "ids names an expert that was not given");
+            require(place != expert_ids.end() && *place == ids.data()[i],
+                    "ids names an expert that was not given");
             slots[i] = static_cast<size_t>(place - expert_ids.begin());
             ++ends[slots[i]];
         }
@@ -111,16 +115,18 @@ template <typename Number>
 using Matrices = std::vector<Array<const Number, 2>>;
 
 template <typename Number>
-void experts(void (*const Operations::*expert)(const float*, FeedForward<Number>, Batch, float*, float*), Rows x,
-             Array<const int32_t, 2> ids, Array<const float, 2> weights, const std::vector<int32_t>& expert_ids,
-             const Matrices<Number>& gate, const Matrices<Number>& up, const Matrices<Number>& down, Output y,
-             const std::string& isa) {
+void experts(void (*const Operations::*expert)(const float*, FeedForward<Number>, Batch, float*, float*),
+             Rows x, Array<const int32_t, 2> ids, Array<const float, 2> weights,
+             const std::vector<int32_t>& expert_ids, const Matrices<Number>& gate, const Matrices<Number>& up,
+             const Matrices<Number>& down, Output y, const std::string& isa) {
     const size_t count = expert_ids.size(), D = x.shape(1);
     require(y.shape(0) == x.shape(0) && y.shape(1) == D, "y must have the shape of x");
     require(ids.shape(0) == x.shape(0), "ids must have one row per token");
-    require(weights.shape(0) == ids.shape(0) && weights.shape(1) == ids.shape(1), "weights must have the shape of ids");
+    require(weights.shape(0) == ids.shape(0) && weights.shape(1) == ids.shape(1),
+            "weights must have the shape of ids");
     require(std::is_sorted(expert_ids.begin(), expert_ids.end()), "expert_ids must ascend");
-    require(gate.size() == count && up.size() == count && down.size() == count, "one matrix of each kind per expert");
+    require(gate.size() == count && up.size() == count && down.size() == count,
+            "one matrix of each kind per expert");
     require(count > 0 || ids.size() == 0, "ids names an expert that was not given");
     if (count == 0) return;
 
@@ -139,19 +145,21 @@ void experts(void (*const Operations::*expert)(const float*, FeedForward<Number>
     std::vector<float> scratch(static_cast<size_t>(araio::expert_scratch(dim(D), dim(F))));
     int64_t begin = 0;
     for (size_t e = 0; e < count; begin = groups.ends[e], ++e) {
-        const Batch batch = {groups.tokens.data() + begin, groups.weights.data() + begin, groups.ends[e] - begin};
+        const Batch batch = {groups.tokens.data() + begin, groups.weights.data() + begin,
+                             groups.ends[e] - begin};
         (operations.*expert)(x.data(), layers[e], batch, scratch.data(), y.data());
     }
 }
 
 template <typename Number>
 void bind_experts(nb::module_& module, const char* name,
-                  void (*const Operations::*expert)(const float*, FeedForward<Number>, Batch, float*, float*)) {
+                  void (*const Operations::*expert)(const float*, FeedForward<Number>, Batch, float*,
+                                                    float*)) {
     module.def(
         name,
         [expert](Rows x, Array<const int32_t, 2> ids, Array<const float, 2> weights,
-                 const std::vector<int32_t>& expert_ids, const Matrices<Number>& gate, const Matrices<Number>& up,
-                 const Matrices<Number>& down, Output y, const std::string& isa) {
+                 const std::vector<int32_t>& expert_ids, const Matrices<Number>& gate,
+                 const Matrices<Number>& up, const Matrices<Number>& down, Output y, const std::string& isa) {
             experts<Number>(expert, x, ids, weights, expert_ids, gate, up, down, y, isa);
         },
         "x"_a.noconvert(), "ids"_a.noconvert(), "weights"_a.noconvert(), "expert_ids"_a, "gate"_a.noconvert(),
@@ -171,10 +179,10 @@ NB_MODULE(_native, module) {
             return names;
         },
         "Instruction sets that were compiled and that this CPU has, widest first.");
-    module.def("rms_norm", &rms_norm, "x"_a.noconvert(), "weight"_a.noconvert(), "eps"_a, "y"_a.noconvert(), "isa"_a,
-               "Write the normalised rows of x (T, D) to y.");
-    module.def("linear_bf16", &linear_bf16, "x"_a.noconvert(), "weight"_a.noconvert(), "y"_a.noconvert(), "isa"_a,
-               "Write x (T, I) times the transpose of bfloat16 weight (O, I) to y (T, O).");
+    module.def("rms_norm", &rms_norm, "x"_a.noconvert(), "weight"_a.noconvert(), "eps"_a, "y"_a.noconvert(),
+               "isa"_a, "Write the normalised rows of x (T, D) to y.");
+    module.def("linear_bf16", &linear_bf16, "x"_a.noconvert(), "weight"_a.noconvert(), "y"_a.noconvert(),
+               "isa"_a, "Write x (T, I) times the transpose of bfloat16 weight (O, I) to y (T, O).");
     bind_experts<float>(module, "experts_f32", &Operations::expert_f32);
     bind_experts<uint16_t>(module, "experts_bf16", &Operations::expert_bf16);
 }
