@@ -83,8 +83,7 @@ void linear_bf16(Rows x, Array<const uint16_t, 2> weight, Output y, const std::s
 struct Groups {
     std::vector<int64_t> tokens;
     std::vector<float> weights;
-    std::vector<int64_t>
-        ends;  // the first expert's tokens are [0, ends[0]), the next one's [ends[0], ends[1])
+    std::vector<int64_t> ends;  // the first expert has [0, ends[0]), the next one [ends[0], ends[1])
 
     Groups(Array<const int32_t, 2> ids, Array<const float, 2> weights_TK,
            const std::vector<int32_t>& expert_ids)
