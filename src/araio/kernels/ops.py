@@ -119,7 +119,7 @@ class SwiGLU(Protocol):
 class Route(Protocol):
     """Which experts each token uses, and with what weight; the rule is the config's.
 
-    `softmax` (DeepSeek-V2 report, equations 20 to 23 and section 2.2.2): `s = softmax(logits)`. With
+    `softmax` (DeepSeek-V2 report, equations 20 to 22 and section 2.2.2): `s = softmax(logits)`. With
     `group_limited_greedy` a group's score is the best `s` in it, and `s` becomes 0 outside the `topk_group`
     best groups. The K largest `s` are chosen. Their weights are `s / sum(s)` if `norm_topk_prob` and K > 1,
     and `s * routed_scaling_factor` otherwise: one or the other, as in DeepSeek's own V2 code.
