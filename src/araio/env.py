@@ -23,7 +23,9 @@ class Variable:
 VARIABLES = {
     variable.name: variable
     for variable in (
-        Variable("ARAIO_CPU_ISA", "auto", "Instruction set of the compiled kernels; `araio doctor` lists them."),
+        Variable(
+            "ARAIO_CPU_ISA", "auto", "Instruction set of the compiled kernels; `araio doctor` lists them."
+        ),
         Variable("ARAIO_KERNELS", "auto", "Kernel backend: `auto`, `native` or `reference`."),
         Variable("ARAIO_MODEL", "pocket", "The MODEL that `araio run` uses when none is given."),
     )

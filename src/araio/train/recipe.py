@@ -49,7 +49,7 @@ class Stage:
     """A stretch of steps with one mixture, row length and schedule.
 
     The learning rate goes from `learning_rate` to `final_learning_rate` along half a cosine, or stays where
-    there is none. `mix` gives each task family, and "prose", its share of the tokens; shares need not sum to 1.
+    there is none. `mix` gives each task family, and "prose", its share of the tokens; they need not sum to 1.
     """
 
     name: str
