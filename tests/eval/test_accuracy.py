@@ -6,7 +6,7 @@ import pytest
 
 import araio
 from araio.errors import RequestError
-from araio.eval import evaluate
+from araio.eval import Score, evaluate
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.train.tasks import TASKS
 
@@ -45,7 +45,7 @@ def test_an_oracle_is_right_about_everything(monkeypatch):
     report = evaluate(Oracle(monkeypatch), n=3)
     assert list(report.tasks) == list(TASKS)
     for result in report.tasks.values():
-        assert (result.n, result.correct, result.unfinished) == (3, 3, 0)
+        assert (result.score, result.unfinished) == (Score(3, 3), 0)
 
 
 def test_misses_are_counted_and_reasoning_is_averaged(monkeypatch):
@@ -58,7 +58,14 @@ def test_misses_are_counted_and_reasoning_is_averaged(monkeypatch):
 
 def test_an_answer_that_was_cut_off_is_wrong_even_if_it_looks_right(monkeypatch):
     result = evaluate(Oracle(monkeypatch, finish_reason="length"), ["chain"], n=4).tasks["chain"]
-    assert (result.correct, result.unfinished) == (0, 4)
+    assert (result.score, result.unfinished) == (Score(4, 0), 4)
+
+
+def test_levels_split_a_task_and_come_easiest_first(monkeypatch):
+    result = evaluate(Oracle(monkeypatch), ["knights"], n=20).tasks["knights"]
+    assert list(result.levels) == ["2 people", "3 people"]
+    assert sum(score.n for score in result.levels.values()) == result.score.n == 20
+    assert result.to_dict()["levels"]["2 people"]["accuracy"] == 1
 
 
 def test_questions_depend_on_seed_split_and_place_alone(monkeypatch):

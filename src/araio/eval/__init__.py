@@ -1,5 +1,5 @@
 """Quality by task, measured: accuracy with confidence intervals, and the length of the reasoning."""
 
-from araio.eval.accuracy import Graded, Report, TaskResult, evaluate
+from araio.eval.accuracy import Graded, Report, Score, TaskResult, evaluate
 
-__all__ = ["Graded", "Report", "TaskResult", "evaluate"]
+__all__ = ["Graded", "Report", "Score", "TaskResult", "evaluate"]

@@ -58,6 +58,8 @@ class Graded:
     """One answered question."""
 
     task: str
+    level: str
+    difficulty: int
     is_correct: bool
     is_finished: bool
     """False if the answer was cut off at its token limit."""
@@ -65,22 +67,37 @@ class Graded:
 
 
 @dataclass(frozen=True)
-class TaskResult:
-    """The answers to one task, counted."""
+class Score:
+    """Answers, counted."""
 
     n: int
     correct: int
-    unfinished: int
-    mean_reasoning_tokens: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry of one task in the report's JSON."""
+        """Share of right answers with Wilson's 95 % interval."""
         return {
             "n": self.n,
             "accuracy": self.correct / self.n,
             "ci95": list(wilson_interval(self.correct, self.n)),
+        }
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The answers to one task, in all and by level, easiest first."""
+
+    score: Score
+    unfinished: int
+    mean_reasoning_tokens: float
+    levels: dict[str, Score]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of one task in the report's JSON."""
+        return {
+            **self.score.to_dict(),
             "mean_reasoning_tokens": self.mean_reasoning_tokens,
             "unfinished": self.unfinished,
+            "levels": {name: score.to_dict() for name, score in self.levels.items()},
         }
 
 
@@ -189,6 +206,8 @@ def _grade(model: Model, question: Question, max_tokens: int) -> Graded:
     is_finished = answer.finish_reason == "stop"
     return Graded(
         question.task,
+        example.level,
+        example.difficulty,
         is_finished and task.verify(example, answer.content),
         is_finished,
         answer.usage["completion_tokens_details"]["reasoning_tokens"],
@@ -221,9 +240,16 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _count(answers: Sequence[Graded]) -> TaskResult:
+    by_level: dict[str, list[Graded]] = {}
+    for answer in sorted(answers, key=lambda answer: answer.difficulty):
+        by_level.setdefault(answer.level, []).append(answer)
     return TaskResult(
-        n=len(answers),
-        correct=sum(answer.is_correct for answer in answers),
+        score=_score(answers),
         unfinished=sum(not answer.is_finished for answer in answers),
         mean_reasoning_tokens=sum(answer.reasoning_tokens for answer in answers) / len(answers),
+        levels={level: _score(group) for level, group in by_level.items()},
     )
+
+
+def _score(answers: Sequence[Graded]) -> Score:
+    return Score(len(answers), sum(answer.is_correct for answer in answers))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from araio.config import ModelConfig
-from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
 from araio.kernels.ops import FeedForward, Ops
@@ -42,7 +42,8 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
     """Read a checkpoint folder into memory.
 
     bfloat16 weights become float32 when the whole model then takes at most half of the memory that is
-    free, since plain BLAS is fastest; otherwise they stay as stored. FP8 weights always do.
+    free, since plain BLAS is fastest; otherwise they stay as stored. FP8 weights always do. Where the
+    multi-token-prediction layer is absent as a whole, the model has none.
 
     folder  `config.json` and safetensors, as Hugging Face lays them out
     ops     the operations to compute with; the best of this machine if None
@@ -57,11 +58,9 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
     block = quantization.weight_block_size if quantization else (128, 128)
     with Checkpoint.open(folder, block) as checkpoint:
         checkpoint.check(config)
-        if config.num_nextn_predict_layers and not checkpoint.holds_mtp(config):
-            raise CheckpointError(
-                f"{folder}: num_nextn_predict_layers is {config.num_nextn_predict_layers}, but "
-                "the checkpoint has no multi-token-prediction layer; set it to 0 to run without one"
-            )
+        if not checkpoint.holds_mtp(config):
+            # transformers saves V3 models without the module, yet leaves the config as it was.
+            config = replace(config, num_nextn_predict_layers=0)
         return _Builder(checkpoint, config, ops, _fits_as_float32(config)).model()
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from araio import env
 from araio.api import load
-from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, HeldOut, Report, evaluate, task_names
+from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, HeldOut, Report, Score, evaluate, task_names
 from araio.train.tasks import TASKS
 
 __all__ = ["EXAMPLES", "command"]
@@ -43,6 +43,9 @@ def command(
         int, typer.Option(help="An answer longer than this counts as wrong.")
     ] = DEFAULT_MAX_TOKENS,
     workers: Annotated[int, typer.Option(help="Processes, each with its own copy of the model.")] = 1,
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Show the levels of each task too; --json always has them.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
     ] = False,
@@ -66,7 +69,7 @@ def command(
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
     else:
-        Console().print(_table(report))
+        Console().print(_table(report, levels))
 
 
 def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded], None]:
@@ -84,21 +87,23 @@ def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded],
     return on_graded
 
 
-def _table(report: Report) -> Table:
+def _table(report: Report, with_levels: bool) -> Table:
     title = f"{report.model}, split {report.split}, seed {report.seed}, {report.seconds:.0f} s"
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     for heading in ("n", "accuracy", "95 % interval", "cut off", "mean reasoning tokens"):
         table.add_column(heading, justify="right")
     for name, result in report.tasks.items():
-        row = result.to_dict()
-        low, high = row["ci95"]
         table.add_row(
-            name,
-            str(row["n"]),
-            f"{row['accuracy']:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            str(row["unfinished"]),
-            f"{row['mean_reasoning_tokens']:.0f}",
+            name, *_cells(result.score), str(result.unfinished), f"{result.mean_reasoning_tokens:.0f}"
         )
+        if with_levels:
+            for level, score in result.levels.items():
+                table.add_row(f"  {level}", *_cells(score), style="dim")
     return table
+
+
+def _cells(score: Score) -> tuple[str, str, str]:
+    row = score.to_dict()
+    low, high = row["ci95"]
+    return str(row["n"]), f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"

@@ -30,8 +30,9 @@ TEST_SHARE = 8
 class Example:
     """One question with its worked reasoning and its answer.
 
-    difficulty grows with the number of steps and compares only within a task; facts is JSON-able and
-    holds all that the task's verifier needs.
+    difficulty grows with the number of steps and compares only within a task; level names the kind of problem
+    within its task, such as "2 people", for results by level; facts is JSON-able and holds all that the
+    task's verifier needs.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Example:
     reasoning: str
     answer: str
     difficulty: int
+    level: str
     facts: dict[str, Any]
 
 

@@ -50,6 +50,7 @@ class Chain:
             reasoning=reasoning,
             answer=str(value),
             difficulty=len(terms) + sum(term.factor > 1 for term in terms),
+            level=f"{len(terms)} terms",
             facts={"value": value},
         )
 

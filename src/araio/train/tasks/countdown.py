@@ -76,6 +76,7 @@ class Countdown:
             reasoning="\n".join(search.lines),
             answer=search.expression,
             difficulty=len(search.lines),
+            level=f"{len(problem.numbers)} numbers",
             facts={"numbers": list(problem.numbers), "goal": problem.goal},
         )
 

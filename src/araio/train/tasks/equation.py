@@ -57,6 +57,7 @@ class Equation:
             reasoning=reasoning,
             answer=str(solution),
             difficulty=2 if right.slope else 1,
+            level="x on both sides" if right.slope else "x on one side",
             facts={"x": solution},
         )
 

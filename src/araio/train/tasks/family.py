@@ -99,6 +99,7 @@ class Family:
             reasoning=reasoning,
             answer=answer,
             difficulty=len(problem.kin),
+            level=f"{len(problem.kin)} facts",
             facts={"answer": answer},
         )
 

@@ -89,6 +89,7 @@ class Implication:
             reasoning="\n".join(lines),
             answer=answer,
             difficulty=len(steps),
+            level=f"{len(steps)} steps" if len(steps) != 1 else "1 step",
             facts={"answer": answer},
         )
 

@@ -97,6 +97,7 @@ class Knights:
             reasoning="\n".join(lines),
             answer=described(names, assignment),
             difficulty=len(statements) * 10 + len(lines),
+            level=f"{len(statements)} people",
             facts={"names": names, "knights": list(assignment)},
         )
 

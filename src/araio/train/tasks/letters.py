@@ -68,6 +68,7 @@ class Letters:
             reasoning=reasoning,
             answer=answer,
             difficulty=len(problem.word),
+            level=problem.form,
             facts={"answer": answer, "spaces": problem.form in ("reverse", "sort")},
         )
 

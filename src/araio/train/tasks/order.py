@@ -60,6 +60,7 @@ class Order:
             reasoning=chain_up(problem),
             answer=problem.answer,
             difficulty=len(problem.row),
+            level=f"{len(problem.row)} people",
             facts={"answer": problem.answer},
         )
 

@@ -70,6 +70,7 @@ class Recall:
             reasoning=str(asked),
             answer=asked.code,
             difficulty=len(entries),
+            level=level_of(length),
             facts={"code": asked.code},
         )
 
@@ -77,6 +78,11 @@ class Recall:
         """True for exactly the four digits."""
         text = normalize(answer)
         return re.fullmatch("[0-9]{4}", text) is not None and text == example.facts["code"]
+
+
+def level_of(length: int) -> str:
+    """The power of two that bounds a document's length, as a name."""
+    return f"up to {1 << max(length - 1, 1).bit_length()} tokens"
 
 
 def draw_length(rng: Random, bounds: tuple[int, int]) -> int:

@@ -76,6 +76,7 @@ class Story:
             reasoning="\n".join(f"{step.about}: {step.worked.text}" for step in problem.steps),
             answer=str(value),
             difficulty=len(problem.steps),
+            level=f"{len(problem.steps)} steps" if len(problem.steps) != 1 else "1 step",
             facts={"value": value},
         )
 
