@@ -12,6 +12,7 @@ def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
     assert (document["model"], document["split"], document["seed"]) == (str(tiny), "test", 3)
     assert list(document["tasks"]) == ["chain", "order"]
     for entry in document["tasks"].values():
+        assert sum(level["n"] for level in entry.pop("levels").values()) == 2
         assert entry == {
             "n": 2,
             "accuracy": 0.0,
@@ -19,6 +20,12 @@ def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
             "mean_reasoning_tokens": 6.0,
             "unfinished": 2,
         }
+
+
+def test_the_table_shows_the_levels_when_asked(araio_command, tiny):
+    asked = ["eval", tiny, "--tasks", "equation", "--n", 6, "--max-tokens", 2]
+    assert "x on both sides" in araio_command(*asked, "--levels").stdout
+    assert "x on both sides" not in araio_command(*asked).stdout
 
 
 def test_the_table_shows_every_task(araio_command, tiny):
