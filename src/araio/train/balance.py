@@ -52,28 +52,32 @@ class LoadMeter:
     """Sums the tokens per expert of every routed layer between two log lines."""
 
     def __init__(self) -> None:
-        self.totals: list[Tensor] = []
+        self.totals: dict[int, Tensor] = {}
         self.batch_violations: list[float] = []
 
     def add(self, counts: list[Tensor]) -> None:
-        """Take the counts (E,) of each routed layer for one step."""
+        """Take the counts (E,) of each routed layer for one step, first layer to last.
+
+        Layers may be missing at the end: an MTP module routes nothing in a stage that gives it no weight.
+        """
         self.batch_violations.append(sum(map(max_violation, counts)) / len(counts))
-        self.totals = (
-            [a + b for a, b in zip(self.totals, counts, strict=True)] if self.totals else list(counts)
-        )
+        for layer, counts_E in enumerate(counts):
+            total = self.totals.get(layer)
+            self.totals[layer] = counts_E if total is None else total + counts_E
 
     def take(self) -> LoadReport:
         """Report on what was added since the last call, and start anew."""
-        violations = [max_violation(total) for total in self.totals]
-        layers = len(violations)
+        totals = list(self.totals.values())
+        violations = [max_violation(total) for total in totals]
+        layers = len(totals)
         report = LoadReport(
             max_violation_batch=sum(self.batch_violations) / len(self.batch_violations),
             max_violation_global=sum(violations) / layers,
             worst_layer=max(violations),
-            entropy=sum(map(relative_entropy, self.totals)) / layers,
-            dead_experts=sum(int((total == 0).sum()) for total in self.totals),
+            entropy=sum(map(relative_entropy, totals)) / layers,
+            dead_experts=sum(int((total == 0).sum()) for total in totals),
         )
-        self.totals, self.batch_violations = [], []
+        self.totals, self.batch_violations = {}, []
         return report
 
 

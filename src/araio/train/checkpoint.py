@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from araio.config import ModelConfig
@@ -26,7 +27,6 @@ from araio.train.model import GroupedExperts, SparseModel
 
 __all__ = ["checkpoint_tensors", "export_model", "load_state", "load_tensors", "save_state"]
 
-EXPERT_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 MAX_SHARD_BYTES = 15 << 20
 
 
@@ -34,16 +34,16 @@ MAX_SHARD_BYTES = 15 << 20
 
 
 def save_state(
-    path: Path, model: nn.Module, optimizers: list[Optimizer], step: int, identity: dict[str, object]
+    path: Path, model: SparseModel, optimizers: list[Optimizer], step: int, identity: Mapping[str, Any]
 ) -> None:
-    """Write the state after `step` steps; `identity` is what a resumed run must agree with.
+    """Write the state after `step` steps; `identity`, of JSON values, is what a resumed run must agree with.
 
     Raises:
         TrainingError: the disk is full or not writable; the old state is untouched.
     """
-    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    for key, tensor in optimizer_tensors(optimizers):
-        tensors[key] = tensor.contiguous()
+    tensors = {f"model.{name}": tensor for name, tensor in model_tensors(model)}
+    tensors |= optimizer_tensors(optimizers)
+    tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
     metadata = {"step": str(step), "identity": json.dumps(identity, sort_keys=True)}
     temporary = path.with_suffix(".new")
     try:
@@ -59,7 +59,9 @@ def save_state(
         ) from None
 
 
-def load_state(path: Path, model: nn.Module, optimizers: list[Optimizer], identity: dict[str, object]) -> int:
+def load_state(
+    path: Path, model: SparseModel, optimizers: list[Optimizer], identity: Mapping[str, Any]
+) -> int:
     """Restore a run in place, bit for bit; returns the number of steps it has done.
 
     Raises:
@@ -71,20 +73,36 @@ def load_state(path: Path, model: nn.Module, optimizers: list[Optimizer], identi
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         step, found = int(metadata["step"]), json.loads(metadata["identity"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path}: is not the state of a run ({error})") from None
-    expected = json.loads(json.dumps(identity))
-    changed = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        raise TrainingError(
+            f"{path}: is damaged, or is not the state of a run ({error}); move it away to start anew"
+        ) from None
+    changed = ", ".join(differences(found, json.loads(json.dumps(identity))))
     if changed:
         raise TrainingError(
-            f"{path}: was made by a recipe that differs in {', '.join(changed)}; "
-            "train into another folder, or restore the recipe"
+            f"{path}: was made by a recipe that differs in {changed}; train into another folder, or restore "
+            "the recipe"
         )
-    model.load_state_dict(
-        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-    )
+    try:
+        fill(model_tensors(model), below("model.", tensors))
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from None
     for index, optimizer in enumerate(optimizers):
-        restore_optimizer(optimizer, f"optimizer.{index}.", tensors)
+        restore_optimizer(optimizer, below(f"optimizer.{index}.", tensors))
     return step
+
+
+def differences(found: Any, expected: Any, key: str = "") -> Iterator[str]:
+    """Dotted keys at which two JSON values differ."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted(found.keys() | expected.keys()):
+            yield from differences(found.get(name), expected.get(name), f"{key}.{name}" if key else name)
+    elif found != expected:
+        yield key or "everything"
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> Iterator[tuple[str, Tensor]]:
@@ -95,15 +113,38 @@ def optimizer_tensors(optimizers: list[Optimizer]) -> Iterator[tuple[str, Tensor
                 yield f"optimizer.{index}.{number}.{key}", value
 
 
-def restore_optimizer(optimizer: Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     document = optimizer.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            number, key = name.removeprefix(prefix).split(".")
-            state.setdefault(int(number), {})[key] = tensor
+        number, key = name.split(".")
+        state.setdefault(int(number), {})[key] = tensor
     document["state"] = state
     optimizer.load_state_dict(document)
+
+
+# -------------------------------------------------------------------- tensors by name
+
+
+def model_tensors(model: SparseModel) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers, sharing memory with the model; a tied output matrix is the embedding, once."""
+    for name, tensor in model.state_dict().items():
+        if not (model.config.tie_word_embeddings and name == "lm_head.weight"):
+            yield name, tensor
+
+
+@torch.no_grad()
+def fill(targets: Iterable[tuple[str, Tensor]], sources: Mapping[str, Tensor]) -> None:
+    """Copy every source into the target of its name; TrainingError unless names and shapes are the same."""
+    left = dict(sources)
+    for name, target in targets:
+        source = left.pop(name, None)
+        if source is None or source.shape != target.shape:
+            found = "missing" if source is None else f"of shape {tuple(source.shape)}"
+            raise TrainingError(f"tensor {name} is {found}; expected shape {tuple(target.shape)}")
+        target.copy_(source)
+    if left:
+        raise TrainingError(f"tensors that the config does not have: {', '.join(sorted(left)[:5])}")
 
 
 # -------------------------------------------------------------------- published format
@@ -112,36 +153,26 @@ def restore_optimizer(optimizer: Optimizer, prefix: str, tensors: dict[str, Tens
 def checkpoint_tensors(model: SparseModel) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors as DeepSeek publishes them: each expert's projections are tensors of their own."""
     stacked = {name for name, module in model.named_modules() if isinstance(module, GroupedExperts)}
-    tied = model.config.tie_word_embeddings
-    for name, tensor in model.state_dict().items():
+    for name, tensor in model_tensors(model):
         prefix, _, projection = name.rpartition(".")
         if prefix in stacked:
             for expert, matrix in enumerate(tensor):
                 yield f"{prefix}.{expert}.{projection}.weight", matrix
-        elif not (tied and name == "lm_head.weight"):
+        else:
             yield name, tensor
 
 
-def load_tensors(model: SparseModel, tensors: dict[str, Tensor]) -> None:
+def load_tensors(model: SparseModel, tensors: Mapping[str, Tensor]) -> None:
     """Fill a model from published names; the inverse of `checkpoint_tensors`, and as strict.
 
     Raises:
         TrainingError: a tensor is missing, left over, or of another shape.
     """
-    left = dict(tensors)
-    with torch.no_grad():
-        for name, target in checkpoint_tensors(model):
-            source = left.pop(name, None)
-            if source is None or source.shape != target.shape:
-                found = "missing" if source is None else f"of shape {tuple(source.shape)}"
-                raise TrainingError(f"tensor {name} is {found}; expected shape {tuple(target.shape)}")
-            target.copy_(source)
-    if left:
-        raise TrainingError(f"tensors that the config does not have: {', '.join(sorted(left)[:5])}")
+    fill(checkpoint_tensors(model), tensors)
 
 
 def export_model(folder: Path, model: SparseModel, dtype: torch.dtype) -> None:
-    """Write config and weights so that this package, transformers, vLLM and SGLang can load them."""
+    """Write config and weights in `dtype`, as this package, transformers, vLLM and SGLang load them."""
     document = model.config.to_dict() | {"torch_dtype": str(dtype).removeprefix("torch.")}
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder, stored_tensors(model, dtype), MAX_SHARD_BYTES)
@@ -150,6 +181,7 @@ def export_model(folder: Path, model: SparseModel, dtype: torch.dtype) -> None:
 
 def stored_tensors(model: SparseModel, dtype: torch.dtype) -> Iterator[tuple[str, Float32Array | BFloat16]]:
     for name, tensor in checkpoint_tensors(model):
+        # The bias stays float32, as in every published checkpoint: bfloat16 would swallow its small steps.
         if dtype == torch.bfloat16 and not name.endswith("e_score_correction_bias"):
             bits = tensor.to(torch.bfloat16).contiguous().view(torch.uint16)
             yield name, BFloat16(bits.cpu().numpy())

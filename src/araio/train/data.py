@@ -14,30 +14,42 @@ from pathlib import Path
 from random import Random
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from araio.errors import RecipeError
+from araio.errors import RecipeError, TrainingError
 from araio.text.deepseek import ASSISTANT, BOS, END_THINK, EOS, PAD, THINK, USER
+from araio.text.tokenizer import Tokenizer
+from araio.train.recipe import PROSE
 from araio.train.tasks import TASKS, Example
 from araio.train.tasks.prose import read_documents
 
-__all__ = ["IGNORE", "PROSE", "Batch", "BatchStream", "Document", "DocumentSource", "Encoder"]
+__all__ = [
+    "IGNORE",
+    "PROSE_CHARACTERS",
+    "Batch",
+    "BatchStream",
+    "Document",
+    "DocumentSource",
+    "Encoder",
+    "read_prose",
+]
 
 IGNORE = -100
 """Label of a position that nothing is learned from (PyTorch's default)."""
 
-PROSE = "prose"
 PROSE_CHARACTERS = 2000
 """Longest piece of prose; shorter where rows are short, at two characters a token to leave room."""
 MISFITS_UNTIL_FULL = 6
+"""A batch is full when this many documents fitted nowhere; fewer would leave rows emptier."""
 LENGTH_SAMPLE = 64
+"""Documents that the mean length of a family is measured on."""
 MAX_REDRAWS = 200
+"""Documents of a family in a row that may be longer than a row before the family is refused."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """Token ids of one document; those from `first_learned` on are labels."""
+    """Token ids of one document; those from `first_learned` (at least 1) on are labels."""
 
     ids: list[int]
     first_learned: int
@@ -67,7 +79,11 @@ class Batch:
 
 
 class Encoder:
-    """Examples and prose to documents, in the format of DeepSeek-R1's chat template."""
+    """Examples and prose to documents, in the format of DeepSeek-R1's chat template.
+
+    It encodes with the class that serves the model later, so a question has the ids here that `ChatFormat`
+    will give it, and a control token spelled out in a text stays text.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -77,30 +93,30 @@ class Encoder:
         )
 
     def control(self, name: str) -> int:
-        token = self.tokenizer.token_to_id(name)
+        token = self.tokenizer.token_id(name)
         if token is None:
-            raise RecipeError(f"the tokenizer has no token {name!r}; train it with this package's recipe")
-        return int(token)
-
-    def text(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+            raise TrainingError(f"the tokenizer of the run has no token {name!r}; start in a new folder")
+        return token
 
     def conversation(self, example: Example) -> Document:
         """Question, reasoning and answer; the question and the prefilled `<think>` are not learned."""
-        question = [
-            self.bos,
-            self.user,
-            *self.text(example.prompt),
-            self.assistant,
-            self.think,
-            *self.text("\n"),
-        ]
-        reasoning = [*self.text(example.reasoning), *self.text("\n"), self.end_think]
-        answer = [*self.text("\n\n"), *self.text(example.answer), self.eos]
-        return Document(question + reasoning + answer, len(question))
+        encode = self.tokenizer.encode
+        asked = [self.bos, self.user, *encode(example.prompt)]
+        opening = [self.assistant, self.think, *encode("\n")]
+        reasoning = [*encode(example.reasoning), *encode("\n"), self.end_think]
+        answer = [*encode("\n\n"), *encode(example.answer), self.eos]
+        return Document(asked + opening + reasoning + answer, len(asked) + len(opening))
 
     def prose(self, text: str) -> Document:
-        return Document([self.bos, *self.text(text), self.eos], 1)
+        """A piece of text between the tokens that open and end a sequence; all of it is learned."""
+        return Document([self.bos, *self.tokenizer.encode(text), self.eos], 1)
+
+
+def read_prose(folder: Path | None, characters: int) -> list[str]:
+    """Pieces of about `characters` of the training split; RecipeError where there is no folder or no text."""
+    if folder is None:
+        raise RecipeError(f"the mix asks for {PROSE}, but no folder of text is given; pass --prose-folder")
+    return read_documents(folder, characters, "train")
 
 
 class DocumentSource:
@@ -111,14 +127,10 @@ class DocumentSource:
     ) -> None:
         self.encoder = encoder
         self.max_length = max_length
-        self.prose: list[str] = []
-        if PROSE in mix:
-            if prose_folder is None:
-                raise RecipeError(
-                    f"mix.{PROSE} is {mix[PROSE]}, but no prose folder is given; pass --prose-folder"
-                )
-            self.prose = read_documents(prose_folder, min(PROSE_CHARACTERS, 2 * max_length), "train")
         self.names = [name for name, share in mix.items() if share > 0]
+        self.prose: list[str] = []
+        if PROSE in self.names:
+            self.prose = read_prose(prose_folder, min(PROSE_CHARACTERS, 2 * max_length))
         self.rates = [mix[name] / self.mean_length(name) for name in self.names]
 
     def mean_length(self, name: str) -> float:
@@ -182,7 +194,7 @@ class BatchStream:
                 ids = torch.tensor(document.ids)
                 end = start + len(ids)
                 tokens[row, start:end] = ids
-                first = max(document.first_learned, 1)
+                first = document.first_learned
                 labels[row, start + first - 1 : end - 1] = ids[first:]
                 documents[row, start:end] = start
                 positions[row, start:end] = torch.arange(len(ids))

@@ -8,27 +8,30 @@ can be asked for.
 
 from __future__ import annotations
 
+import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch.nn.utils import clip_grad_norm_
 
+from araio.config import ModelConfig
 from araio.errors import TrainingError
+from araio.text.tokenizer import Tokenizer
 from araio.train.balance import LoadMeter, update_bias
 from araio.train.checkpoint import export_model, load_state, save_state
-from araio.train.data import PROSE, PROSE_CHARACTERS, Batch, BatchStream, DocumentSource, Encoder
+from araio.train.data import PROSE_CHARACTERS, Batch, BatchStream, DocumentSource, Encoder, read_prose
 from araio.train.loss import Loss, compute_loss
 from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
-from araio.train.recipe import Recipe, Stage
-from araio.train.tasks.prose import read_documents
-from araio.train.tokenizer import save_tokenizer, tokenizer_texts, train_tokenizer
+from araio.train.recipe import PROSE, Recipe, Stage, require
+from araio.train.tokenizer import canonical_json, save_tokenizer, tokenizer_texts, train_tokenizer
 
 __all__ = ["Trainer"]
 
@@ -37,8 +40,9 @@ class Trainer:
     """A run of a recipe in a folder; goes on by itself where the folder holds a state.
 
     Raises:
-        RecipeError: a stage's rows are too short for a family, or there is no prose where it is asked for.
-        TrainingError: the folder cannot be written, or holds the state of another recipe.
+        RecipeError: a stage's rows are too short for a family, the vocabulary is too small for a tokenizer,
+            or there is no prose where it is asked for.
+        TrainingError: the folder cannot be written, or holds a damaged state or that of another recipe.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Trainer:
         self.device = torch.device(device)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         make_folder(folder)
-        self.tokenizer = self.prepare_tokenizer()
+        self.prepare_tokenizer()
         # All stages' data are set up now: a mistake in the last one should not wait for hours.
         encoder = Encoder(self.tokenizer)
         self.streams = [self.stream(stage, encoder) for stage in recipe.stages]
@@ -65,13 +69,21 @@ class Trainer:
         self.step = 0
         if self.state_path.exists():
             self.step = load_state(self.state_path, self.model, self.optimizers, self.identity())
-            self.metrics.forget_after(self.step)
+        self.metrics.forget_after(self.step)
 
     @property
     def state_path(self) -> Path:
         return self.folder / "state.safetensors"
 
-    def identity(self) -> dict[str, object]:
+    @property
+    def tokenizer_folder(self) -> Path:
+        return self.folder / "tokenizer"
+
+    @property
+    def model_folder(self) -> Path:
+        return self.folder / "model"
+
+    def identity(self) -> dict[str, Any]:
         """What may not change between the start of a run and its end; the steps ahead may."""
         recipe = self.recipe
         return {
@@ -79,7 +91,7 @@ class Trainer:
             "optimizer": asdict(recipe.optimizer),
             "seed": recipe.seed,
             "dtype": recipe.dtype,
-            "tokenizer": self.tokenizer.to_str(),
+            "tokenizer": canonical_json(self.tokenizer_folder),
         }
 
     # ---------------------------------------------------------------- the loop
@@ -88,7 +100,7 @@ class Trainer:
         """Train to the recipe's end and export the model; True if the end was reached.
 
         on_step      called with every line of the log
-        should_stop  asked after every step; when true, the state is saved and the run ends early
+        should_stop  asked before every step; when true, the state is saved and the run ends early
 
         Raises:
             TrainingError: the loss is not finite, or the disk is full; the last saved state is kept.
@@ -96,19 +108,19 @@ class Trainer:
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead: Future[Batch] | None = None
             while self.step < self.recipe.steps:
-                batch = ahead.result() if ahead else self.batch(self.step)
-                following = self.step + 1
-                ahead = pool.submit(self.batch, following) if following < self.recipe.steps else None
-                self.advance(batch, on_step)
                 if should_stop():
                     self.save()
                     return False
+                started = time.perf_counter()
+                batch = ahead.result() if ahead else self.batch(self.step)
+                following = self.step + 1
+                ahead = pool.submit(self.batch, following) if following < self.recipe.steps else None
+                self.advance(batch, started, on_step)
         self.export()
         return True
 
-    def advance(self, batch: Batch, on_step: Callable[[StepReport], None]) -> None:
+    def advance(self, batch: Batch, started: float, on_step: Callable[[StepReport], None]) -> None:
         """One step with its log line and its checkpoint, where they are due."""
-        started = time.perf_counter()
         loss, gradient_norm = self.train_step(batch)
         seconds = time.perf_counter() - started
         self.meter.add([route.counts.cpu() for route in loss.routes])
@@ -125,13 +137,11 @@ class Trainer:
         """Forward, backward, clip, update the weights, move the balancing bias."""
         stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
         loss = compute_loss(self.model, batch, stage.mtp_weight, stage.balance_weight)
-        if not torch.isfinite(loss.total):
-            raise TrainingError(
-                f"the loss is {loss.total.item()} at step {self.step}; lower the learning rate or the clip "
-                f"in the recipe and run again: it goes on from the last state in {self.folder}"
-            )
+        self.require_finite("loss", loss.total.item())
         torch.autograd.backward(loss.total)
         gradient_norm = float(clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip))
+        # Before the weights move: a state with a NaN in it must never be saved.
+        self.require_finite("gradient norm", gradient_norm)
         learning_rate = self.recipe.learning_rate_at(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -143,6 +153,13 @@ class Trainer:
             for router, route in zip(self.model.routers(), loss.routes, strict=False):
                 update_bias(router, route.counts, stage.balance_speed)
         return loss, gradient_norm
+
+    def require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} is {value} at step {self.step + 1}; lower the recipe's learning rate and run "
+                f"the same command again: it goes on from the last state in {self.folder}"
+            )
 
     def report(self, batch: Batch, loss: Loss, gradient_norm: float, seconds: float) -> StepReport:
         done = self.step - 1
@@ -167,10 +184,9 @@ class Trainer:
 
     def export(self) -> Path:
         """Write the model as a published checkpoint with its tokenizer; returns the folder."""
-        target = self.folder / "model"
-        export_model(target, self.model, self.dtype)
-        save_tokenizer(self.tokenizer, target, self.recipe.model.max_position_embeddings)
-        return target
+        export_model(self.model_folder, self.model, self.dtype)
+        shutil.copytree(self.tokenizer_folder, self.model_folder, dirs_exist_ok=True)
+        return self.model_folder
 
     # ---------------------------------------------------------------- data
 
@@ -182,21 +198,41 @@ class Trainer:
         source = DocumentSource(encoder, stage.mix, stage.sequence_length, self.prose_folder)
         return BatchStream(source, stage.rows, stage.sequence_length, self.recipe.seed)
 
-    def prepare_tokenizer(self) -> Tokenizer:
-        """The run's tokenizer: trained at the first start, read at every other."""
-        folder = self.folder / "tokenizer"
-        path = folder / "tokenizer.json"
-        if not path.exists():
-            recipe = self.recipe
-            tasks = [family for family in recipe.families if family != PROSE]
-            prose: list[str] = []
-            if PROSE in recipe.families and self.prose_folder is not None:
-                prose = read_documents(self.prose_folder, PROSE_CHARACTERS, "train")
-            texts = tokenizer_texts(tasks, recipe.tokenizer_characters, prose, recipe.seed)
+    def prepare_tokenizer(self) -> None:
+        """Read the run's tokenizer; train it first, unless there is a state that was made with it.
+
+        Before the first state it is always trained anew, so a start that failed leaves nothing to trip over.
+        """
+        folder, model = self.tokenizer_folder, self.recipe.model
+        if not (self.state_path.exists() and folder.exists()):
             make_folder(folder)
-            tokenizer = train_tokenizer(texts, recipe.model.vocab_size)
-            save_tokenizer(tokenizer, folder, recipe.model.max_position_embeddings)
-        return Tokenizer.from_file(str(path))
+            tokenizer = train_tokenizer(self.texts(), model.vocab_size)
+            save_tokenizer(tokenizer, folder, model.max_position_embeddings)
+        self.tokenizer = Tokenizer.from_folder(folder)
+        check_vocabulary(self.tokenizer, model)
+
+    def texts(self) -> Iterator[str]:
+        """What the tokenizer is trained on."""
+        recipe = self.recipe
+        tasks = [family for family in recipe.families if family != PROSE]
+        prose = read_prose(self.prose_folder, PROSE_CHARACTERS) if PROSE in recipe.families else []
+        return tokenizer_texts(tasks, recipe.tokenizer_characters, prose, recipe.seed)
+
+
+def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
+    """Refuse a model that has no row for a token, or names other ids for the first and the last one."""
+    size = tokenizer.vocab_size
+    require(
+        size <= model.vocab_size,
+        "model.vocab_size",
+        model.vocab_size,
+        f"at least the {size} tokens there are",
+    )
+    for key, found, token in (
+        ("bos_token_id", model.bos_token_id, tokenizer.bos_id),
+        ("eos_token_id", next(iter(model.eos_token_id), None), tokenizer.eos_id),
+    ):
+        require(found == token, f"model.{key}", found, f"{token}, as in every tokenizer that is trained here")
 
 
 def make_folder(folder: Path) -> None:

@@ -69,8 +69,9 @@ def sequence_balance_loss(route: Route, config: ModelConfig) -> Tensor:
     """
     B, T, E = route.scores.shape
     share_BE = (route.scores / route.scores.sum(-1, keepdim=True)).mean(1)
-    chosen_BE = torch.zeros(B, E, device=share_BE.device)
-    ones = torch.ones(1, 1, device=share_BE.device).expand(B, route.ids[0].numel())
-    chosen_BE.scatter_add_(1, route.ids.flatten(1), ones)
+    ids_BN = route.ids.flatten(1)
+    chosen_BE = share_BE.new_zeros(B, E).scatter_add_(
+        1, ids_BN, torch.ones_like(ids_BN, dtype=share_BE.dtype)
+    )
     frequency_BE = chosen_BE * (E / (config.num_experts_per_tok * T))
     return (frequency_BE * share_BE).sum(-1).mean()

@@ -20,8 +20,8 @@ class StepReport:
     """One line of `metrics.jsonl`; the fields are its keys.
 
     Losses are means over the step's labels in nats. `tokens` counts all positions of the batch, padding
-    included; `learned_tokens` those with a label. The balance fields (see `balance.LoadReport`) cover the
-    steps since the last line.
+    included; `learned_tokens` those with a label. `seconds` are those of the step, its data included. The
+    balance fields (see `balance.LoadReport`) cover the steps since the last line, or since the run resumed.
     """
 
     step: int
@@ -61,12 +61,15 @@ class MetricsLog:
             raise TrainingError(f"{self.path}: cannot be written ({error.strerror})") from None
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of later steps, which will be done again."""
-        if not self.path.exists():
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        # A line that a kill cut short is of a later step as well.
-        kept = [f"{line}\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        temporary = self.path.with_suffix(".new")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(self.path)
+        """Drop the lines of later steps, which will be done again; TrainingError if that cannot be."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+            # A line that a kill cut short is of a later step as well.
+            kept = [f"{line}\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+            temporary = self.path.with_suffix(".new")
+            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.replace(self.path)
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be rewritten ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{self.path}: is not the log of a run ({error}); move it away") from None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from araio.config import ModelConfig
 
-__all__ = ["Context", "ModelOutput", "SparseModel"]
+__all__ = ["Context", "GroupedExperts", "ModelOutput", "Route", "Router", "SparseModel"]
 
 
 @dataclass(frozen=True)
@@ -315,8 +315,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Route | None]:
         x = x + self.self_attn(self.input_layernorm(x), context)
-        out = self.mlp(self.post_attention_layernorm(x))
-        update, route = out if isinstance(out, tuple) else (out, None)
+        y = self.post_attention_layernorm(x)
+        update, route = self.mlp(y) if isinstance(self.mlp, MoE) else (self.mlp(y), None)
         return x + update, route
 
 
@@ -396,16 +396,16 @@ class SparseModel(nn.Module):
         """
         context = self.context(documents, positions)
         x = self.model.embed_tokens(tokens).to(self.compute_dtype)
-        routes: list[Route] = []
+        routes: list[Route | None] = []
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x, route = block(x, context)
-            routes += [route] if route is not None else []
+            routes.append(route)
         hidden = self.model.norm(x)
         mtp_hidden = None
         if with_mtp and self.config.num_nextn_predict_layers:
             mtp_hidden, route = self.look_further(tokens, hidden, context)
-            routes += [route] if route is not None else []
-        return ModelOutput(hidden, mtp_hidden, routes)
+            routes.append(route)
+        return ModelOutput(hidden, mtp_hidden, [route for route in routes if route is not None])
 
     def look_further(self, tokens: Tensor, hidden: Tensor, context: Context) -> tuple[Tensor, Route | None]:
         """Hidden states (B, T-1, D) for the token after next, from the first MTP module."""

@@ -9,7 +9,6 @@ both share a learning rate and weight decay. Embedding, output matrix, router an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +36,7 @@ def build_optimizers(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=learning_rate,
         betas=betas,
+        # The usual 1e-8 would damp what is rarely seen: gradients of rare tokens and experts are that small.
         eps=1e-10,
         fused=True,
     )
@@ -57,7 +57,7 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

@@ -7,6 +7,7 @@ recipe, seed and thread count give the same weights on the same machine. `recipe
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -17,11 +18,14 @@ from araio.config import ModelConfig
 from araio.errors import ConfigError, RecipeError
 from araio.train.tasks import TASKS
 
-__all__ = ["OptimizerRecipe", "Recipe", "Stage"]
+__all__ = ["PROSE", "OptimizerRecipe", "Recipe", "Stage", "require"]
 
 PROSE = "prose"
+"""The one name in a mix that is no task family: plain text from a folder."""
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "muon")
+ROW_ALIGNMENT = 8
+"""`F.grouped_mm` wants rows of whole 16 bytes: eight numbers of bfloat16."""
 
 Table = TypeVar("Table")
 
@@ -68,6 +72,8 @@ class Stage:
         for key in ("steps", "rows", "sequence_length"):
             require(getattr(self, key) > 0, f"{where} {key}", getattr(self, key), "an integer above 0")
         require(0 < self.learning_rate < 1, f"{where} learning_rate", self.learning_rate, "0 to 1, exclusive")
+        final = self.final_learning_rate
+        require(final is None or 0 <= final < 1, f"{where} final_learning_rate", final, "0 to 1, exclusive")
         for key in ("mtp_weight", "balance_speed", "balance_weight"):
             require(0 <= getattr(self, key) <= 10, f"{where} {key}", getattr(self, key), "0 to 10")
         known = [*TASKS, PROSE]
@@ -99,14 +105,24 @@ class Recipe:
     checkpoint_every: int = 200
 
     def check(self) -> None:
+        is_folder_name = re.fullmatch(r"[\w-][\w.-]*", self.name) is not None
+        require(is_folder_name, "name", self.name, "letters, digits, '-', '_' and '.', as of a folder")
+        require(0 <= self.seed < 1 << 63, "seed", self.seed, "an integer of at least 0")
         require(self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES))
         require(bool(self.stages), "stages", [], "at least one [[stages]] table")
         for key in ("log_every", "checkpoint_every", "tokenizer_characters"):
             require(getattr(self, key) > 0, key, getattr(self, key), "an integer above 0")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "an integer of at least 0")
+        check_model(self.model)
         self.optimizer.check()
         for stage in self.stages:
             stage.check()
+            require(
+                stage.sequence_length <= self.model.max_position_embeddings,
+                f"stage {stage.name!r}: sequence_length",
+                stage.sequence_length,
+                f"at most model.max_position_embeddings = {self.model.max_position_embeddings}",
+            )
 
     @property
     def steps(self) -> int:
@@ -143,15 +159,20 @@ class Recipe:
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{path}: is not valid TOML: {error}") from None
         try:
-            recipe = cls.from_dict(document)
-        except (RecipeError, ConfigError) as error:
+            return cls.from_dict(document)
+        except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from None
-        return recipe
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Recipe:
+        """Build from a parsed document; the mistakes are those of `from_file`, without the file's name."""
         values = dict(document)
-        values["model"] = ModelConfig.from_dict(take_table(values, "model"))
+        if "model" not in values:
+            raise RecipeError("[model] is missing; expected a table with the keys of a config.json")
+        try:
+            values["model"] = ModelConfig.from_dict(values["model"])
+        except ConfigError as error:
+            raise RecipeError(f"[model] {error}") from None
         values["optimizer"] = build(OptimizerRecipe, values.get("optimizer", {}), "optimizer")
         stages = values.get("stages", [])
         require(isinstance(stages, list), "stages", stages, "a list of [[stages]] tables")
@@ -161,21 +182,34 @@ class Recipe:
         return recipe
 
 
+def check_model(model: ModelConfig) -> None:
+    """Refuse what can be run but not trained here; contradictions were refused by the config itself."""
+    require(
+        len(model.moe_layers) > 0,
+        "model.n_routed_experts",
+        model.n_routed_experts,
+        "routed experts in at least one layer behind first_k_dense_replace",
+    )
+    for key in ("hidden_size", "moe_intermediate_size"):
+        size = getattr(model, key)
+        require(size % ROW_ALIGNMENT == 0, f"model.{key}", size, f"a multiple of {ROW_ALIGNMENT}")
+    mtp = model.num_nextn_predict_layers
+    require(mtp <= 1, "model.num_nextn_predict_layers", mtp, "0 or 1, the depths that are trained here")
+    quantization = model.quantization_config
+    require(
+        quantization is None, "model.quantization_config", quantization, "none; weights are not quantised"
+    )
+
+
 def is_share(value: object) -> bool:
     """Whether a value that came out of TOML is a number of at least 0; `true` and NaN are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def require(condition: bool, key: str, value: Any, expected: str) -> None:
+    """Raise RecipeError unless the value of a key is as expected."""
     if not condition:
         raise RecipeError(f"{key} is {value!r}; expected {expected}")
-
-
-def take_table(values: dict[str, Any], key: str) -> dict[str, Any]:
-    table = values.get(key)
-    if not isinstance(table, dict):
-        raise RecipeError(f"[{key}] is missing; expected a table")
-    return table
 
 
 TYPES: dict[str, tuple[type, ...]] = {

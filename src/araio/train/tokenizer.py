@@ -17,7 +17,7 @@ from araio.text.deepseek import BOS, CONTROL_TOKENS, EOS, PAD
 from araio.text.known_templates import R1_CHAT_TEMPLATE
 from araio.train.tasks import TASKS
 
-__all__ = ["save_tokenizer", "tokenizer_texts", "train_tokenizer"]
+__all__ = ["canonical_json", "save_tokenizer", "tokenizer_texts", "train_tokenizer"]
 
 
 def tokenizer_texts(
@@ -57,6 +57,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def canonical_json(folder: Path) -> str:
+    """The tokenizer of a folder as one line of JSON, the same however the file is laid out."""
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).to_str()
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:

@@ -1,4 +1,7 @@
-"""`araio train`: runs a recipe with a progress bar; stops and resumes safely."""
+"""`araio train`: runs a recipe with a progress bar; stops and resumes safely.
+
+Nothing here imports PyTorch before the recipe is known to be sound. Read `train/loop.py` for the run itself.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 import signal
 import sys
 import threading
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -46,36 +50,36 @@ def command(
         int | None, typer.Option(help="Stop after this many steps in all; later runs go on.", min=1)
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the last step's report as one JSON document.")
+        bool, typer.Option("--json", help="Print where the run stands as one JSON document, when it ends.")
     ] = False,
 ) -> None:
     """Train a model by a recipe. Ctrl-C ends after the running step; the same command goes on from there."""
     trainer = prepare(recipe, out, prose_folder, threads, device)
     console = Console(stderr=True)
     if trainer.step:
-        console.print(f"going on at step {trainer.step} of {trainer.recipe.steps} in {trainer.folder}")
+        note(console, f"going on at step {trainer.step} of {trainer.recipe.steps} in {trainer.folder}")
     interrupted = stop_on_signal()
-    last: list[StepReport] = []
+    reports: deque[StepReport] = deque(maxlen=1)
     with progress_bar(console) as progress:
         bar = progress.add_task("training", total=trainer.recipe.steps, completed=trainer.step, numbers="")
 
         def on_step(report: StepReport) -> None:
-            last[:] = [report]
+            reports.append(report)
             progress.update(bar, completed=report.step, description=report.stage, numbers=numbers(report))
             if not console.is_terminal:
-                console.print(f"step {report.step}/{report.steps} {report.stage}: {numbers(report)}")
+                note(console, f"step {report.step}/{report.steps} {report.stage}: {numbers(report)}")
 
         finished = trainer.run(
             on_step, lambda: interrupted.is_set() or (steps is not None and trainer.step >= steps)
         )
     if as_json:
-        sys.stdout.write(json.dumps(asdict(last[0]) if last else {"step": trainer.step}) + "\n")
+        document = summary(trainer, finished, reports[0] if reports else None)
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     if finished:
-        console.print(
-            f"done; the model is in {trainer.folder / 'model'}: araio run {trainer.folder / 'model'}"
-        )
-    else:
-        console.print(f"stopped at step {trainer.step}, all saved; run the same command to go on")
+        note(console, f"done; ask the model: araio run --model {trainer.model_folder}")
+        return
+    how = "run the same command" if interrupted.is_set() else "raise --steps or leave it out"
+    note(console, f"stopped at step {trainer.step} of {trainer.recipe.steps}, all saved; {how} to go on")
     if interrupted.is_set():
         raise KeyboardInterrupt
 
@@ -84,6 +88,9 @@ def prepare(
     recipe: Path, out: Path | None, prose_folder: Path | None, threads: int | None, device: str
 ) -> Trainer:
     """The trainer of a run, with PyTorch set up for it."""
+    from araio.train.recipe import Recipe
+
+    parsed = Recipe.from_file(recipe)
     try:
         import torch
     except ModuleNotFoundError:
@@ -91,16 +98,40 @@ def prepare(
             "training needs PyTorch, which is not installed: pip install 'araio[train]'"
         ) from None
     from araio.train.loop import Trainer
-    from araio.train.recipe import Recipe
 
-    if device != "cpu" and not torch.cuda.is_available():
-        raise TrainingError(
-            f"device {device!r} was asked for, but PyTorch sees no CUDA device; leave out --device"
-        )
+    check_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    parsed = Recipe.from_file(recipe)
     return Trainer(parsed, out or Path("runs") / parsed.name, prose_folder, device)
+
+
+def check_device(name: str) -> None:
+    """Refuse what is no device, or none of this machine."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainingError(f"device {name!r} is unknown; expected cpu, cuda or cuda:N") from None
+    found = torch.cuda.device_count()
+    if device.type != "cpu" and not (device.type == "cuda" and (device.index or 0) < found):
+        raise TrainingError(
+            f"device {name!r} was asked for, but PyTorch sees {found} CUDA devices; "
+            "leave out --device to train on the CPU"
+        )
+
+
+def summary(trainer: Trainer, finished: bool, last: StepReport | None) -> dict[str, Any]:
+    """The document of `--json`."""
+    return {
+        "recipe": trainer.recipe.name,
+        "folder": str(trainer.folder),
+        "step": trainer.step,
+        "steps": trainer.recipe.steps,
+        "finished": finished,
+        "model": str(trainer.model_folder) if finished else None,
+        "last_report": asdict(last) if last else None,
+    }
 
 
 def stop_on_signal() -> threading.Event:
@@ -115,6 +146,11 @@ def stop_on_signal() -> threading.Event:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     return event
+
+
+def note(console: Console, text: str) -> None:
+    """One line, as it is: a folder's name is no markup, and a pipe has no width."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def progress_bar(console: Console) -> Progress:
