@@ -1,0 +1,113 @@
+"""Writes the generated parts of the documentation, so that they cannot drift from the code.
+
+A page holds them between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on it is written by
+hand. `tests/house/test_docs.py` fails where a page is not what this script would make of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from araio.cli.main import VERBS
+from araio.env import VARIABLES
+from araio.train.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "araio"
+
+# From the floor that stands on all the others down to the one that stands on none.
+FLOORS = (
+    ("cli", "eval", "train", "testing"),
+    ("api", "engine", "weights", "nn"),
+    ("kernels", "formats", "text", "costs"),
+    ("config", "json_reader", "env", "tensors", "errors"),
+)
+
+
+def main() -> None:
+    for path, text in generated_pages().items():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"updated {path.relative_to(ROOT)}")
+
+
+def generated_pages() -> dict[Path, str]:
+    """Every page with generated parts, as it should be."""
+    makers: Mapping[str, Callable[[], str]] = {
+        "commands": command_help,
+        "environment": environment_table,
+        "modules": module_list,
+        "tasks": task_table,
+    }
+    pages = {}
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for name, make in makers.items():
+            opening = f"<!-- generated: {name} -->\n"
+            if opening in text:
+                before, rest = text.split(opening)
+                _, after = rest.split("<!-- end -->", 1)
+                text = pages[path] = f"{before}{opening}\n{make()}\n<!-- end -->{after}"
+    return pages
+
+
+def command_help() -> str:
+    """What `araio` and every verb's `--help` print."""
+    sections = [("araio", help_text())]
+    sections += [(f"araio {verb}", help_text(verb)) for verb in VERBS]
+    return "\n".join(f"## {title}\n\n```text\n{text}```\n" for title, text in sections)
+
+
+def help_text(*verb: str) -> str:
+    # Plain and 80 columns wide, whatever the terminal of whoever runs this.
+    environment = os.environ | {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "araio", *verb, "--help"]
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True).stdout
+
+
+def environment_table() -> str:
+    """The table of `env.py`."""
+    rows = [f"| `{entry.name}` | `{entry.default}` | {entry.summary} |" for entry in VARIABLES.values()]
+    return "\n".join(["| variable | default | what it does |", "| --- | --- | --- |", *rows, ""])
+
+
+def task_table() -> str:
+    """The task families with their domains and summaries."""
+    rows = [f"| `{task.name}` | {task.domain} | {task.summary} |" for task in TASKS.values()]
+    return "\n".join(["| task | domain | what it asks |", "| --- | --- | --- |", *rows, ""])
+
+
+def module_list() -> str:
+    """Every module in the order of the floors, with the first sentence of its docstring."""
+    lines: list[str] = []
+    for floor in FLOORS:
+        lines += ["| module | what it holds |", "| --- | --- |"]
+        for name in floor:
+            lines += [f"| `{module}` | {sentence} |" for module, sentence in modules_of(name)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def modules_of(name: str) -> list[tuple[str, str]]:
+    """Modules of a package, or the one module of that name, that say what they are."""
+    folder = PACKAGE / name
+    paths = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    found = [(path.relative_to(PACKAGE).as_posix(), first_sentence(path)) for path in paths]
+    return [(module, sentence) for module, sentence in found if sentence]
+
+
+def first_sentence(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(docstring.partition("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.!?]) (?=[A-Z`])", paragraph, maxsplit=1)[0]
+    return sentence.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()
