@@ -1,0 +1,67 @@
+"""The project's metadata: what is declared is used, pinned and explained, and what is used is declared."""
+
+import ast
+import re
+import sys
+import tomllib
+
+import pytest
+
+from .conftest import ROOT
+
+PACKAGE = ROOT / "src" / "araio"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def names(requirements):
+    """Names of requirements, those of araio's own extras left out."""
+    found = {re.split(r"[\[<>=~! ]", requirement)[0] for requirement in requirements}
+    return found - {"araio"}
+
+
+def imported_by(paths):
+    """Top-level packages that files import, from outside of the standard library and of araio."""
+    found = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"araio"}
+
+
+TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
+
+
+def test_running_needs_exactly_the_base_dependencies():
+    running = [path for path in PACKAGE.rglob("*.py") if path not in TRAINING]
+    assert imported_by(running) == names(PROJECT["dependencies"])
+
+
+def test_training_adds_exactly_its_extra():
+    base = names(PROJECT["dependencies"])
+    assert imported_by(TRAINING) - base == names(EXTRAS["train"])
+
+
+@pytest.mark.parametrize("extra", ["base", *EXTRAS])
+def test_every_dependency_is_pinned_and_explained(extra):
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w-]+)==(.+)$", constraints, re.MULTILINE))
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    wanted = names(PROJECT["dependencies"] if extra == "base" else EXTRAS[extra])
+    assert wanted <= set(pinned)
+    assert not [name for name in wanted if not re.search(rf"^\|.*\b{name}\b", page, re.MULTILINE)]
+
+
+def test_licence_files_are_there_and_name_what_they_cover():
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert all((ROOT / name).is_file() for name in PROJECT["license-files"])
+    assert "src/araio/text/templates/*.jinja" in notice
+    assert "src/araio/presets/*.json" in notice
+
+
+def test_the_changelog_knows_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert PROJECT["version"] in changelog
