@@ -114,6 +114,7 @@ def test_another_recipe_in_the_folder_of_a_run_is_refused(call, tmp_path):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, call):
     recipe = tmp_path / "long.toml"
     recipe.write_text(TINY.read_text().replace("steps = 7", "steps = 100000"))
@@ -137,6 +138,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, call):
     assert f"going on at step {reached} of " in err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_nothing(call, tmp_path):
     call(TINY, "--out", tmp_path, "--steps", 3)
     state = tmp_path / "state.safetensors"

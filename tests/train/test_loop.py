@@ -249,6 +249,7 @@ def test_a_report_counts_what_the_step_saw(tiny_recipe, tmp_path):
     assert all(report.seconds > 0 and 0 < report.entropy <= 1 for report in reports)
 
 
+@pytest.mark.slow
 def test_sixty_steps_lower_the_loss_and_balance_the_experts(one_stage, tmp_path):
     stage = {
         "steps": 60,

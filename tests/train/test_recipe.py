@@ -22,7 +22,7 @@ MISTAKES = {
     "missing name": ('name = "tiny"', "", "name is missing"),
     "missing key of a stage": ("steps = 3\nrows", "rows", "stages[1].steps is missing"),
     "missing key of the model": ("kv_lora_rank = 16", "", "[model] kv_lora_rank"),
-    "no model": ("[model]", "[modell]", "[model] is missing"),
+    "no model": ("[model]", "[models]", "[model] is missing"),
     "text for a number": ("seed = 3", 'seed = "3"', "seed is '3'; expected int"),
     "fraction for an integer": ("steps = 7", "steps = 7.5", "stages[0].steps is 7.5; expected int"),
     "truth for a number": ("steps = 7", "steps = true", "stages[0].steps is True"),

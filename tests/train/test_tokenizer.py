@@ -13,7 +13,7 @@ from araio.train.tokenizer import canonical_json, save_tokenizer, tokenizer_text
 
 @given(text=st.text())
 @example(text="<think> 12,345 × é\n\n \t<｜User｜>\u0000🙂 e\u0301")
-def test_every_text_comes_back(tokenizer, tokenizer_folder, text):
+def test_every_text_comes_back(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
