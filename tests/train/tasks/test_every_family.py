@@ -30,7 +30,7 @@ MAX_REASONING_PIECES = {
     "order": (80, 100),
     "family": (80, 100),
     "letters": (60, 80),
-    "recall": (15, 15),
+    "recall": (45, 15),
 }
 
 every_family = pytest.mark.parametrize("name", TASKS)
@@ -48,12 +48,18 @@ def test_the_families_are_the_ten_and_cover_the_three_domains():
     assert all(TASKS[name].name == name and TASKS[name].summary for name in TASKS)
 
 
+def recalled(reasoning):
+    return ", ".join(line.rpartition(" ")[2] for line in reasoning.split("\n"))
+
+
 @every_family
 @every_split
 def test_the_trace_ends_in_the_verified_answer(name, split):
     for example in examples(name, split):
         assert example.task == name
-        assert example.reasoning.endswith(example.answer)
+        # Several recalled codes stand on lines of their own, in the order of the answer.
+        trace = example.reasoning if name != "recall" else recalled(example.reasoning)
+        assert trace.endswith(example.answer)
         assert TASKS[name].verify(example, example.answer)
 
 

@@ -47,11 +47,11 @@ def answer_from(word: str, prompt: str) -> str:
 
 
 def test_letters_may_be_spaced_where_letters_are_the_answer():
-    reverse = Example("letters", "", "", "tac", 3, {"answer": "tac", "spaces": True})
+    reverse = Example("letters", "", "", "tac", 3, "reverse", {"answer": "tac", "spaces": True})
     assert TASKS["letters"].verify(reverse, "t a c")
     assert not TASKS["letters"].verify(reverse, "ta c")
     assert not TASKS["letters"].verify(reverse, "t a c t a c")
-    count = Example("letters", "", "", "11", 3, {"answer": "11", "spaces": False})
+    count = Example("letters", "", "", "11", 3, "count", {"answer": "11", "spaces": False})
     assert not TASKS["letters"].verify(count, "1 1")
 
 
@@ -59,8 +59,25 @@ def test_recall_states_its_key_once():
     for example in (TASKS["recall"].generate(Random(seed), split) for split in SPLITS for seed in range(200)):
         keys = re.findall(r"The code of (\w+ \w+) is \d{4}\.", example.prompt)
         assert len(set(keys)) == len(keys) == example.difficulty
-        assert f"{example.reasoning}." in example.prompt.split("\n")
-        assert example.prompt.split("\n")[-1].count(" ".join(example.reasoning.split()[3:5])) == 1
+        lines, question = example.prompt.split("\n")[:-1], example.prompt.split("\n")[-1]
+        recalled = example.reasoning.split("\n")
+        assert all(f"{line}." in lines for line in recalled)
+        assert all(question.count(" ".join(line.split()[3:5])) == 1 for line in recalled)
+
+
+def test_recall_asks_for_one_code_in_tests_and_for_up_to_four_in_training():
+    asked = {
+        split: {len(Recall().generate(Random(seed), split).facts["codes"]) for seed in range(200)}
+        for split in SPLITS
+    }
+    assert asked == {"train": {1, 2, 3, 4}, "test": {1}, "beyond": {1}}
+
+
+def test_recall_of_several_codes_wants_all_in_order():
+    example = Example("recall", "", "", "0123, 4567", 3, "", {"codes": ["0123", "4567"]})
+    assert Recall().verify(example, "0123,4567")
+    for answer in ("4567, 0123", "0123", "0123, 4567, 8901", "0123 4567"):
+        assert not Recall().verify(example, answer)
 
 
 @pytest.mark.parametrize("length", [1, 100, 1_000, 32_768, MAX_LENGTH])
@@ -74,7 +91,7 @@ def test_recall_at_a_given_length(length):
 def test_recall_asks_anywhere_in_the_document():
     places = set()
     for seed in range(200):
-        example = Recall().generate(Random(seed), "train", length=TOKENS_PER_LINE * 4)
+        example = Recall().generate(Random(seed), "test", length=TOKENS_PER_LINE * 4)
         places.add(example.prompt.split("\n").index(f"{example.reasoning}."))
     assert places == {0, 1, 2, 3}
 

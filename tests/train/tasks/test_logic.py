@@ -76,7 +76,9 @@ def test_knights_trace_judges_truly():
     ],
 )
 def test_knights_order_is_free_and_contradiction_is_not(answer, right):
-    example = Example("knights", "", "", "", 1, {"names": ["Ann", "Bob"], "knights": [True, False]})
+    example = Example(
+        "knights", "", "", "", 1, "2 people", {"names": ["Ann", "Bob"], "knights": [True, False]}
+    )
     assert TASKS["knights"].verify(example, answer) is right
 
 

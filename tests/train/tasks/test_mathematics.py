@@ -141,7 +141,7 @@ def test_countdown_lines_stay_short():
 )
 def test_countdown_accepts_every_right_expression(answer, right):
     goal = 20
-    example = Example("countdown", "", "", "(8-3)*4", 1, {"numbers": [8, 4, 3], "goal": goal})
+    example = Example("countdown", "", "", "(8-3)*4", 1, "3 numbers", {"numbers": [8, 4, 3], "goal": goal})
     assert TASKS["countdown"].verify(example, answer) is right
 
 

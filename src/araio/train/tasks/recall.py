@@ -31,6 +31,8 @@ QUESTIONS = (
     "Which code belongs to {key}?",
     "Tell me the code of {key}.",
 )
+QUESTIONS_FOR_SEVERAL = ("What are the codes of {keys}?", "Tell me the codes of {keys}.")
+MOST_ASKED = 4
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Entry:
 
 
 class Recall:
-    """Key-value recall of any length."""
+    """Key-value recall of any length; tests ask for one code, training for up to four."""
 
     name: str = "recall"
     domain: Domain = "language"
@@ -59,25 +61,28 @@ class Recall:
         """
         if length is not None and not 1 <= length <= MAX_LENGTH:
             raise RequestError(f"recall length {length} is out of range; expected 1 to {MAX_LENGTH} tokens")
-        asked = draw_problem(self.name, split, rng, draw_entry, str)
         if length is None:
             length = draw_length(rng, BEYOND_LENGTHS if split == "beyond" else TRAIN_LENGTHS)
-        entries = draw_entries(rng, max(1, length // TOKENS_PER_LINE), asked)
+        n_entries = max(1, length // TOKENS_PER_LINE)
+        # A document is long and an answer short: training asks for several codes to teach more of each.
+        n_asked = rng.randint(1, min(MOST_ASKED, n_entries)) if split == "train" else 1
+        asked = draw_asked(rng, split, n_asked)
+        entries = draw_entries(rng, n_entries, asked)
         lines = "\n".join(f"{entry}." for entry in entries)
         return Example(
             task=self.name,
-            prompt=f"{lines}\n{rng.choice(QUESTIONS).format(key=asked.key)}",
-            reasoning=str(asked),
-            answer=asked.code,
+            prompt=f"{lines}\n{question_for([entry.key for entry in asked], rng)}",
+            reasoning="\n".join(map(str, asked)),
+            answer=", ".join(entry.code for entry in asked),
             difficulty=len(entries),
             level=level_of(length),
-            facts={"code": asked.code},
+            facts={"codes": [entry.code for entry in asked]},
         )
 
     def verify(self, example: Example, answer: str) -> bool:
-        """True for exactly the four digits."""
-        text = normalize(answer)
-        return re.fullmatch("[0-9]{4}", text) is not None and text == example.facts["code"]
+        """True for exactly the four digits of each code, in the order they were asked for."""
+        codes: list[str] = example.facts["codes"]
+        return re.split(", ?", normalize(answer)) == codes
 
 
 def level_of(length: int) -> str:
@@ -96,18 +101,35 @@ def draw_entry(rng: Random, beyond: bool) -> Entry:
     return Entry(f"{rng.choice(ADJECTIVES)} {rng.choice(ANIMALS)}", draw_code(rng))
 
 
-def draw_entries(rng: Random, n_entries: int, asked: Entry) -> list[Entry]:
-    """Entries with distinct keys, the asked one at a random place."""
+def draw_asked(rng: Random, split: Split, n_asked: int) -> list[Entry]:
+    """The entries that are asked for, with distinct keys, each a problem of its own for the split."""
+    asked: dict[str, Entry] = {}
+    while len(asked) < n_asked:
+        entry = draw_problem(Recall.name, split, rng, draw_entry, str)
+        asked.setdefault(entry.key, entry)
+    return list(asked.values())
+
+
+def draw_entries(rng: Random, n_entries: int, asked: list[Entry]) -> list[Entry]:
+    """Entries with distinct keys, the asked ones at random places."""
     n_keys = len(ADJECTIVES) * len(ANIMALS)
+    taken = {entry.key for entry in asked}
     entries = []
-    # One key more than needed is drawn, so that leaving out the asked one still fills the document.
+    # As many keys more as are asked for, so that leaving those out still fills the document.
     for index in rng.sample(range(n_keys), n_entries):
         key = f"{ADJECTIVES[index // len(ANIMALS)]} {ANIMALS[index % len(ANIMALS)]}"
-        if key != asked.key:
+        if key not in taken:
             entries.append(Entry(key, draw_code(rng)))
-    entries = entries[: n_entries - 1]
-    entries.insert(rng.randint(0, len(entries)), asked)
+    entries = entries[: n_entries - len(asked)]
+    for entry in asked:
+        entries.insert(rng.randint(0, len(entries)), entry)
     return entries
+
+
+def question_for(keys: list[str], rng: Random) -> str:
+    if len(keys) == 1:
+        return rng.choice(QUESTIONS).format(key=keys[0])
+    return rng.choice(QUESTIONS_FOR_SEVERAL).format(keys=f"{', '.join(keys[:-1])} and {keys[-1]}")
 
 
 def draw_code(rng: Random) -> str:
