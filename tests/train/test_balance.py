@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from araio.testing.checkpoints import tiny_config
-from araio.train.balance import LoadMeter, max_violation, relative_entropy, update_bias
-from araio.train.model import Router
+from araio.train.balance import LoadMeter, load_of, max_violation, relative_entropy, update_bias
+from araio.train.model import Route, Router
 
 
 def make_router(experts=4, chosen=1):
@@ -19,6 +19,12 @@ def test_the_bias_of_a_busy_expert_goes_down_and_that_of_an_idle_one_up():
     assert router.e_score_correction_bias.tolist() == [-0.25, 0.25, 0.0, 0.0]
     update_bias(router, torch.tensor([9, 0, 0, 0]), speed=0.0)
     assert router.e_score_correction_bias.tolist() == [-0.25, 0.25, 0.0, 0.0]
+
+
+def test_padding_is_no_load():
+    scores, ids = torch.rand(1, 3, 4), torch.tensor([[[0], [2], [3]]])
+    route = Route(scores, ids, torch.tensor([1, 0, 1, 1]))
+    assert load_of(route, torch.tensor([[True, True, False, False]])).tolist() == [1, 0, 1, 0]
 
 
 def test_the_bias_is_a_buffer_that_no_gradient_reaches():

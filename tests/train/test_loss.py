@@ -32,7 +32,7 @@ def batch():
     labels = torch.tensor([[IGNORE, 11, 12, 1, IGNORE, 20, 21, 1, IGNORE, IGNORE]])
     documents = torch.tensor([[0, 0, 0, 0, 0, 5, 5, 5, 5, 9]])
     positions = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2, 3, 0]])
-    return Batch(tokens, labels, documents, positions)
+    return Batch(tokens, labels, documents, positions, tokens != 2)
 
 
 def test_the_balance_loss_is_one_where_every_expert_is_used_alike():

@@ -12,9 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from araio.train.model import Router
+from araio.train.model import Route, Router
 
-__all__ = ["LoadMeter", "LoadReport", "max_violation", "update_bias"]
+__all__ = ["LoadMeter", "LoadReport", "load_of", "max_violation", "update_bias"]
+
+
+def load_of(route: Route, is_token: Tensor) -> Tensor:
+    """How many tokens (E,) chose each expert, padding left out.
+
+    All padding is one token and chooses the same few experts, which would then be kept from real tokens.
+
+    is_token  (B, T) of the batch; the routes of the MTP module are one position shorter
+    """
+    ids_NK = route.ids[is_token[:, : route.ids.shape[1]]]
+    return torch.bincount(ids_NK.flatten(), minlength=route.scores.shape[-1])
 
 
 @torch.no_grad()

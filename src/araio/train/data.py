@@ -57,18 +57,20 @@ class Document:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of packed documents, all (B, T) int64.
+    """Rows of packed documents, all (B, T) and int64 but the last.
 
     tokens     ids, padding at the end of a row
     labels     the next token, or IGNORE across documents, in questions and in padding
     documents  number of the document within its row; padding has numbers of its own
     positions  position within the document
+    is_token   bool, False in padding
     """
 
     tokens: Tensor
     labels: Tensor
     documents: Tensor
     positions: Tensor
+    is_token: Tensor
 
     @property
     def learned_tokens(self) -> int:
@@ -199,4 +201,5 @@ class BatchStream:
                 documents[row, start:end] = start
                 positions[row, start:end] = torch.arange(len(ids))
                 start = end
-        return Batch(tokens, labels, documents, positions)
+        # No text encodes to the padding token, so it stands nowhere else.
+        return Batch(tokens, labels, documents, positions, tokens != self.source.encoder.pad)

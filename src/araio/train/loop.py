@@ -23,7 +23,7 @@ from torch.nn.utils import clip_grad_norm_
 from araio.config import ModelConfig
 from araio.errors import TrainingError
 from araio.text.tokenizer import Tokenizer
-from araio.train.balance import LoadMeter, update_bias
+from araio.train.balance import LoadMeter, load_of, update_bias
 from araio.train.checkpoint import export_model, load_state, save_state
 from araio.train.data import PROSE_CHARACTERS, Batch, BatchStream, DocumentSource, Encoder, read_prose
 from araio.train.loss import Loss, compute_loss
@@ -123,7 +123,7 @@ class Trainer:
         """One step with its log line and its checkpoint, where they are due."""
         loss, gradient_norm = self.train_step(batch)
         seconds = time.perf_counter() - started
-        self.meter.add([route.counts.cpu() for route in loss.routes])
+        self.meter.add([load_of(route, batch.is_token).cpu() for route in loss.routes])
         self.step += 1
         is_last = self.step == self.recipe.steps
         if self.step % self.recipe.log_every == 0 or is_last:
@@ -151,7 +151,7 @@ class Trainer:
         if self.recipe.model.has_router_bias:
             # Without an MTP loss its router saw nothing, and there are fewer routes than routers.
             for router, route in zip(self.model.routers(), loss.routes, strict=False):
-                update_bias(router, route.counts, stage.balance_speed)
+                update_bias(router, load_of(route, batch.is_token), stage.balance_speed)
         return loss, gradient_norm
 
     def require_finite(self, what: str, value: float) -> None:

@@ -1,9 +1,9 @@
 """Recall: find one line among many, at any length; the miniature of a long-context test.
 
-Each line ties a key of two words to a code of four digits, no key twice. The length of a document is
-given in tokens, roughly: a line is about 16 tokens of a small vocabulary. A problem is the asked key
-with its code. Beyond training: documents longer than the longest trained. Refuses lengths for which
-there are not enough keys. Read `base.py` for the split.
+Each line ties a key of one or two words to a code of four digits, no key twice; documents too long for the
+words there are have keys of two. The length of a document is given in tokens, roughly: a line is about 16
+tokens of a small vocabulary. A problem is the asked key with its code. Beyond training: documents longer
+than the longest trained. Refuses lengths for which there are not enough keys. Read `base.py` for the split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from random import Random
 from araio.errors import RequestError
 from araio.train.tasks.answers import normalize
 from araio.train.tasks.base import Domain, Example, Split, draw_problem
-from araio.train.tasks.words import ADJECTIVES, ANIMALS
+from araio.train.tasks.words import ADJECTIVES, ANIMALS, NAMES
 
 __all__ = ["MAX_LENGTH", "Recall"]
 
@@ -26,6 +26,10 @@ MAX_LENGTH = 131_072
 TRAIN_LENGTHS = (40, 1_000)
 BEYOND_LENGTHS = (1_200, 4_000)
 
+KEYS = {
+    "one-word keys": (*NAMES, *ANIMALS),
+    "two-word keys": tuple(f"{adjective} {animal}" for adjective in ADJECTIVES for animal in ANIMALS),
+}
 QUESTIONS = (
     "What is the code of {key}?",
     "Which code belongs to {key}?",
@@ -66,8 +70,9 @@ class Recall:
         n_entries = max(1, length // TOKENS_PER_LINE)
         # A document is long and an answer short: training asks for several codes to teach more of each.
         n_asked = rng.randint(1, min(MOST_ASKED, n_entries)) if split == "train" else 1
-        asked = draw_asked(rng, split, n_asked)
-        entries = draw_entries(rng, n_entries, asked)
+        kind = rng.choice([kind for kind, keys in KEYS.items() if len(keys) > n_entries + n_asked])
+        asked = draw_asked(rng, split, KEYS[kind], n_asked)
+        entries = draw_entries(rng, KEYS[kind], n_entries, asked)
         lines = "\n".join(f"{entry}." for entry in entries)
         return Example(
             task=self.name,
@@ -75,7 +80,7 @@ class Recall:
             reasoning="\n".join(map(str, asked)),
             answer=", ".join(entry.code for entry in asked),
             difficulty=len(entries),
-            level=level_of(length),
+            level=f"{kind}, {level_of(length)}",
             facts={"codes": [entry.code for entry in asked]},
         )
 
@@ -96,13 +101,13 @@ def draw_length(rng: Random, bounds: tuple[int, int]) -> int:
     return round(math.exp(rng.uniform(math.log(shortest), math.log(longest))))
 
 
-def draw_entry(rng: Random, beyond: bool) -> Entry:
-    del beyond  # beyond training a document is longer, not its lines
-    return Entry(f"{rng.choice(ADJECTIVES)} {rng.choice(ANIMALS)}", draw_code(rng))
-
-
-def draw_asked(rng: Random, split: Split, n_asked: int) -> list[Entry]:
+def draw_asked(rng: Random, split: Split, keys: tuple[str, ...], n_asked: int) -> list[Entry]:
     """The entries that are asked for, with distinct keys, each a problem of its own for the split."""
+
+    def draw_entry(rng: Random, beyond: bool) -> Entry:
+        del beyond  # beyond training a document is longer, not its lines
+        return Entry(rng.choice(keys), draw_code(rng))
+
     asked: dict[str, Entry] = {}
     while len(asked) < n_asked:
         entry = draw_problem(Recall.name, split, rng, draw_entry, str)
@@ -110,17 +115,12 @@ def draw_asked(rng: Random, split: Split, n_asked: int) -> list[Entry]:
     return list(asked.values())
 
 
-def draw_entries(rng: Random, n_entries: int, asked: list[Entry]) -> list[Entry]:
+def draw_entries(rng: Random, keys: tuple[str, ...], n_entries: int, asked: list[Entry]) -> list[Entry]:
     """Entries with distinct keys, the asked ones at random places."""
-    n_keys = len(ADJECTIVES) * len(ANIMALS)
     taken = {entry.key for entry in asked}
-    entries = []
     # As many keys more as are asked for, so that leaving those out still fills the document.
-    for index in rng.sample(range(n_keys), n_entries):
-        key = f"{ADJECTIVES[index // len(ANIMALS)]} {ANIMALS[index % len(ANIMALS)]}"
-        if key not in taken:
-            entries.append(Entry(key, draw_code(rng)))
-    entries = entries[: n_entries - len(asked)]
+    others = [key for key in rng.sample(keys, n_entries) if key not in taken]
+    entries = [Entry(key, draw_code(rng)) for key in others[: n_entries - len(asked)]]
     for entry in asked:
         entries.insert(rng.randint(0, len(entries)), entry)
     return entries
