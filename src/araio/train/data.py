@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from random import Random
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ __all__ = [
     "Encoder",
     "read_prose",
 ]
+
+DataSplit: TypeAlias = Literal["train", "test"]
 
 IGNORE = -100
 """Label of a position that nothing is learned from (PyTorch's default)."""
@@ -114,25 +117,31 @@ class Encoder:
         return Document([self.bos, *self.tokenizer.encode(text), self.eos], 1)
 
 
-def read_prose(folder: Path | None, characters: int) -> list[str]:
-    """Pieces of about `characters` of the training split; RecipeError where there is no folder or no text."""
+def read_prose(folder: Path | None, characters: int, split: DataSplit = "train") -> list[str]:
+    """Pieces of about `characters` characters; RecipeError where there is no folder or no text."""
     if folder is None:
         raise RecipeError(f"the mix asks for {PROSE}, but no folder of text is given; pass --prose-folder")
-    return read_documents(folder, characters, "train")
+    return read_documents(folder, characters, split)
 
 
 class DocumentSource:
     """Draws documents so that each family gets its share of the tokens, whatever its documents' lengths."""
 
     def __init__(
-        self, encoder: Encoder, mix: Mapping[str, float], max_length: int, prose_folder: Path | None
+        self,
+        encoder: Encoder,
+        mix: Mapping[str, float],
+        max_length: int,
+        prose_folder: Path | None,
+        split: DataSplit = "train",
     ) -> None:
         self.encoder = encoder
         self.max_length = max_length
+        self.split = split
         self.names = [name for name, share in mix.items() if share > 0]
         self.prose: list[str] = []
         if PROSE in self.names:
-            self.prose = read_prose(prose_folder, min(PROSE_CHARACTERS, 2 * max_length))
+            self.prose = read_prose(prose_folder, min(PROSE_CHARACTERS, 2 * max_length), split)
         self.rates = [mix[name] / self.mean_length(name) for name in self.names]
 
     def mean_length(self, name: str) -> float:
@@ -149,7 +158,7 @@ class DocumentSource:
             if name == PROSE:
                 document = self.encoder.prose(rng.choice(self.prose))
             else:
-                document = self.encoder.conversation(TASKS[name].generate(rng, "train"))
+                document = self.encoder.conversation(TASKS[name].generate(rng, self.split))
             if len(document.ids) <= self.max_length:
                 return document
         raise RecipeError(

@@ -1,17 +1,18 @@
 """One training step, written out in order, and the loop around it.
 
-A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from and `model/`,
-the exported checkpoint. A killed run goes on from its last state to the same weights, bit for bit on a CPU:
-data is a function of the step, and nothing else is random after initialisation. Read `recipe.py` for what
-can be asked for.
+A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from and, at the
+end, `model/`, the exported checkpoint, with `validation.json`. A killed run goes on from its last state to
+the same weights, bit for bit on a CPU: data is a function of the step, and nothing else is random after
+initialisation. Read `recipe.py` for what can be asked for.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -25,15 +26,27 @@ from araio.errors import TrainingError
 from araio.text.tokenizer import Tokenizer
 from araio.train.balance import LoadMeter, load_of, update_bias
 from araio.train.checkpoint import export_model, load_state, save_state
-from araio.train.data import PROSE_CHARACTERS, Batch, BatchStream, DocumentSource, Encoder, read_prose
+from araio.train.data import (
+    PROSE_CHARACTERS,
+    Batch,
+    BatchStream,
+    DataSplit,
+    DocumentSource,
+    Encoder,
+    read_prose,
+)
 from araio.train.loss import Loss, compute_loss
 from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
 from araio.train.recipe import PROSE, Recipe, Stage, require
 from araio.train.tokenizer import canonical_json, save_tokenizer, tokenizer_texts, train_tokenizer
+from araio.train.validate import validate
 
 __all__ = ["Trainer"]
+
+VALIDATION_BATCHES = 4
+"""Batches of each family: some twenty thousand tokens in rows like the bundled model's."""
 
 
 class Trainer:
@@ -57,7 +70,12 @@ class Trainer:
         self.prepare_tokenizer()
         # All stages' data are set up now: a mistake in the last one should not wait for hours.
         encoder = Encoder(self.tokenizer)
-        self.streams = [self.stream(stage, encoder) for stage in recipe.stages]
+        self.streams = [self.stream(stage, encoder, stage.mix) for stage in recipe.stages]
+        last = recipe.stages[-1]
+        self.validation_mix = {family: share for family, share in last.mix.items() if share > 0}
+        self.validation_streams = {
+            family: self.stream(last, encoder, {family: 1.0}, "test") for family in self.validation_mix
+        }
         self.model = SparseModel(recipe.model, self.dtype)
         self.model.initialise(torch.Generator().manual_seed(recipe.seed))
         self.model.to(self.device)
@@ -117,6 +135,7 @@ class Trainer:
                 ahead = pool.submit(self.batch, following) if following < self.recipe.steps else None
                 self.advance(batch, started, on_step)
         self.export()
+        self.write_validation()
         return True
 
     def advance(self, batch: Batch, started: float, on_step: Callable[[StepReport], None]) -> None:
@@ -188,14 +207,22 @@ class Trainer:
         shutil.copytree(self.tokenizer_folder, self.model_folder, dirs_exist_ok=True)
         return self.model_folder
 
+    def write_validation(self) -> None:
+        """Measure the model on held-out documents in the last stage's shares, into `validation.json`."""
+        measured = validate(self.model, self.validation_streams, self.validation_mix, VALIDATION_BATCHES)
+        text = json.dumps(asdict(measured), indent=2) + "\n"
+        (self.folder / "validation.json").write_text(text, encoding="utf-8")
+
     # ---------------------------------------------------------------- data
 
     def batch(self, step: int) -> Batch:
         stream = self.streams[self.recipe.stage_at(step)[0]]
         return stream.batch(step).to(self.device)
 
-    def stream(self, stage: Stage, encoder: Encoder) -> BatchStream:
-        source = DocumentSource(encoder, stage.mix, stage.sequence_length, self.prose_folder)
+    def stream(
+        self, stage: Stage, encoder: Encoder, mix: Mapping[str, float], split: DataSplit = "train"
+    ) -> BatchStream:
+        source = DocumentSource(encoder, mix, stage.sequence_length, self.prose_folder, split)
         return BatchStream(source, stage.rows, stage.sequence_length, self.recipe.seed)
 
     def prepare_tokenizer(self) -> None:
