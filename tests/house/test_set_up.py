@@ -62,7 +62,7 @@ def test_a_change_of_what_is_installed_installs_again(clone, changed):
 
 
 def test_versions_are_constrained(clone):
-    (call,) = run(clone, "scripts/install")
+    call = run(clone, "scripts/install")[0]
     assert call[call.index("--constraint") + 1] == "constraints.txt"
 
 
