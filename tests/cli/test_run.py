@@ -26,7 +26,7 @@ def test_an_answer_goes_to_stdout_and_the_rest_to_stderr(araio_command, tiny):
 
 
 def test_hidden_thinking_leaves_the_footer(araio_command, tiny):
-    done = araio_command("run", "-m", tiny, QUESTION, "--max-tokens", 12, "--hide-thinking")
+    done = araio_command("run", "-m", tiny, QUESTION, "--max-tokens", 12, "--hide-thinking", "--seed", 1)
     assert done.stderr.startswith("thought 12 tokens")
     assert done.stderr.count("\n") == 1
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,11 @@ def test_the_package_installs_without_a_compiler_and_says_so(tmp_path: Path) -> 
     )
     assert not list(target.rglob("*.so"))
 
-    environment = os.environ | {"PYTHONPATH": str(target), "ARAIO_KERNELS": "auto"}
+    # -S: an editable install of this checkout hooks into imports by a .pth file, and would come first.
+    path = os.pathsep.join((str(target), sysconfig.get_path("purelib")))
+    environment = os.environ | {"PYTHONPATH": path, "ARAIO_KERNELS": "auto"}
     lines = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-S", "-c", PROGRAM],
         env=environment,
         cwd=tmp_path,
         check=True,
