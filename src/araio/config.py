@@ -17,7 +17,10 @@ from typing import Any
 from araio.errors import ConfigError
 from araio.json_reader import ObjectReader, parse_object, read_object, shown
 
-__all__ = ["ModelConfig", "QuantizationConfig", "RopeScaling"]
+__all__ = ["LATENT_NORM_EPS", "ModelConfig", "QuantizationConfig", "RopeScaling"]
+
+# The norms of the two latents do not follow `rms_norm_eps`: the published code builds them with this default.
+LATENT_NORM_EPS = 1e-6
 
 MODEL_TYPES = ("deepseek_v2", "deepseek_v3", "kimi_k2")
 

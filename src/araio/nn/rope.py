@@ -32,12 +32,12 @@ class RotaryEmbedding:
     """Angles by position (Su et al. 2021, section 3.2.2; with `rope_scaling`, YaRN: arXiv 2309.00071).
 
     inverse_frequencies  (R / 2,) float32  radians per position of each pair
-    magnitude            multiplies cos and sin; 1 in every published checkpoint
+    yarn_ratio           m(mscale) / m(mscale_all_dim), multiplies cos and sin; 1 in every published checkpoint
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self.inverse_frequencies = _inverse_frequencies(config)
-        self.magnitude = np.float32(_magnitude(config.rope_scaling))
+        self.yarn_ratio = np.float32(_yarn_ratio(config.rope_scaling))
 
     def __call__(self, start: int, count: int) -> Rotation:
         """The rotation of positions `start` to `start + count - 1`."""
@@ -45,7 +45,7 @@ class RotaryEmbedding:
         # exact angle would not be the one they were trained with.
         positions = np.arange(start, start + count, dtype=np.float32)
         angles = positions[:, None] * self.inverse_frequencies
-        return Rotation(np.cos(angles) * self.magnitude, np.sin(angles) * self.magnitude)
+        return Rotation(np.cos(angles) * self.yarn_ratio, np.sin(angles) * self.yarn_ratio)
 
 
 def softmax_scale(config: ModelConfig) -> float:
@@ -63,7 +63,7 @@ def _mscale(factor: float, mscale: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
-def _magnitude(scaling: RopeScaling | None) -> float:
+def _yarn_ratio(scaling: RopeScaling | None) -> float:
     if scaling is None:
         return 1.0
     return _mscale(scaling.factor, scaling.mscale) / _mscale(scaling.factor, scaling.mscale_all_dim)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from araio.config import ModelConfig
+from araio.config import LATENT_NORM_EPS, ModelConfig
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
 from araio.kernels.ops import FeedForward, Ops
@@ -33,9 +33,6 @@ from araio.nn.router import Router
 from araio.tensors import BFloat16, Float32Array, Weight
 
 __all__ = ["load_model"]
-
-# The norms of the two latents do not follow `rms_norm_eps`: the published code builds them with this default.
-LATENT_NORM_EPS = 1e-6
 
 
 def load_model(folder: Path, ops: Ops | None = None) -> Model:
