@@ -9,6 +9,7 @@ import torch
 from araio.config import ModelConfig
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
+from araio.kernels import reference
 from araio.kernels.widen import widen
 from araio.nn.model import Model
 from araio.testing.checkpoints import tiny_config, write_tiny_checkpoint
@@ -29,8 +30,8 @@ class Pair:
         return np.random.default_rng(count).integers(0, self.config.vocab_size, count)
 
 
-def make_pair(folder, family):
-    config = write_tiny_checkpoint(folder, family, seed=2)
+def make_pair(folder, family, **overrides):
+    config = write_tiny_checkpoint(folder, family, seed=2, **overrides)
     with Checkpoint.open(folder) as checkpoint:
         tensors = {
             name: torch.from_numpy(widen(checkpoint.read_weight(name))) for name in expected_tensors(config)
@@ -40,9 +41,24 @@ def make_pair(folder, family):
     return Pair(config, load_model(folder), model)
 
 
-@pytest.fixture(scope="module", params=["v2-lite", "v2", "v3"])
+# The families, and what DeepSeek's two routers do with one expert per token and with `norm_topk_prob`.
+ONE = {"num_experts_per_tok": 1, "norm_topk_prob": True, "routed_scaling_factor": 2.5}
+PAIRS = {
+    "v2-lite": ("v2-lite", {}),
+    "v2": ("v2", {}),
+    "v3": ("v3", {}),
+    "v2-lite, normalised": ("v2-lite", ONE | {"num_experts_per_tok": 2}),
+    "v2-lite, one expert": ("v2-lite", ONE),
+    "v2, one expert": ("v2", ONE),
+    "v3, one expert": ("v3", ONE),
+    "v3, one expert, not normalised": ("v3", ONE | {"norm_topk_prob": False}),
+}
+
+
+@pytest.fixture(scope="module", params=PAIRS.values(), ids=PAIRS)
 def pair(request, tmp_path_factory):
-    return make_pair(tmp_path_factory.mktemp(request.param), request.param)
+    family, overrides = request.param
+    return make_pair(tmp_path_factory.mktemp(family), family, **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +87,19 @@ def test_logits_are_those_of_the_runtime_without_torch(pair):
     with torch.no_grad():
         logits = pair.model.logits(torch.from_numpy(ids)[None])[0].numpy()
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_routers_weigh_as_the_runtime_without_torch_does(pair):
+    config = pair.config
+    router = pair.model.routers()[0]
+    x = torch.from_numpy(np.random.default_rng(4).standard_normal((40, config.hidden_size)).astype(np.float32))
+    with torch.no_grad():
+        weights, route = router(x[None])
+        logits = (x @ router.weight.T).numpy()
+    bias = router.e_score_correction_bias.numpy() if config.has_router_bias else None
+    ids, expected = reference.route(logits, bias, config)
+    np.testing.assert_array_equal(route.ids[0].numpy(), ids)
+    np.testing.assert_allclose(weights[0].numpy(), expected, rtol=1e-5)
 
 
 def test_mtp_states_are_those_of_the_runtime_without_torch(v3):
@@ -127,18 +156,17 @@ def test_no_gradient_crosses_documents(v3):
 def test_grouped_experts_are_the_loop_over_experts(used):
     torch.manual_seed(used)
     config = tiny_config("v3")
-    K, E = config.num_experts_per_tok, config.n_routed_experts
+    K = config.num_experts_per_tok
     experts = GroupedExperts(config)
     for parameter in experts.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     x_TD = torch.randn(83, config.hidden_size, requires_grad=True)
     weights_TK = torch.rand(83, K, requires_grad=True)
     ids_TK = torch.stack([torch.randperm(used)[:K] for _ in range(83)])
-    counts_E = torch.bincount(ids_TK.flatten(), minlength=E)
     pull_TD = torch.randn(83, config.hidden_size)
     inputs = [x_TD, weights_TK, *experts.parameters()]
 
-    grouped = experts(x_TD, weights_TK, ids_TK, counts_E)
+    grouped = experts(x_TD, weights_TK, ids_TK)
     looped = experts.forward_reference(x_TD, weights_TK, ids_TK)
     torch.testing.assert_close(grouped, looped, rtol=0, atol=1e-5)
     gradients = torch.autograd.grad((grouped * pull_TD).sum(), inputs)

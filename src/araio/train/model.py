@@ -56,12 +56,10 @@ class Route:
 
     scores  (B, T, E)  affinities before any bias, with gradient
     ids     (B, T, K)  chosen experts
-    counts  (E,)       how many tokens chose each expert
     """
 
     scores: Tensor
     ids: Tensor
-    counts: Tensor
 
 
 class Linear(nn.Linear):
@@ -100,7 +98,7 @@ class RotaryTable(nn.Module):
             position = torch.arange(dim // 2, dtype=torch.float64)
             interpolated = ((position - low) / max(high - low, 1e-3)).clamp(0, 1)
             frequency = frequency * (1 - interpolated) + frequency / yarn.factor * interpolated
-            self.multiplier = magnitude(yarn.factor, yarn.mscale) / magnitude(
+            self.multiplier = yarn_temperature(yarn.factor, yarn.mscale) / yarn_temperature(
                 yarn.factor, yarn.mscale_all_dim
             )
         self.frequency: Tensor
@@ -111,7 +109,7 @@ class RotaryTable(nn.Module):
         return angle.cos() * self.multiplier, angle.sin() * self.multiplier
 
 
-def magnitude(factor: float, mscale: float) -> float:
+def yarn_temperature(factor: float, mscale: float) -> float:
     """YaRN's attention temperature `0.1 * mscale * ln(factor) + 1`; 1 where nothing is extended."""
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
@@ -145,7 +143,7 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = Linear(config.kv_lora_rank, H * (config.qk_nope_head_dim + config.v_head_dim))
         self.o_proj = Linear(H * config.v_head_dim, D)
         yarn = config.rope_scaling
-        temperature = magnitude(yarn.factor, yarn.mscale_all_dim) if yarn else 1.0
+        temperature = yarn_temperature(yarn.factor, yarn.mscale_all_dim) if yarn else 1.0
         self.scale = config.qk_head_dim**-0.5 * temperature**2
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
@@ -187,8 +185,10 @@ class Router(nn.Module):
 
     1. `s = sigmoid(x W^T)` (V3) or `softmax` (V2).
     2. The choice is made on `s + e_score_correction_bias`, within the best groups only.
-    3. The weights are the unbiased `s` of the chosen, normalised if the config says so, times a constant
-       (DeepSeek-V3 report, equations 12 to 16).
+    3. The weights are the unbiased `s` of the chosen. V3 normalises them if the config says so, and then
+       scales (DeepSeek-V3 report, equations 12 to 16); V2 does one or the other.
+
+    The rule, for one expert per token too, is that of `kernels/ops.py`, which cites the code behind it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -207,13 +207,13 @@ class Router(nn.Module):
         with torch.no_grad():
             ids_BTK = self.choose(scores_BTE)
         weights_BTK = scores_BTE.gather(-1, ids_BTK)
-        if cfg.norm_topk_prob and cfg.num_experts_per_tok > 1:
+        is_v3 = cfg.scoring_func == "sigmoid"
+        normalises = cfg.norm_topk_prob and (is_v3 or cfg.num_experts_per_tok > 1)
+        if normalises:
             weights_BTK = weights_BTK / (weights_BTK.sum(-1, keepdim=True) + 1e-20)
-        # DeepSeek-V2's own code either normalises or scales; V3's does both.
-        if cfg.has_router_bias or not cfg.norm_topk_prob:
+        if is_v3 or not normalises:
             weights_BTK = weights_BTK * cfg.routed_scaling_factor
-        counts_E = torch.bincount(ids_BTK.flatten(), minlength=cfg.n_routed_experts)
-        return weights_BTK, Route(scores_BTE, ids_BTK, counts_E)
+        return weights_BTK, Route(scores_BTE, ids_BTK)
 
     def choose(self, scores_BTE: Tensor) -> Tensor:
         """Ids (B, T, K) of the experts each token uses."""
@@ -243,19 +243,20 @@ class GroupedExperts(nn.Module):
         self.up_proj = nn.Parameter(torch.empty(E, width, D))
         self.down_proj = nn.Parameter(torch.empty(E, D, width))
 
-    def forward(self, x_TD: Tensor, weights_TK: Tensor, ids_TK: Tensor, counts_E: Tensor) -> Tensor:
+    def forward(self, x_TD: Tensor, weights_TK: Tensor, ids_TK: Tensor) -> Tensor:
         """Weighted sum of each token's experts: tokens sorted by expert, one matrix product an expert.
 
-        Each expert's rows are padded with zeros to a multiple of `ROW_MULTIPLE`. Counts differ from step to
+        Each expert's rows are padded with zeros to a multiple of `ROW_MULTIPLE`. Their numbers differ from step to
         step, and without it every product has a shape that was never seen before, for which oneDNN compiles
         a new kernel: measured on AVX-512 with bfloat16, that took more than half of a step.
         """
         K = ids_TK.shape[1]
         expert, order = ids_TK.flatten().sort(stable=True)
         token = order // K
-        padded_E = (counts_E + ROW_MULTIPLE - 1) // ROW_MULTIPLE * ROW_MULTIPLE
+        rows_E = torch.bincount(expert, minlength=self.gate_proj.shape[0])
+        padded_E = (rows_E + ROW_MULTIPLE - 1) // ROW_MULTIPLE * ROW_MULTIPLE
         ends_E = padded_E.cumsum(0)
-        shift_E = (ends_E - padded_E) - (counts_E.cumsum(0) - counts_E)
+        shift_E = (ends_E - padded_E) - (rows_E.cumsum(0) - rows_E)
         row = torch.arange(len(token), device=x_TD.device) + shift_E[expert]
         x = x_TD.new_zeros(int(ends_E[-1]), x_TD.shape[1]).index_copy(0, row, x_TD.index_select(0, token))
         ends = ends_E.int()
@@ -296,9 +297,7 @@ class MoE(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Route]:
         weights, route = self.gate(x)
-        routed = self.experts(
-            x.flatten(0, 1), weights.flatten(0, 1), route.ids.flatten(0, 1), route.counts
-        ).view_as(x)
+        routed = self.experts(x.flatten(0, 1), weights.flatten(0, 1), route.ids.flatten(0, 1)).view_as(x)
         return (routed if self.shared_experts is None else routed + self.shared_experts(x)), route
 
 
