@@ -43,7 +43,7 @@ def compute_loss(model: SparseModel, batch: Batch, mtp_weight: float, balance_we
     balance = next_token.new_zeros(())
     if balance_weight > 0:
         for route in output.routes:
-            balance = balance + sequence_balance_loss(route, model.config)
+            balance = balance + sequence_balance_loss(route, batch.is_token, model.config)
     total = next_token + mtp_weight * mtp + balance_weight * balance
     return Loss(total, next_token, mtp, balance, output.routes)
 
@@ -61,17 +61,23 @@ def mtp_labels(batch: Batch) -> Tensor:
     return torch.where(same_document, batch.labels[:, 1:], IGNORE)
 
 
-def sequence_balance_loss(route: Route, config: ModelConfig) -> Tensor:
+def sequence_balance_loss(route: Route, is_token: Tensor, config: ModelConfig) -> Tensor:
     """Complementary sequence-wise balance loss (DeepSeek-V3 report, equations 17 to 20), without its factor.
 
-    `sum_i f_i P_i` with `f_i = E / (K T) * count_i` and `P_i` the mean share of expert i in the scores; the
-    mean over the rows of the batch. It is 1 where every expert is used alike.
+    `sum_i f_i P_i` with `f_i = E / (K T) * count_i` and `P_i` the mean share of expert i in the scores, both
+    over the T tokens of a row; the mean over the rows that have any. It is 1 where every expert is used alike.
+    Padding is no token: it is one token many times over, and all of it chooses the same experts.
+
+    is_token  (B, T) of the batch; the routes of the MTP module are one position shorter
     """
-    B, T, E = route.scores.shape
-    share_BE = (route.scores / route.scores.sum(-1, keepdim=True)).mean(1)
-    ids_BN = route.ids.flatten(1)
-    chosen_BE = share_BE.new_zeros(B, E).scatter_add_(
-        1, ids_BN, torch.ones_like(ids_BN, dtype=share_BE.dtype)
-    )
-    frequency_BE = chosen_BE * (E / (config.num_experts_per_tok * T))
-    return (frequency_BE * share_BE).sum(-1).mean()
+    is_token_BT = is_token[:, : route.scores.shape[1]].to(route.scores.dtype)
+    tokens_B1 = is_token_BT.sum(1, keepdim=True)
+    share_BTE = route.scores / route.scores.sum(-1, keepdim=True)
+    share_BE = (share_BTE * is_token_BT[..., None]).sum(1) / tokens_B1.clamp(min=1)
+    chosen_BTE = torch.zeros_like(share_BTE).scatter_(-1, route.ids, 1.0)
+    count_BE = (chosen_BTE * is_token_BT[..., None]).sum(1)
+    E, K = route.scores.shape[-1], config.num_experts_per_tok
+    frequency_BE = count_BE * (E / K) / tokens_B1.clamp(min=1)
+    # A row of padding alone adds 0 to the sum, and must not add 1 to the number of rows.
+    rows = (tokens_B1 > 0).sum().clamp(min=1)
+    return (frequency_BE * share_BE).sum() / rows
