@@ -1,7 +1,9 @@
 """From a folder to a model: what is widened, what stays as stored, what is refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import main_tensors
 from araio.formats.write import write_checkpoint
 from araio.nn.attention import LowRankQuery
-from araio.tensors import BFloat16, BlockFP8
+from araio.tensors import BFloat16, BlockFP8, Weight
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import load
 from araio.weights.load import load_model
@@ -71,4 +73,70 @@ def test_a_checkpoint_of_another_shape_is_refused_before_it_is_read(tmp_path: Pa
     document = config.to_dict() | {"moe_intermediate_size": 25}
     (tmp_path / "config.json").write_text(json.dumps(document))
     with pytest.raises(CheckpointError, match="gate_proj"):
+        load_model(tmp_path)
+
+
+def rewritten(folder: Path, change: Callable[[str, Weight], Weight]) -> None:
+    with Checkpoint.open(folder) as checkpoint:
+        stored = [name for name in checkpoint if not name.endswith("_scale_inv")]
+        tensors = [(name, change(name, checkpoint.read_weight(name))) for name in stored]
+    write_checkpoint(folder, tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("model.layers.1.mlp.gate.e_score_correction_bias", np.nan),
+        ("model.layers.1.mlp.gate.e_score_correction_bias", -np.inf),
+        ("model.embed_tokens.weight", 0x7F80),
+        ("model.embed_tokens.weight", 0xFF80),
+        ("model.embed_tokens.weight", 0xFFC1),
+        ("model.layers.1.mlp.experts.2.up_proj.weight", 0x7F),
+        ("model.layers.1.mlp.experts.2.up_proj.weight", 0xFF),
+    ],
+)
+def test_a_number_that_is_none_is_refused_with_file_and_tensor(
+    tmp_path: Path, name: str, code: float
+) -> None:
+    write_tiny_checkpoint(tmp_path, "v3-fp8")
+
+    def damage(at: str, weight: Weight) -> Weight:
+        if at == name:
+            numbers = weight.bits if isinstance(weight, BFloat16) else weight
+            numbers = numbers.data if isinstance(numbers, BlockFP8) else numbers
+            numbers.flat[-1] = code
+        return weight
+
+    rewritten(tmp_path, damage)
+    with pytest.raises(CheckpointError, match=rf"model-.*\.safetensors: tensor '{name}' holds NaN"):
+        load_model(tmp_path)
+
+
+def test_the_largest_finite_codes_are_numbers(tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, "v3-fp8")
+
+    def enlarge(_: str, weight: Weight) -> Weight:
+        if isinstance(weight, BFloat16):
+            weight.bits.flat[:2] = 0x7F7F, 0xFF7F
+        elif isinstance(weight, BlockFP8):
+            weight.data.flat[:2] = 0x7E, 0xFE
+        return weight
+
+    rewritten(tmp_path, enlarge)
+    load_model(tmp_path)
+
+
+@pytest.mark.parametrize("widens", [True, False])
+def test_weights_that_memory_cannot_hold_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widens: bool
+) -> None:
+    config = write_tiny_checkpoint(tmp_path, "v2-lite")
+    numbers = sum(np.prod(shape) for shape in dict(main_tensors(config)).values())
+    needed = int(numbers) * (4 if widens else 2)
+    monkeypatch.setattr(load, "_fits_as_float32", lambda _: widens)
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
+    load_model(tmp_path)
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
+    monkeypatch.setattr(Checkpoint, "read_weight", None)
+    with pytest.raises(CheckpointError, match=r"take .* MB of memory, but .* MB are free"):
         load_model(tmp_path)

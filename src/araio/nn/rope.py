@@ -32,7 +32,7 @@ class RotaryEmbedding:
     """Angles by position (Su et al. 2021, section 3.2.2; with `rope_scaling`, YaRN: arXiv 2309.00071).
 
     inverse_frequencies  (R / 2,) float32  radians per position of each pair
-    yarn_ratio           m(mscale) / m(mscale_all_dim), multiplies cos and sin; 1 in every published checkpoint
+    yarn_ratio           `m(mscale) / m(mscale_all_dim)`: multiplies cos and sin; 1 in published checkpoints
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 
 from araio.config import LATENT_NORM_EPS, ModelConfig
+from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
+from araio.formats.safetensors import TensorEntry
 from araio.kernels.ops import FeedForward, Ops
 from araio.kernels.select import select
 from araio.kernels.widen import widen
@@ -46,7 +48,8 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
     ops     the operations to compute with; the best of this machine if None
 
     Raises:
-        ConfigError, FormatError, CheckpointError: what is stored is malformed or does not fit together.
+        ConfigError, FormatError, CheckpointError: what is stored is malformed or damaged, does not fit
+            together, or does not fit into memory.
         KernelError: `ARAIO_KERNELS` asks for a backend that cannot run here.
     """
     config = ModelConfig.from_file(folder)
@@ -58,12 +61,32 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
         if not checkpoint.holds_mtp(config):
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
-        return _Builder(checkpoint, config, ops, _fits_as_float32(config)).model()
+        widens = _fits_as_float32(config)
+        _refuse_what_does_not_fit(checkpoint, config, widens)
+        return _Builder(checkpoint, config, ops, widens).model()
 
 
 def _fits_as_float32(config: ModelConfig) -> bool:
     numbers = sum(math.prod(shape) for shape in expected_tensors(config).values())
     return numbers * 4 <= psutil.virtual_memory().available / 2
+
+
+def _refuse_what_does_not_fit(checkpoint: Checkpoint, config: ModelConfig, widens: bool) -> None:
+    """Otherwise the system would kill the process half way, without a word."""
+    entries = (checkpoint[name] for name in expected_tensors(config))
+    needed = sum(_bytes_held(entry, widens) for entry in entries)
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise CheckpointError(
+            f"{checkpoint.folder}: its weights take {needed / 1e6:,.0f} MB of memory, but "
+            f"{available / 1e6:,.0f} MB are free; close other programs, or use a machine with more memory or "
+            "a smaller model"
+        )
+
+
+def _bytes_held(entry: TensorEntry, widens: bool) -> int:
+    is_widened = entry.dtype == "F16" or (entry.dtype == "BF16" and widens)
+    return math.prod(entry.shape) * 4 if is_widened else entry.end - entry.begin
 
 
 class _Builder:
