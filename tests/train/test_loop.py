@@ -16,7 +16,9 @@ from safetensors import safe_open
 
 from araio.errors import RecipeError, TextError, TrainingError
 from araio.text.tokenizer import Tokenizer
+from araio.train.balance import load_of
 from araio.train.loop import Trainer
+from araio.train.model import SparseModel
 from araio.train.recipe import Recipe
 from araio.weights.load import load_model
 
@@ -76,6 +78,7 @@ from pathlib import Path
 import torch
 from araio.train import checkpoint
 from araio.train.loop import Trainer
+from araio.train.model import SparseModel
 from araio.train.recipe import Recipe
 
 recipe, folder, moment, step = sys.argv[1:]
@@ -217,6 +220,42 @@ def test_a_gradient_that_is_not_finite_moves_no_weight(tiny_recipe, tmp_path):
     after = trainer.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_a_step_that_needs_more_memory_than_there_is_says_what_to_lower(tiny_recipe, tmp_path):
+    train(tiny_recipe, tmp_path, 3)
+    state = (tmp_path / "state.safetensors").read_bytes()
+    trainer = Trainer(tiny_recipe, tmp_path)
+    trainer.model.model.norm.register_forward_hook(lambda *_: torch.empty(1 << 46))
+    advice = r"memory ran out .*; lower rows or sequence_length of stage 'chain' \(now 2 and 192\) and run"
+    with pytest.raises(TrainingError, match=advice):
+        trainer.run(lambda report: None, lambda: False)
+    assert (tmp_path / "state.safetensors").read_bytes() == state
+
+
+def test_a_mistake_of_our_own_is_not_called_a_lack_of_memory(tiny_recipe, tmp_path):
+    trainer = Trainer(tiny_recipe, tmp_path)
+    trainer.model.model.norm.register_forward_hook(lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        trainer.run(lambda report: None, lambda: False)
+
+
+def test_a_model_that_needs_more_memory_than_there_is_says_what_to_lower(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(SparseModel, "initialise", lambda *_: torch.empty(1 << 46))
+    with pytest.raises(TrainingError, match=r"memory ran out .*; lower the sizes in \[model\]"):
+        Trainer(tiny_recipe, tmp_path)
+
+
+def test_loads_are_counted_once_a_step(tiny_recipe, tmp_path, monkeypatch):
+    counted = []
+
+    def count(route, is_token):
+        counted.append(route)
+        return load_of(route, is_token)
+
+    monkeypatch.setattr("araio.train.loop.load_of", count)
+    train(tiny_recipe, tmp_path, 2)
+    assert len(counted) == 2 * 2, "one routed layer and the MTP module's, two steps"
 
 
 # ------------------------------------------------------------------ what comes out

@@ -3,7 +3,8 @@
 A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from and, at the
 end, `model/`, the exported checkpoint, with `validation.json`. A killed run goes on from its last state to
 the same weights, bit for bit on a CPU: data is a function of the step, and nothing else is random after
-initialisation. Read `recipe.py` for what can be asked for.
+initialisation. Read `recipe.py` for what can be asked for, `setup.py` for the
+data.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,26 +23,17 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from araio.config import ModelConfig
 from araio.errors import TrainingError
-from araio.text.tokenizer import Tokenizer
 from araio.train.balance import LoadMeter, load_of, update_bias
 from araio.train.checkpoint import export_model, load_state, save_state
-from araio.train.data import (
-    PROSE_CHARACTERS,
-    Batch,
-    BatchStream,
-    DataSplit,
-    DocumentSource,
-    Encoder,
-    read_prose,
-)
+from araio.train.data import Batch
 from araio.train.loss import Loss, compute_loss
 from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
-from araio.train.recipe import PROSE, Recipe, Stage, require
-from araio.train.tokenizer import canonical_json, save_tokenizer, tokenizer_texts, train_tokenizer
+from araio.train.recipe import Recipe
+from araio.train.setup import make_folder, prepare_streams, prepare_tokenizer
+from araio.train.tokenizer import canonical_json
 from araio.train.validate import validate
 
 __all__ = ["Trainer"]
@@ -63,29 +56,23 @@ class Trainer:
     ) -> None:
         self.recipe = recipe
         self.folder = folder
-        self.prose_folder = prose_folder
         self.device = torch.device(device)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         make_folder(folder)
-        self.prepare_tokenizer()
-        # All stages' data are set up now: a mistake in the last one should not wait for hours.
-        encoder = Encoder(self.tokenizer)
-        self.streams = [self.stream(stage, encoder, stage.mix) for stage in recipe.stages]
-        last = recipe.stages[-1]
-        self.validation_mix = {family: share for family, share in last.mix.items() if share > 0}
-        self.validation_streams = {
-            family: self.stream(last, encoder, {family: 1.0}, "test") for family in self.validation_mix
-        }
-        self.model = SparseModel(recipe.model, self.dtype)
-        self.model.initialise(torch.Generator().manual_seed(recipe.seed))
-        self.model.to(self.device)
+        has_state = self.state_path.exists()
+        tokenizer = prepare_tokenizer(recipe, self.tokenizer_folder, prose_folder, has_state)
+        self.streams = prepare_streams(recipe, tokenizer, prose_folder)
+        with memory_errors("lower the sizes in [model]"):
+            self.model = SparseModel(recipe.model, self.dtype)
+            self.model.initialise(torch.Generator().manual_seed(recipe.seed))
+            self.model.to(self.device)
         chosen = recipe.optimizer
         betas = (chosen.beta1, chosen.beta2)
         self.optimizers = build_optimizers(self.model, chosen.name, 0.0, chosen.weight_decay, betas)
         self.meter = LoadMeter()
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.step = 0
-        if self.state_path.exists():
+        if has_state:
             self.step = load_state(self.state_path, self.model, self.optimizers, self.identity())
         self.metrics.forget_after(self.step)
 
@@ -121,7 +108,7 @@ class Trainer:
         should_stop  asked before every step; when true, the state is saved and the run ends early
 
         Raises:
-            TrainingError: the loss is not finite, or the disk is full; the last saved state is kept.
+            TrainingError: the loss is not finite, or memory or disk is full; the last saved state is kept.
         """
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead: Future[Batch] | None = None
@@ -133,7 +120,8 @@ class Trainer:
                 batch = ahead.result() if ahead else self.batch(self.step)
                 following = self.step + 1
                 ahead = pool.submit(self.batch, following) if following < self.recipe.steps else None
-                self.advance(batch, started, on_step)
+                with memory_errors(self.how_to_save_memory()):
+                    self.advance(batch, started, on_step)
         self.export()
         self.write_validation()
         return True
@@ -142,7 +130,6 @@ class Trainer:
         """One step with its log line and its checkpoint, where they are due."""
         loss, gradient_norm = self.train_step(batch)
         seconds = time.perf_counter() - started
-        self.meter.add([load_of(route, batch.is_token).cpu() for route in loss.routes])
         self.step += 1
         is_last = self.step == self.recipe.steps
         if self.step % self.recipe.log_every == 0 or is_last:
@@ -153,7 +140,7 @@ class Trainer:
             self.save()
 
     def train_step(self, batch: Batch) -> tuple[Loss, float]:
-        """Forward, backward, clip, update the weights, move the balancing bias."""
+        """Forward, backward, clip, update the weights, count the experts' loads, move the balancing bias."""
         stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
         loss = compute_loss(self.model, batch, stage.mtp_weight, stage.balance_weight)
         self.require_finite("loss", loss.total.item())
@@ -167,10 +154,12 @@ class Trainer:
                 group["lr"] = learning_rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        loads = [load_of(route, batch.is_token) for route in loss.routes]
+        self.meter.add([load_E.cpu() for load_E in loads])
         if self.recipe.model.has_router_bias:
-            # Without an MTP loss its router saw nothing, and there are fewer routes than routers.
-            for router, route in zip(self.model.routers(), loss.routes, strict=False):
-                update_bias(router, load_of(route, batch.is_token), stage.balance_speed)
+            # Without an MTP loss its router saw nothing, and there are fewer loads than routers.
+            for router, load_E in zip(self.model.routers(), loads, strict=False):
+                update_bias(router, load_E, stage.balance_speed)
         return loss, gradient_norm
 
     def require_finite(self, what: str, value: float) -> None:
@@ -179,6 +168,14 @@ class Trainer:
                 f"the {what} is {value} at step {self.step + 1}; lower the recipe's learning rate and run "
                 f"the same command again: it goes on from the last state in {self.folder}"
             )
+
+    def how_to_save_memory(self) -> str:
+        stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
+        return (
+            f"lower rows or sequence_length of stage {stage.name!r} (now {stage.rows} and "
+            f"{stage.sequence_length}) and run the same command again: it goes on from the last state in "
+            f"{self.folder}"
+        )
 
     def report(self, batch: Batch, loss: Loss, gradient_norm: float, seconds: float) -> StepReport:
         done = self.step - 1
@@ -209,61 +206,24 @@ class Trainer:
 
     def write_validation(self) -> None:
         """Measure the model on held-out documents in the last stage's shares, into `validation.json`."""
-        measured = validate(self.model, self.validation_streams, self.validation_mix, VALIDATION_BATCHES)
+        streams = self.streams
+        measured = validate(self.model, streams.validation, streams.validation_mix, VALIDATION_BATCHES)
         text = json.dumps(asdict(measured), indent=2) + "\n"
         (self.folder / "validation.json").write_text(text, encoding="utf-8")
 
-    # ---------------------------------------------------------------- data
-
     def batch(self, step: int) -> Batch:
-        stream = self.streams[self.recipe.stage_at(step)[0]]
+        stream = self.streams.stages[self.recipe.stage_at(step)[0]]
         return stream.batch(step).to(self.device)
 
-    def stream(
-        self, stage: Stage, encoder: Encoder, mix: Mapping[str, float], split: DataSplit = "train"
-    ) -> BatchStream:
-        source = DocumentSource(encoder, mix, stage.sequence_length, self.prose_folder, split)
-        return BatchStream(source, stage.rows, stage.sequence_length, self.recipe.seed)
 
-    def prepare_tokenizer(self) -> None:
-        """Read the run's tokenizer; train it first, unless there is a state that was made with it.
-
-        Before the first state it is always trained anew, so a start that failed leaves nothing to trip over.
-        """
-        folder, model = self.tokenizer_folder, self.recipe.model
-        if not (self.state_path.exists() and folder.exists()):
-            make_folder(folder)
-            tokenizer = train_tokenizer(self.texts(), model.vocab_size)
-            save_tokenizer(tokenizer, folder, model.max_position_embeddings)
-        self.tokenizer = Tokenizer.from_folder(folder)
-        check_vocabulary(self.tokenizer, model)
-
-    def texts(self) -> Iterator[str]:
-        """What the tokenizer is trained on."""
-        recipe = self.recipe
-        tasks = [family for family in recipe.families if family != PROSE]
-        prose = read_prose(self.prose_folder, PROSE_CHARACTERS) if PROSE in recipe.families else []
-        return tokenizer_texts(tasks, recipe.tokenizer_characters, prose, recipe.seed)
-
-
-def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
-    """Refuse a model that has no row for a token, or names other ids for the first and the last one."""
-    size = tokenizer.vocab_size
-    require(
-        size <= model.vocab_size,
-        "model.vocab_size",
-        model.vocab_size,
-        f"at least the {size} tokens there are",
-    )
-    for key, found, token in (
-        ("bos_token_id", model.bos_token_id, tokenizer.bos_id),
-        ("eos_token_id", next(iter(model.eos_token_id), None), tokenizer.eos_id),
-    ):
-        require(found == token, f"model.{key}", found, f"{token}, as in every tokenizer that is trained here")
-
-
-def make_folder(folder: Path) -> None:
+@contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Turn a lack of memory into a TrainingError with advice; on a CPU, PyTorch has no type of its own for it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be created ({error.strerror})") from None
+        yield
+    except (MemoryError, RuntimeError) as error:
+        typed = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not (typed or "DefaultCPUAllocator" in str(error)):
+            raise
+        first_line = (str(error).splitlines() or ["no more to be had"])[0]
+        raise TrainingError(f"memory ran out ({first_line}); {advice}") from None

@@ -65,8 +65,8 @@ def sequence_balance_loss(route: Route, is_token: Tensor, config: ModelConfig) -
     """Complementary sequence-wise balance loss (DeepSeek-V3 report, equations 17 to 20), without its factor.
 
     `sum_i f_i P_i` with `f_i = E / (K T) * count_i` and `P_i` the mean share of expert i in the scores, both
-    over the T tokens of a row; the mean over the rows that have any. It is 1 where every expert is used alike.
-    Padding is no token: it is one token many times over, and all of it chooses the same experts.
+    over the T tokens of a row; the mean over the rows that have any. It is 1 where every expert is used
+    alike. Padding is left out: it is one token many times over, and all of it chooses the same experts.
 
     is_token  (B, T) of the batch; the routes of the MTP module are one position shorter
     """

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from araio.config import ModelConfig
+from araio.config import LATENT_NORM_EPS, ModelConfig
 
 __all__ = ["Context", "GroupedExperts", "ModelOutput", "Route", "Router", "SparseModel"]
 
@@ -119,10 +119,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     even, odd = x[..., 0::2], x[..., 1::2]
     cos, sin = cos[:, :, None], sin[:, :, None]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
-
-
-# The norms of the two latents do not follow `rms_norm_eps`: the published code builds them with this default.
-LATENT_NORM_EPS = 1e-6
 
 
 class LatentAttention(nn.Module):
@@ -246,9 +242,9 @@ class GroupedExperts(nn.Module):
     def forward(self, x_TD: Tensor, weights_TK: Tensor, ids_TK: Tensor) -> Tensor:
         """Weighted sum of each token's experts: tokens sorted by expert, one matrix product an expert.
 
-        Each expert's rows are padded with zeros to a multiple of `ROW_MULTIPLE`. Their numbers differ from step to
-        step, and without it every product has a shape that was never seen before, for which oneDNN compiles
-        a new kernel: measured on AVX-512 with bfloat16, that took more than half of a step.
+        Each expert's rows are padded with zeros to a multiple of `ROW_MULTIPLE`. Their number differs from
+        step to step, and without it every product has a shape that was never seen before, for which oneDNN
+        compiles a new kernel: measured on AVX-512 with bfloat16, that took more than half of a step.
         """
         K = ids_TK.shape[1]
         expert, order = ids_TK.flatten().sort(stable=True)
