@@ -42,10 +42,10 @@ class OptimizerRecipe:
 
     def check(self) -> None:
         require(self.name in OPTIMIZERS, "optimizer.name", self.name, "one of " + ", ".join(OPTIMIZERS))
-        require(0 <= self.weight_decay < 10, "optimizer.weight_decay", self.weight_decay, "0 to 10")
+        require(0 <= self.weight_decay < 10, "optimizer.weight_decay", self.weight_decay, "0 to below 10")
         require(self.clip > 0, "optimizer.clip", self.clip, "a number above 0")
         for key, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            require(0 <= beta < 1, f"optimizer.{key}", beta, "0 to 1, exclusive")
+            require(0 <= beta < 1, f"optimizer.{key}", beta, "0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,11 @@ class Stage:
         where = f"stage {self.name!r}:"
         for key in ("steps", "rows", "sequence_length"):
             require(getattr(self, key) > 0, f"{where} {key}", getattr(self, key), "an integer above 0")
-        require(0 < self.learning_rate < 1, f"{where} learning_rate", self.learning_rate, "0 to 1, exclusive")
+        require(
+            0 < self.learning_rate < 1, f"{where} learning_rate", self.learning_rate, "above 0 and below 1"
+        )
         final = self.final_learning_rate
-        require(final is None or 0 <= final < 1, f"{where} final_learning_rate", final, "0 to 1, exclusive")
+        require(final is None or 0 <= final < 1, f"{where} final_learning_rate", final, "0 to below 1")
         for key in ("mtp_weight", "balance_speed", "balance_weight"):
             require(0 <= getattr(self, key) <= 10, f"{where} {key}", getattr(self, key), "0 to 10")
         known = [*TASKS, PROSE]
@@ -107,7 +109,7 @@ class Recipe:
     def check(self) -> None:
         is_folder_name = re.fullmatch(r"[\w-][\w.-]*", self.name) is not None
         require(is_folder_name, "name", self.name, "letters, digits, '-', '_' and '.', as of a folder")
-        require(0 <= self.seed < 1 << 63, "seed", self.seed, "an integer of at least 0")
+        require(0 <= self.seed < 1 << 63, "seed", self.seed, "an integer from 0 to below 2 ** 63")
         require(self.dtype in DTYPES, "dtype", self.dtype, "one of " + ", ".join(DTYPES))
         require(bool(self.stages), "stages", [], "at least one [[stages]] table")
         for key in ("log_every", "checkpoint_every", "tokenizer_characters"):
