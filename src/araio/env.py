@@ -27,7 +27,7 @@ VARIABLES = {
             "ARAIO_CPU_ISA", "auto", "Instruction set of the compiled kernels; `araio doctor` lists them."
         ),
         Variable("ARAIO_KERNELS", "auto", "Kernel backend: `auto`, `native` or `reference`."),
-        Variable("ARAIO_MODEL", "pocket", "The MODEL that `araio run` uses when none is given."),
+        Variable("ARAIO_MODEL", "pocket", "The MODEL of `araio run`, `show` and `eval` when none is given."),
     )
 }
 

@@ -1,7 +1,12 @@
 import json
 
+import pytest
+
 import araio
+from araio.cli.commands import doctor
 from araio.kernels.select import select
+from araio.testing.checkpoints import write_tiny_checkpoint
+from araio.weights import locate
 
 
 def test_json_tells_python_processor_memory_kernels_and_models(araio_command):
@@ -36,3 +41,14 @@ def test_text_has_one_labelled_line_per_finding(araio_command):
     assert labels[:5] == ["araio", "Python", "CPU", "vectors", "memory"]
     assert labels[-1] == "pocket"
     assert set(labels[5:-1]) == {"kernels"}
+
+
+@pytest.mark.parametrize("family", ["v3", "v3-fp8"])
+def test_a_model_is_usable_when_its_files_fit_its_config(tmp_path, monkeypatch, family):
+    write_tiny_checkpoint(tmp_path, family)
+    monkeypatch.setitem(locate.BUNDLED, "pocket", tmp_path)
+    assert doctor._model("pocket")["is_usable"]
+    next(tmp_path.glob("model-*")).write_bytes(b"")
+    found = doctor._model("pocket")
+    assert not found["is_usable"]
+    assert "safetensors" in found["note"]

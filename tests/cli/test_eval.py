@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from araio.testing.checkpoints import write_tiny_checkpoint
+
 
 def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
     asked = ["eval", tiny, "--tasks", "chain,order", "--n", 2, "--seed", 3, "--max-tokens", 6, "--json"]
@@ -33,6 +35,14 @@ def test_the_table_shows_every_task(araio_command, tiny):
     assert done.returncode == 0
     for words in ("chain", "order", "95 % interval", "0.0% to 79.3%"):
         assert words in done.stdout
+
+
+def test_a_folder_named_like_markup_is_no_crash(araio_command, tmp_path):
+    (tmp_path / "[").mkdir()
+    write_tiny_checkpoint(tmp_path / "[" / "x]", "v3")
+    done = araio_command("eval", "[/x]", "--tasks", "chain", "--n", 1, "--max-tokens", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[/x], split test" in done.stdout
 
 
 @pytest.mark.parametrize(

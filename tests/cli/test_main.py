@@ -4,7 +4,9 @@ import sys
 import pytest
 
 import araio
+from araio.cli import main as main_module
 from araio.cli.main import VERBS
+from araio.testing.checkpoints import write_tiny_checkpoint
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
@@ -51,6 +53,37 @@ def test_help_of_each_verb_has_examples(araio_command, verb):
     assert all(line.startswith("  ") for line in examples.splitlines() if line)
     assert f"araio {verb}" in examples
     assert araio_command("help", verb).stdout == done.stdout
+
+
+def test_a_message_carries_no_control_characters(araio_command, tmp_path):
+    folder = tmp_path / "\x1b]0;owned\x07\x9b2J"
+    folder.mkdir()
+    done = araio_command("run", folder, "hi")
+    assert done.returncode == 2
+    assert "]0;owned2J has no config.json" in done.stderr
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stderr)
+
+
+def test_a_template_cannot_reach_the_terminal(araio_command, tmp_path):
+    write_tiny_checkpoint(tmp_path / "evil", "v3")
+    (tmp_path / "evil" / "chat_template.jinja").write_text("{{ raise_exception('\x1b]0;owned\x07') }}")
+    done = araio_command("run", tmp_path / "evil", "hi")
+    assert done.returncode == 2
+    assert "]0;owned" in done.stderr
+    assert not {"\x1b", "\x07"} & set(done.stderr)
+
+
+def test_memory_that_runs_out_is_one_line(monkeypatch, capsys):
+    def exhaust(_):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(main_module, "_dispatch", exhaust)
+    with pytest.raises(SystemExit) as caught:
+        main_module.main(["doctor"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: out of memory (Unable to allocate 9 TiB); close other programs or use a smaller model\n"
+    )
 
 
 def test_a_full_disk_is_one_line(araio_command):

@@ -75,6 +75,9 @@ def test_sampling_flags_reach_the_sampler(araio_command, tiny):
     assert reasoning("--temperature", 5, "--min-p", 1) == greedy
     assert reasoning("--temperature", 5, "--seed", 1) != greedy
     assert reasoning("--temperature", 0, "--system", "Be brief.") != greedy
+    assert reasoning("--temperature", 0, "--repetition-penalty", 9) != greedy
+    first, last = greedy[1], greedy[-1]
+    assert reasoning("--temperature", 0, "--stop", last, "--stop", first) == greedy[: greedy.index(first)]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,9 @@ def test_sampling_flags_reach_the_sampler(araio_command, tiny):
         (["poket"], "did you mean pocket?"),
         (["./nowhere", "hi"], "./nowhere"),
         (["/nowhere"], "/nowhere"),
+        (["km/h"], "To ask it: araio run -p km/h"),
+        (["--stop", "", "hi"], "stop holds ''"),
+        (["--repetition-penalty", "11", "hi"], "repetition_penalty is 11.0"),
         (["-m", "nowhere", "hi"], "nowhere"),
         (["deepseek-ai/DeepSeek-R1", "hi"], "DeepSeek-R1"),
         (["deepseek-r1", "hi"], "known by its config only"),
@@ -183,6 +189,7 @@ def test_ctrl_c_ends_one_question_with_130_and_no_traceback(endless):
     assert first
     assert process.returncode == 130
     assert b"Traceback" not in rest
+    assert rest.endswith(b"\nStopped.\n")
 
 
 def test_a_reader_that_leaves_ends_it_quietly(endless):

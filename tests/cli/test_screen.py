@@ -104,10 +104,16 @@ def test_plain_terminals(streams, monkeypatch, name, value):
 
 def test_the_footer_counts_and_measures():
     assert footer(answer()) == (
-        "thought 9 tokens · answered 3 tokens · 0.3 s · 100 tok/s · 25% of 8M weights active per token"
+        "thought 9 tokens · answered 3 tokens · 0.3 s · 100 tok/s · 25.0% of 8.0M weights active per token"
     )
     cut = answer(finish_reason="length", reasoning_tokens=0, completion_tokens=1, decode_s=0.0)
     assert footer(cut) == (
-        "answered 1 tokens · 0.2 s · 25% of 8M weights active per token · "
+        "answered 1 tokens · 0.2 s · 25.0% of 8.0M weights active per token · "
         "cut off at the token limit; raise --max-tokens"
     )
+
+
+def test_notes_carry_no_control_characters(streams):
+    to = streams(is_terminal=True)
+    Screen(hide_thinking=False).note("error: the template says \x1b]0;owned\x07\x9b2J")
+    assert to.err.getvalue() == "\x1b[2merror: the template says ]0;owned2J\x1b[0m\n"

@@ -83,3 +83,8 @@ def test_mistakes_are_one_line(show, tmp_path):
         code, out, err = show(name)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert message in err
+
+
+def test_the_model_of_the_environment_is_the_default(show, monkeypatch):
+    monkeypatch.setenv("ARAIO_MODEL", "kimi-k2")
+    assert json.loads(show("--json")[1])["model"] == "kimi-k2"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import araio
+from araio.cli.printable import printable
 from araio.errors import AraioError
 
 __all__ = ["VERBS", "main"]
@@ -71,6 +72,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = INTERRUPTED
     except AraioError as error:
         code = _report(str(error))
+    except MemoryError as error:
+        code = _report(
+            f"out of memory ({error or 'no details'}); close other programs or use a smaller model"
+        )
     except OSError as error:
         # A folder that may not be read, a disk that is full: the system's own words name the file.
         code = _report(str(error))
@@ -135,8 +140,8 @@ def _print(text: str) -> None:
 
 
 def _report(message: str) -> int:
-    # One line whatever a file name or a value in the message holds.
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    # One harmless line whatever a file name, a value or a template's own words in the message hold.
+    sys.stderr.write("error: " + printable(" ".join(message.split())) + "\n")
     return USER_ERROR
 
 

@@ -11,14 +11,13 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from araio.cli.numbers import count_text, share_text
+from araio.cli.printable import printable
 from araio.engine.answer import Answer, ContentDelta, Event, Finish, ReasoningDelta
 
 __all__ = ["Screen", "footer"]
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
-
-# All of C0, DEL and C1 but tab and newline: with ESC a text could move the cursor or rename the window.
-CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 
 class Screen:
@@ -49,8 +48,8 @@ class Screen:
         raise AssertionError("a stream ends with Finish")
 
     def note(self, text: str) -> None:
-        """One dim line on stderr."""
-        sys.stderr.write(f"{self._dim}{text}{self._plain}\n")
+        """One dim line on stderr, without control characters: it may quote a template or a file name."""
+        sys.stderr.write(f"{self._dim}{printable(text)}{self._plain}\n")
         sys.stderr.flush()
 
     def interrupt(self, text: str) -> None:
@@ -72,7 +71,7 @@ class Screen:
 
 def write(stream: TextIO, text: str, before: str = "", after: str = "") -> None:
     """Write a piece of a model's text at once."""
-    stream.write(before + (text.translate(CONTROLS) if stream.isatty() else text) + after)
+    stream.write(before + (printable(text) if stream.isatty() else text) + after)
     stream.flush()
 
 
@@ -88,14 +87,7 @@ def footer(answer: Answer) -> str:
         f"answered {usage['completion_tokens'] - thought} tokens",
         f"{seconds:.1f} s",
         f"{speed:.0f} tok/s" if speed is not None else "",
-        f"{active / total:.0%} of {_count(total)} weights active per token",
+        f"{share_text(active, total)} of {count_text(total)} weights active per token",
         "cut off at the token limit; raise --max-tokens" if answer.finish_reason == "length" else "",
     ]
     return " · ".join(filter(None, parts))
-
-
-def _count(number: int) -> str:
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return str(number)

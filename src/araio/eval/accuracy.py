@@ -159,7 +159,7 @@ def evaluate(
         if on_graded is not None:
             on_graded(answer)
     seconds = time.perf_counter() - started
-    results = {name: _count([answer for answer in graded if answer.task == name]) for name in names}
+    results = {name: _tally([answer for answer in graded if answer.task == name]) for name in names}
     return Report(model.name, split, seed, max_tokens, seconds, results)
 
 
@@ -239,7 +239,7 @@ def _one_thread_each() -> Iterator[None]:
             del os.environ[name]
 
 
-def _count(answers: Sequence[Graded]) -> TaskResult:
+def _tally(answers: Sequence[Graded]) -> TaskResult:
     by_level: dict[str, list[Graded]] = {}
     for answer in sorted(answers, key=lambda answer: answer.difficulty):
         by_level.setdefault(answer.level, []).append(answer)

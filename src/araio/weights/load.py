@@ -8,7 +8,8 @@ for what is built.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import Router
 from araio.tensors import BFloat16, Float32Array, Weight
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "open_checked"]
 
 
 def load_model(folder: Path, ops: Ops | None = None) -> Model:
@@ -52,18 +53,28 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
             together, or does not fit into memory.
         KernelError: `ARAIO_KERNELS` asks for a backend that cannot run here.
     """
-    config = ModelConfig.from_file(folder)
     ops = select().ops if ops is None else ops
-    quantization = config.quantization_config
-    block = quantization.weight_block_size if quantization else (128, 128)
-    with Checkpoint.open(folder, block) as checkpoint:
-        checkpoint.check(config)
+    with open_checked(folder) as (config, checkpoint):
         if not checkpoint.holds_mtp(config):
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
         widens = _fits_as_float32(config)
         _refuse_what_does_not_fit(checkpoint, config, widens)
         return _Builder(checkpoint, config, ops, widens).model()
+
+
+@contextmanager
+def open_checked(folder: Path) -> Iterator[tuple[ModelConfig, Checkpoint]]:
+    """A folder's config and its open checkpoint, which fit together; no weight is read yet.
+
+    Raises ConfigError, FormatError or CheckpointError if they do not.
+    """
+    config = ModelConfig.from_file(folder)
+    quantization = config.quantization_config
+    block = quantization.weight_block_size if quantization else (128, 128)
+    with Checkpoint.open(folder, block) as checkpoint:
+        checkpoint.check(config)
+        yield config, checkpoint
 
 
 def _fits_as_float32(config: ModelConfig) -> bool:

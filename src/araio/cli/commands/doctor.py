@@ -13,9 +13,11 @@ import psutil
 import typer
 
 import araio
+from araio.cli.numbers import bytes_text
 from araio.errors import AraioError
 from araio.kernels.select import select
-from araio.weights.locate import BUNDLED, locate, locate_config
+from araio.weights.load import open_checked
+from araio.weights.locate import BUNDLED, locate
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -91,7 +93,8 @@ def _kernels() -> dict[str, Any]:
 def _model(name: str) -> dict[str, Any]:
     try:
         folder = locate(name)
-        locate_config(name)
+        with open_checked(folder):
+            pass
     except AraioError as error:
         return {"is_usable": False, "bytes": 0, "note": str(error)}
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -105,13 +108,13 @@ def _text(findings: dict[str, Any]) -> str:
         ("Python", f"{findings['python']} on {findings['platform']}"),
         ("CPU", f"{cpu['name']}, {cpu['cores_usable']} of {cpu['cores_total']} cores usable"),
         ("vectors", " ".join(cpu["vector_instructions"]) or "none that kernels are compiled for"),
-        ("memory", f"{_gib(memory['available_bytes'])} free of {_gib(memory['total_bytes'])}"),
+        ("memory", f"{bytes_text(memory['available_bytes'])} free of {bytes_text(memory['total_bytes'])}"),
     ]
     if kernels["error"]:
         rows.append(("kernels", kernels["error"]))
     rows += _kernel_rows(kernels["operations"])
     for name, model in findings["models"].items():
-        size = f"{model['bytes'] / 2**20:.1f} MiB in " if model["is_usable"] else "not usable: "
+        size = f"{bytes_text(model['bytes'])} in " if model["is_usable"] else "not usable: "
         rows.append((name, size + model["note"]))
     return "".join(f"{label:<10}{value}\n" for label, value in rows)
 
@@ -125,7 +128,3 @@ def _kernel_rows(operations: dict[str, dict[str, str]]) -> list[tuple[str, str]]
         ("kernels", f"{backend}: {', '.join(names)} ({reason})")
         for (backend, reason), names in shared.items()
     ]
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

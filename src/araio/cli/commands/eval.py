@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from araio import env
 from araio.api import load
+from araio.cli.printable import printable
 from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, HeldOut, Report, Score, evaluate, task_names
 from araio.train.tasks import TASKS
 
@@ -89,7 +91,7 @@ def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded],
 
 def _table(report: Report, with_levels: bool) -> Table:
     title = f"{report.model}, split {report.split}, seed {report.seed}, {report.seconds:.0f} s"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left")
     table.add_column("task")
     for heading in ("n", "accuracy", "95 % interval", "cut off", "mean reasoning tokens"):
         table.add_column(heading, justify="right")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -65,6 +66,12 @@ def command(
     min_p: Annotated[
         float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
     ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1 discourages tokens that were there before.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; may be given several times.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
 ) -> None:
     """Ask a model: it thinks (dim, on stderr), then answers (on stdout).
@@ -73,7 +80,7 @@ def command(
     it reads stdin if something is piped in, and opens a prompt loop otherwise.
     """
     name, question = _choose(words or [], model, prompt)
-    locate(name)  # a wrong name is told before stdin is waited for
+    _check_model(name, is_only_word=words == [name] and question is None)
     if question is None and not sys.stdin.isatty():
         question = _read_stdin()
     if question is not None and not question.strip():
@@ -86,6 +93,8 @@ def command(
         "top_p": top_p,
         "top_k": top_k,
         "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "stop": stop or None,
         "seed": seed,
     }
     sampling = {field: value for field, value in given.items() if value is not None}
@@ -110,8 +119,22 @@ def _run(
     if as_json:
         answer = model.chat(messages, **sampling)
         sys.stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
-    else:
+        return
+    try:
         screen.show(model.stream(messages, **sampling))
+    except KeyboardInterrupt:
+        screen.interrupt("Stopped.")
+        raise
+
+
+def _check_model(name: str, is_only_word: bool) -> None:
+    """Tell a wrong name before stdin is waited for, and how to ask a word such as `km/h` as a question."""
+    try:
+        locate(name)
+    except ModelNotFoundError as error:
+        if is_only_word:
+            raise ModelNotFoundError(f"{error}. To ask it: araio run -p {shlex.quote(name)}") from None
+        raise
 
 
 def _choose(words: Sequence[str], model: str | None, prompt: str | None) -> tuple[str, str | None]:

@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from araio import env
+from araio.cli.numbers import bytes_text, count_text, share_text
+from araio.cli.printable import printable
 from araio.costs.summary import summarize
 from araio.weights.locate import BUNDLED, locate_config
 
@@ -27,12 +30,18 @@ EXAMPLES = (
 
 def command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A bundled model, a preset, a folder or a config.json.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="`pocket`, the default, a preset, a folder or a config.json.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count a model: parameters in total and per token by part, bytes of weights, bytes of cache."""
-    summary = {"model": model} | summarize(locate_config(model)) | {"file_bytes": _file_bytes(model)}
+    name = model or env.get("ARAIO_MODEL")
+    summary = {"model": name} | summarize(locate_config(name)) | {"file_bytes": _file_bytes(name)}
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         return
@@ -49,7 +58,7 @@ def _file_bytes(model: str) -> int | None:
 
 
 def _parts_table(summary: dict[str, Any]) -> Table:
-    table = Table(title=Text(summary["model"]), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(printable(summary["model"])), title_justify="left", box=None, pad_edge=False)
     table.add_column("part")
     for heading in ("parameters", "share", "per token", "weights"):
         table.add_column(heading, justify="right")
@@ -62,9 +71,9 @@ def _parts_table(summary: dict[str, Any]) -> Table:
         table.add_row(
             name,
             f"{part['total']:,}",
-            f"{part['total'] / parameters['total']:.2%}",
+            share_text(part["total"], parameters["total"]),
             f"{part['active']:,}",
-            _bytes(part["bytes"]),
+            bytes_text(part["bytes"]),
             style="bold" if name == "model" else None,
         )
         if name == "model":
@@ -87,15 +96,15 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
     rank = attention["q_lora_rank"] or "none"
     stored = f"FP8 e4m3, one scale per {quantization['block']} block" if quantization else "not quantised"
     return {
-        "size": f"{_count(total)}, of which {_count(active)} per token ({active / total:.1%})",
+        "size": f"{count_text(total)}, of which {count_text(active)} per token ({share_text(active, total)})",
         "layers": f"{summary['layers']} of width {summary['hidden_size']}, {summary['vocab_size']:,} tokens",
         "attention": f"{attention['num_attention_heads']} heads, latent {attention['kv_lora_rank']} + "
         f"{attention['qk_rope_head_dim']} rotary, query rank {rank}",
         "experts": _experts_text(summary["experts"]),
         "cache": f"{summary['cache_bytes_per_token']:,} bytes per token in bfloat16",
         "context": f"{summary['context']:,} tokens, {_rope_text(**summary['rope'])}",
-        "weights": f"{_bytes(summary['weight_bytes'])}, {stored}",
-        "files": _bytes(files) if files else "none here",
+        "weights": f"{bytes_text(summary['weight_bytes'])}, {stored}",
+        "files": bytes_text(files) if files else "none here",
     }
 
 
@@ -118,17 +127,3 @@ def _rope_text(theta: float, yarn: dict[str, float] | None) -> str:
         f", YaRN x{yarn['factor']:g} from {yarn['original_max_position_embeddings']:,}" if yarn else ""
     )
     return f"rotary base {theta:g}{stretched}"
-
-
-def _count(number: int) -> str:
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number / size:.1f}{letter}"
-    return str(number)
-
-
-def _bytes(number: int) -> str:
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if number >= size:
-            return f"{number / size:,.1f} {unit}"
-    return f"{number} bytes"

@@ -1,0 +1,26 @@
+"""Numbers as every command prints them: counts, bytes and shares, each to one decimal."""
+
+from __future__ import annotations
+
+__all__ = ["bytes_text", "count_text", "share_text"]
+
+
+def count_text(number: int) -> str:
+    """A count: `671.0B`, `7.8M`, `512`."""
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return str(number)
+
+
+def bytes_text(size: int) -> str:
+    """Bytes in decimal units, as disks and downloads count them: `18.3 MB`."""
+    for unit_bytes, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit_bytes:
+            return f"{size / unit_bytes:,.1f} {unit}"
+    return f"{size} bytes"
+
+
+def share_text(part: int, whole: int) -> str:
+    """A part of a whole: `5.5%`."""
+    return f"{part / whole:.1%}"
