@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
 from random import Random
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from araio.errors import RecipeError, RequestError
 from araio.train.tasks import TASKS
 from araio.train.tasks.base import Example
-from araio.train.tasks.prose import read_documents, stream_documents
+from araio.train.tasks.prose import read_documents
 from araio.train.tasks.recall import MAX_LENGTH, TOKENS_PER_LINE, Recall
 from araio.train.tasks.words import ADJECTIVES, ANIMALS, KINDS, LONG_WORDS, NAMES, ORDINALS, WORDS
 
@@ -132,13 +131,6 @@ def test_prose_cuts_a_paragraph_that_is_too_long(tmp_path):
     (tmp_path / "long.txt").write_text("word " * 5_000 + "x" * 300, encoding="utf-8")
     documents = read_documents(tmp_path, 100, "train")
     assert all(len(document) <= 201 for document in documents)
-
-
-def test_prose_stream_is_a_function_of_its_generator(library):
-    documents = read_documents(library, 500, "train")
-    first, again = (list(islice(stream_documents(documents, Random(2)), 150)) for _ in range(2))
-    assert first == again
-    assert set(first[: len(documents)]) == set(documents)
 
 
 def test_prose_of_nothing_is_refused(tmp_path):

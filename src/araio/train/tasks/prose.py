@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Literal
 
 from araio.errors import RecipeError
 from araio.train.tasks.base import is_held_out
 
-__all__ = ["read_documents", "stream_documents"]
+__all__ = ["read_documents"]
 
 
 def read_documents(folder: Path, characters: int, split: Literal["train", "test"]) -> list[str]:
@@ -36,12 +35,6 @@ def read_documents(folder: Path, characters: int, split: Literal["train", "test"
     if not documents:
         raise RecipeError(f"{folder} has too little text for a {split} split; add text to it")
     return documents
-
-
-def stream_documents(documents: list[str], rng: Random) -> Iterator[str]:
-    """Endless passes over `documents`, each pass in a new order drawn from `rng`."""
-    while documents:
-        yield from rng.sample(documents, len(documents))
 
 
 def read_paragraphs(file: Path) -> list[str]:
