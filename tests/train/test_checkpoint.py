@@ -203,6 +203,18 @@ def test_a_state_without_a_tensor_is_refused(saved):
         load_into_a_new_run(saved)
 
 
+def test_the_folder_is_flushed_after_the_state_took_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    flushed = []
+
+    def remember(descriptor):
+        flushed.append((os.path.samestat(os.fstat(descriptor), tmp_path.stat()), path.exists()))
+
+    monkeypatch.setattr("araio.train.checkpoint.os.fsync", remember)
+    save_state(path, *make_run(), 3, IDENTITY)
+    assert flushed == [(False, False), (True, True)]
+
+
 def test_a_state_that_cannot_be_written_leaves_the_old_one(saved, monkeypatch):
     before = saved.read_bytes()
     model, optimizers = make_run()

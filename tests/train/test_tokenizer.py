@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as LibraryTokenizer
 
+from araio.errors import TrainingError
 from araio.text.deepseek import CONTROL_TOKENS
 from araio.train.tokenizer import canonical_json, save_tokenizer, tokenizer_texts, train_tokenizer
 
@@ -49,6 +50,16 @@ def test_the_same_texts_give_the_same_tokenizer(tmp_path):
     assert train(1).to_str() == train(1).to_str()
     save_tokenizer(train(1), tmp_path, context=64)
     assert canonical_json(tmp_path) == train(1).to_str()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_full_disk_is_one_clear_error(tmp_path, name):
+    (tmp_path / name).symlink_to("/dev/full")
+    tokenizer = train_tokenizer(tokenizer_texts(["chain"], 500, [], seed=0), 10)
+    with pytest.raises(
+        TrainingError, match=rf"{name}: cannot be written \(No space left .*; free some space"
+    ):
+        save_tokenizer(tokenizer, tmp_path, context=64)
 
 
 def test_prose_gets_eight_times_the_text_of_a_family():

@@ -51,12 +51,22 @@ def save_state(
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: cannot save step {step} ({error}); the state before it is kept, free some space and "
             "run the same command to go on from there"
         ) from None
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a rename in a folder outlast a power cut: names are data of the folder, not of the file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_state(
@@ -106,7 +116,7 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> Iterator[tuple[str, Tensor]]:
-    """Names `optimizer.I.PARAMETER.KEY` and tensors of all optimizer states."""
+    """Names `optimizer.I.P.KEY` and tensors of all states: P is the parameter's number in optimizer I."""
     for index, optimizer in enumerate(optimizers):
         for number, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():

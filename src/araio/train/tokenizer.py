@@ -13,6 +13,7 @@ from random import Random
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from araio.errors import TrainingError
 from araio.text.deepseek import BOS, CONTROL_TOKENS, EOS, PAD
 from araio.text.known_templates import R1_CHAT_TEMPLATE
 from araio.train.tasks import TASKS
@@ -65,8 +66,11 @@ def canonical_json(folder: Path) -> str:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
-    """Write `tokenizer.json`, `tokenizer_config.json` with the R1 template, and `generation_config.json`."""
-    tokenizer.save(str(folder / "tokenizer.json"))
+    """Write `tokenizer.json`, `tokenizer_config.json` with the R1 template, and `generation_config.json`.
+
+    Raises:
+        TrainingError: the disk is full or not writable.
+    """
     configuration = {
         "add_bos_token": True,
         "add_eos_token": False,
@@ -84,6 +88,16 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
         # Worked problems have one right next step: the likeliest token, not a drawn one.
         "do_sample": False,
     }
+    # The library's own `save` fails with an exception of no type; its text goes the way of the others.
+    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     for name, document in (("tokenizer_config.json", configuration), ("generation_config.json", generation)):
-        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); free some space and run the same command again"
+        ) from None
