@@ -92,7 +92,9 @@ def test_logits_are_those_of_the_runtime_without_torch(pair):
 def test_routers_weigh_as_the_runtime_without_torch_does(pair):
     config = pair.config
     router = pair.model.routers()[0]
-    x = torch.from_numpy(np.random.default_rng(4).standard_normal((40, config.hidden_size)).astype(np.float32))
+    x = torch.from_numpy(
+        np.random.default_rng(4).standard_normal((40, config.hidden_size)).astype(np.float32)
+    )
     with torch.no_grad():
         weights, route = router(x[None])
         logits = (x @ router.weight.T).numpy()

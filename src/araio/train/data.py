@@ -125,7 +125,11 @@ def read_prose(folder: Path | None, characters: int, split: DataSplit = "train")
 
 
 class DocumentSource:
-    """Draws documents so that each family gets its share of the tokens, whatever its documents' lengths."""
+    """Draws documents at rates that give each family its share of the tokens, by its mean length.
+
+    Packing then favours short documents a little, for they fit where long ones no longer do: two families
+    of 60 and 900 tokens with equal shares get 53.5 % and 46.5 % in eight rows of 1,024 tokens.
+    """
 
     def __init__(
         self,

@@ -218,7 +218,7 @@ class Trainer:
 
 @contextmanager
 def memory_errors(advice: str) -> Iterator[None]:
-    """Turn a lack of memory into a TrainingError with advice; on a CPU, PyTorch has no type of its own for it."""
+    """Turn a lack of memory into a TrainingError with advice; on a CPU, PyTorch has no type for it."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
