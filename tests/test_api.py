@@ -52,6 +52,17 @@ def test_reasoning_and_answer_come_apart(folder):
     assert answer.finish_reason == "stop"
 
 
+def test_the_stop_ids_of_generation_config_end_an_answer(tmp_path):
+    write_tiny_checkpoint(tmp_path, "v3")
+    asked = {"temperature": 0, "max_tokens": 3, "logprobs": 0}
+    free = araio.load(tmp_path).complete("hi", **asked)
+    first = free.logprobs[0].id
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [first]}))
+    stopped = araio.load(tmp_path).complete("hi", **asked)
+    assert (stopped.finish_reason, stopped.content) == ("stop", "")
+    assert stopped.usage["completion_tokens"] == 1
+
+
 def test_tokens_are_counted_by_kind(folder):
     words = scripted(folder, "ab</think>\n\n73")
     counted = {len(words.tokenizer.encode_control(t)) for t in ("ab</think>", "ab</think>73")}

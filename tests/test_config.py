@@ -229,6 +229,26 @@ def test_a_missing_file_and_an_endless_one(tmp_path):
         ModelConfig.from_file(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rope_theta": 1}, "rope_theta is 1; expected a number from 1.001"),
+        ({"rope_theta": 0.5}, "rope_theta is 0.5"),
+        (
+            {"rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5e4}},
+            r"rope_theta is 10000, but rope_parameters\.rope_theta is 50000",
+        ),
+        (
+            {"rope_scaling": {**document("deepseek-r1")["rope_scaling"], "beta_fast": 1, "beta_slow": 32}},
+            r"rope_scaling\.beta_fast is 1; expected at least beta_slow = 32",
+        ),
+    ],
+)
+def test_rotary_numbers_that_contradict_or_cannot_be(change, message):
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig.from_dict(document("deepseek-r1") | change)
+
+
 # ---------------------------------------------------------------------- any document at all
 
 SCALARS = (

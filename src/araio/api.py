@@ -21,7 +21,7 @@ from araio.config import ModelConfig
 from araio.costs.parameters import count_parameters
 from araio.engine.answer import Answer, Event, Finish
 from araio.engine.generate import PREFILL_CHUNK, check_ids, generate
-from araio.engine.request import params_from, read_generation_defaults
+from araio.engine.request import params_from, read_generation_defaults, read_stop_ids
 from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError
 from araio.nn.model import Model as Network
@@ -59,6 +59,7 @@ def load(name: str | Path = "pocket") -> Model:
         tokenizer,
         ChatFormat.from_folder(folder, tokenizer),
         read_generation_defaults(folder),
+        read_stop_ids(folder, network.config.vocab_size),
     )
 
 
@@ -76,6 +77,7 @@ class Model:
         tokenizer: Tokenizer,
         chat_format: ChatFormat,
         generation_defaults: Mapping[str, Any],
+        stop_ids: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.network = network
@@ -84,7 +86,7 @@ class Model:
         self.generation_defaults = dict(generation_defaults)
         parameters = count_parameters(network.config).model
         self._parameters = parameters.total, parameters.active
-        self._stop_ids = {*network.config.eos_token_id}
+        self._stop_ids = {*network.config.eos_token_id, *stop_ids}
         if tokenizer.eos_id is not None:
             self._stop_ids.add(tokenizer.eos_id)
 

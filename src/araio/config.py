@@ -30,6 +30,7 @@ MAX_SIZE = 1 << 22
 MAX_LAYERS = 4096
 MAX_EXPERTS = 65_536
 MAX_CONTEXT = 1 << 30
+MIN_THETA = 1.001  # at 1 every pair turns alike, and YaRN divides by the logarithm
 
 # Keys that are kept for the round trip and read by nothing here.
 # fmt: off
@@ -270,7 +271,7 @@ def _read_experts(reader: ObjectReader, is_v2: bool) -> dict[str, Any]:
 
 def _read_rope(reader: ObjectReader) -> tuple[float, RopeScaling | None]:
     """`rope_theta` and `rope_scaling`, or the one `rope_parameters` that transformers 5 writes instead."""
-    theta = reader.number("rope_theta", 1.0, 1e12, default=10_000.0)
+    theta = reader.number("rope_theta", MIN_THETA, 1e12, default=10_000.0)
     scaling = reader.table("rope_scaling")
     parameters = reader.table("rope_parameters")
     if scaling is not None and parameters is not None:
@@ -278,7 +279,12 @@ def _read_rope(reader: ObjectReader) -> tuple[float, RopeScaling | None]:
     table = scaling or parameters
     if table is None:
         return theta, None
-    theta = table.number("rope_theta", 1.0, 1e12, default=theta)
+    inner = table.number("rope_theta", MIN_THETA, 1e12, default=theta)
+    if reader.has("rope_theta") and inner != theta:
+        raise ConfigError(
+            f"rope_theta is {theta:g}, but {table.prefix}rope_theta is {inner:g}; keep one of them"
+        )
+    theta = inner
     kinds = {table.choice(key, ("yarn", "default")) for key in ("type", "rope_type") if table.has(key)}
     if len(kinds) != 1:
         raise ConfigError(
@@ -291,7 +297,7 @@ def _read_rope(reader: ObjectReader) -> tuple[float, RopeScaling | None]:
 
 def _read_yarn(table: ObjectReader) -> RopeScaling:
     table.require("factor")
-    return RopeScaling(
+    scaling = RopeScaling(
         factor=table.number("factor", 1.0, 1e6, default=1.0),
         original_max_position_embeddings=table.integer("original_max_position_embeddings", 1, MAX_CONTEXT),
         beta_fast=table.number("beta_fast", 1e-3, 1e6, default=32.0),
@@ -299,6 +305,9 @@ def _read_yarn(table: ObjectReader) -> RopeScaling:
         mscale=table.number("mscale", 0.0, 1e3, default=1.0),
         mscale_all_dim=table.number("mscale_all_dim", 0.0, 1e3, default=0.0),
     )
+    if scaling.beta_fast < scaling.beta_slow:
+        raise table.failure("beta_fast", f"at least beta_slow = {scaling.beta_slow:g}")
+    return scaling
 
 
 def _read_quantization(reader: ObjectReader) -> QuantizationConfig | None:

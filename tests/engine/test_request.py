@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araio.engine.request import SamplingParams, params_from, read_generation_defaults
+from araio.engine.request import SamplingParams, params_from, read_generation_defaults, read_stop_ids
 from araio.errors import FormatError, RequestError
 
 RANGES = {
     "temperature": (0.0, 100.0),
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
-    "repetition_penalty": (0.0, 10.0),
+    "repetition_penalty": (0.01, 10.0),
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
 }
-ABOVE_LOW = {"top_p", "repetition_penalty"}
+ABOVE_LOW = {"top_p"}
 INTEGERS = {"top_k": (0, None), "max_tokens": (1, None), "seed": (0, 2**64 - 1), "logprobs": (0, 20)}
 
 
@@ -111,3 +111,17 @@ def test_a_recommended_value_out_of_range_names_the_file(tmp_path):
     (tmp_path / "generation_config.json").write_text('{"do_sample": true, "top_p": 7}')
     with pytest.raises(RequestError, match=r"generation_config\.json: top_p is 7"):
         read_generation_defaults(tmp_path)
+
+
+@pytest.mark.parametrize(("value", "ids"), [(7, (7,)), ([7, 9], (7, 9)), (None, ())])
+def test_generation_config_names_stop_ids(tmp_path, value, ids):
+    assert read_stop_ids(tmp_path, 10) == ()
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
+    assert read_stop_ids(tmp_path, 10) == ids
+
+
+@pytest.mark.parametrize("value", [-1, 10, "7", [7, True], 1.0, {}])
+def test_a_stop_id_that_is_no_token_names_the_file(tmp_path, value):
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
+    with pytest.raises(FormatError, match=r"generation_config\.json: eos_token_id is"):
+        read_stop_ids(tmp_path, 10)

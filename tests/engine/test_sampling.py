@@ -172,3 +172,23 @@ def test_the_models_logits_are_left_alone():
     row = np.float32([1, 2, 3, 4, 5, 6, 7, 8])
     row.setflags(write=False)
     sampler(prompt=[7], repetition_penalty=2.0, temperature=1.0, seed=0).sample(row)
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@given(
+    row=st.lists(st.sampled_from([-LARGEST, -1.0, -1e-45, 0.0, 1e-45, 1.0, LARGEST]), min_size=1, max_size=6),
+    temperature=st.sampled_from([0.0, 5e-324, 1e-3, 1.0, 100.0]),
+    top_k=st.sampled_from([0, 1, 10**9]),
+    top_p=st.sampled_from([5e-324, 0.5, 1.0]),
+    min_p=st.sampled_from([0.0, 5e-324, 1.0]),
+    repetition_penalty=st.sampled_from([0.01, 1.0, 10.0]),
+    presence_penalty=st.sampled_from([-2.0, 0.0, 2.0]),
+    frequency_penalty=st.sampled_from([-2.0, 0.0, 2.0]),
+    logprobs=st.sampled_from([None, 0, 20]),
+)
+def test_every_parameter_at_its_limits_chooses_a_token(row, **given_params):
+    chooser = sampler(len(row), prompt=[0], seed=0, **given_params)
+    for _ in range(3):
+        assert 0 <= chooser.sample(np.array(row, np.float32)).id < len(row)

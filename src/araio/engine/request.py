@@ -13,10 +13,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from araio.errors import FormatError, RequestError
-from araio.json_reader import read_object, shown
+from araio.errors import ConfigError, FormatError, RequestError
+from araio.json_reader import ObjectReader, read_object, shown
 
-__all__ = ["DEFAULT_MAX_TOKENS", "SamplingParams", "params_from", "read_generation_defaults"]
+__all__ = ["DEFAULT_MAX_TOKENS", "SamplingParams", "params_from", "read_generation_defaults", "read_stop_ids"]
 
 DEFAULT_MAX_TOKENS = 4096
 MAX_STOP_STRINGS = 16
@@ -24,6 +24,7 @@ MAX_STOP_CHARACTERS = 256
 MAX_LOGPROBS = 20
 MAX_SEED = 2**64 - 1
 MAX_CONFIG_BYTES = 1 << 20
+GENERATION_CONFIG = "generation_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class SamplingParams:
     top_k                0 or more; keep the k most likely tokens, 0 keeps all
     top_p                above 0, up to 1; keep the smallest set of likely tokens with this much probability
     min_p                0 to 1; drop tokens less likely than this share of the most likely one
-    repetition_penalty   above 0, up to 10; over 1 discourages tokens of the prompt and of the answer
+    repetition_penalty   0.01 to 10; over 1 discourages tokens of the prompt and of the answer
     presence_penalty     -2 to 2; taken once from the logit of every token of the answer so far
     frequency_penalty    -2 to 2; taken as often as the token occurs in the answer so far
     seed                 0 to 2**64 - 1; one seed gives one text. None draws a fresh one
@@ -62,7 +63,7 @@ class SamplingParams:
         _check_number("temperature", self.temperature, 0, 100)
         _check_number("top_p", self.top_p, 0, 1, above_low=True)
         _check_number("min_p", self.min_p, 0, 1)
-        _check_number("repetition_penalty", self.repetition_penalty, 0, 10, above_low=True)
+        _check_number("repetition_penalty", self.repetition_penalty, 0.01, 10)
         _check_number("presence_penalty", self.presence_penalty, -2, 2)
         _check_number("frequency_penalty", self.frequency_penalty, -2, 2)
         _check_integer("top_k", self.top_k, 0, None)
@@ -98,13 +99,7 @@ def read_generation_defaults(folder: Path) -> dict[str, Any]:
         FormatError: the file is there but is not a JSON object.
         RequestError: a recommended value is out of range.
     """
-    path = folder / "generation_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        document = read_object(path, MAX_CONFIG_BYTES)
-    except ValueError as error:
-        raise FormatError(f"{path} {error}; repair or remove it") from None
+    document = _document(folder)
     names = ["repetition_penalty"]
     if document.get("do_sample"):
         names += ["temperature", "top_k", "top_p", "min_p"]
@@ -114,8 +109,30 @@ def read_generation_defaults(folder: Path) -> dict[str, Any]:
     try:
         SamplingParams(**defaults)
     except RequestError as error:
-        raise RequestError(f"{path}: {error}") from None
+        raise RequestError(f"{folder / GENERATION_CONFIG}: {error}") from None
     return defaults
+
+
+def read_stop_ids(folder: Path, vocab_size: int) -> tuple[int, ...]:
+    """`eos_token_id` of a checkpoint's `generation_config.json`, which ends an answer as config.json's does.
+
+    Raises:
+        FormatError: the file is not a JSON object, or the value is not a token or a list of them.
+    """
+    try:
+        return ObjectReader(_document(folder)).integers("eos_token_id", 0, vocab_size - 1, most=64)
+    except ConfigError as error:
+        raise FormatError(f"{folder / GENERATION_CONFIG}: {error}") from None
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    path = folder / GENERATION_CONFIG
+    if not path.is_file():
+        return {}
+    try:
+        return read_object(path, MAX_CONFIG_BYTES)
+    except ValueError as error:
+        raise FormatError(f"{path} {error}; repair or remove it") from None
 
 
 def _check_number(name: str, value: object, low: float, high: float, *, above_low: bool = False) -> None:
