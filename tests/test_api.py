@@ -11,7 +11,7 @@ from araio.api import Model
 from araio.errors import CheckpointError, ModelNotFoundError, RequestError, TextError
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.text.chat import ChatFormat
-from araio.text.tokenizer import Tokenizer
+from araio.text.tokenizer import Span, Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,14 @@ def model(folder):
     return araio.load(folder)
 
 
+def control_ids(tokenizer, text):
+    return tokenizer.encode_spans([Span(text, is_trusted=True)])
+
+
 def scripted(folder, text):
     """A model that answers every prompt with `text`, then ends."""
     tokenizer = Tokenizer.from_folder(folder)
-    script = [*tokenizer.encode_control(text), tokenizer.eos_id]
+    script = [*control_ids(tokenizer, text), tokenizer.eos_id]
     config = araio.ModelConfig.from_file(folder)
     state = SimpleNamespace(at=0)
 
@@ -65,10 +69,10 @@ def test_the_stop_ids_of_generation_config_end_an_answer(tmp_path):
 
 def test_tokens_are_counted_by_kind(folder):
     words = scripted(folder, "ab</think>\n\n73")
-    counted = {len(words.tokenizer.encode_control(t)) for t in ("ab</think>", "ab</think>73")}
+    counted = {len(control_ids(words.tokenizer, t)) for t in ("ab</think>", "ab</think>73")}
     usage = words.chat("?").usage
-    thought = len(words.tokenizer.encode_control("ab</think>"))
-    total = len(words.tokenizer.encode_control("ab</think>\n\n73")) + 1  # and the end token
+    thought = len(control_ids(words.tokenizer, "ab</think>"))
+    total = len(control_ids(words.tokenizer, "ab</think>\n\n73")) + 1  # and the end token
     assert counted == {3, 5}
     assert usage["completion_tokens_details"]["reasoning_tokens"] == thought
     assert usage["completion_tokens"] == total

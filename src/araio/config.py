@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from araio.atomic import write_text
 from araio.errors import ConfigError
 from araio.json_reader import ObjectReader, parse_object, read_object, shown
 
@@ -204,9 +205,9 @@ class ModelConfig:
         return passive | _document(self)
 
     def save(self, path: str | Path) -> None:
-        """Write `to_dict` as JSON; raises ConfigError when the file cannot be written."""
+        """Write `to_dict` as JSON, all of it or nothing; raises ConfigError when it cannot be written."""
         try:
-            Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+            write_text(Path(path), json.dumps(self.to_dict(), indent=2) + "\n")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
 

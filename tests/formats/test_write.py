@@ -220,3 +220,23 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(CheckpointError, match="taken: the checkpoint could not be written"):
         write_checkpoint(tmp_path / "taken", tensors(1))
+
+
+def test_a_damaged_index_is_replaced(tmp_path):
+    (tmp_path / INDEX_NAME).write_text('{"weight_map": [')
+    write_checkpoint(tmp_path, tensors(2), SHARD_BYTES)
+    assert value_of(tmp_path) == 2
+
+
+def test_an_old_file_that_cannot_be_deleted_is_told_as_that(tmp_path, monkeypatch):
+    write_checkpoint(tmp_path, tensors(1), SHARD_BYTES)
+
+    def refuses(path, missing_ok=False):
+        raise OSError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    with pytest.raises(CheckpointError, match="the new checkpoint is in place") as caught:
+        write_checkpoint(tmp_path, tensors(2))
+    assert "unchanged" not in str(caught.value)
+    monkeypatch.undo()
+    assert value_of(tmp_path) == 2

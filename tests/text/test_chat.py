@@ -12,7 +12,7 @@ from araio.testing.tokenizers import write_tiny_tokenizer
 from araio.text.chat import ChatFormat, Prompt
 from araio.text.deepseek import CONTROL_TOKENS
 from araio.text.known_templates import DIALECTS, R1_CHAT_TEMPLATE, template_text
-from araio.text.tokenizer import Tokenizer
+from araio.text.tokenizer import Span, Tokenizer
 
 UNKNOWN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -38,7 +38,7 @@ def ask(chat: ChatFormat, content: str) -> Prompt:
 def test_the_bundled_models_prompt(r1: ChatFormat) -> None:
     prompt = ask(r1, "What is 47 + 38?")
     assert prompt.text == "<｜begin▁of▁sentence｜><｜User｜>What is 47 + 38?<｜Assistant｜><think>\n"
-    assert prompt.ids == r1.tokenizer.encode_control(prompt.text)
+    assert prompt.ids == r1.tokenizer.encode_spans([Span(prompt.text, is_trusted=True)])
     assert r1.tokenizer.decode(prompt.ids) == prompt.text
     assert prompt.starts_in_reasoning
 
@@ -98,7 +98,7 @@ def unknown(tmp_path_factory: pytest.TempPathFactory) -> ChatFormat:
 def test_an_unknown_template_is_rendered(unknown: ChatFormat) -> None:
     prompt = unknown.render([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Yes"}])
     assert prompt.text == "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Yes<｜Assistant｜><think>"
-    assert prompt.ids == unknown.tokenizer.encode_control(prompt.text)
+    assert prompt.ids == unknown.tokenizer.encode_spans([Span(prompt.text, is_trusted=True)])
     assert prompt.starts_in_reasoning
 
 

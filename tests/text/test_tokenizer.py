@@ -45,7 +45,7 @@ def peer(folder: Path) -> tokenizers.Tokenizer:
 @given(text=texts)
 def test_text_survives(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert tokenizer.decode(tokenizer.encode_control(text)) == text
+    assert tokenizer.decode(tokenizer.encode_spans([Span(text, is_trusted=True)])) == text
 
 
 @given(text=texts)
@@ -58,7 +58,10 @@ def test_typed_control_tokens_are_text(tokenizer: Tokenizer, text: str) -> None:
 def test_trusted_text_gets_the_ids_of_the_library(
     tokenizer: Tokenizer, peer: tokenizers.Tokenizer, text: str
 ) -> None:
-    assert tokenizer.encode_control(text) == peer.encode(text, add_special_tokens=False).ids
+    assert (
+        tokenizer.encode_spans([Span(text, is_trusted=True)])
+        == peer.encode(text, add_special_tokens=False).ids
+    )
 
 
 @given(text=texts, cuts=st.lists(st.integers(0, 60), max_size=4))
@@ -153,7 +156,7 @@ def test_single_characters_among_the_added_tokens_are_bytes(tmp_path: Path) -> N
         renumber(document)
 
     tokenizer = Tokenizer.from_folder(write(tmp_path, add_umlaut))
-    assert tokenizer.decode(tokenizer.encode_control("größer")) == "größer"
+    assert tokenizer.decode(tokenizer.encode_spans([Span("größer", is_trusted=True)])) == "größer"
     assert tokenizer.token_bytes(TINY_VOCAB_SIZE - 1) == b"\xf6"
 
 
@@ -208,7 +211,7 @@ def test_a_pattern_that_never_ends_is_stopped(tmp_path: Path) -> None:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="cannot read"):
+    with pytest.raises(TextError, match="cannot be read"):
         Tokenizer.from_folder(tmp_path)
     write_tiny_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
@@ -227,7 +230,7 @@ def load_or_refuse(folder: Path, data: bytes) -> None:
     (folder / "tokenizer.json").write_bytes(data)
     with suppress(TextError):
         tokenizer = Tokenizer.from_folder(folder)
-        tokenizer.decode(tokenizer.encode_control("the <think> é"))
+        tokenizer.decode(tokenizer.encode_spans([Span("the <think> é", is_trusted=True)]))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

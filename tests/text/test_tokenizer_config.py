@@ -53,3 +53,10 @@ def test_files_that_are_not_text_are_refused(tmp_path: Path) -> None:
         read_text(file, 2)
     with pytest.raises(TextError, match="cannot read"):
         read_text(tmp_path, 10)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}'])
+def test_what_two_programs_would_read_differently_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(text)
+    with pytest.raises(TextError, match=r"tokenizer_config\.json is not valid JSON"):
+        TokenizerConfig.from_folder(tmp_path)

@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except AraioError as error:
         code = _report(str(error))
     except MemoryError as error:
-        code = _report(f"out of memory ({error!s}); close other programs or use a smaller model")
+        found = f" ({error})" if error.args else ""
+        code = _report(f"out of memory{found}; close other programs or use a smaller model")
     except OSError as error:
         # A folder that may not be read, a disk that is full: the system's own words name the file.
         code = _report(str(error))

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from araio.atomic import flush_folder, write_text
 from araio.errors import CheckpointError
 from araio.formats.checkpoint import SCALE_SUFFIX
 from araio.formats.shards import INDEX_NAME, SINGLE_NAME, read_index
@@ -57,7 +58,7 @@ def write_checkpoint(
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         index = folder / INDEX_NAME
-        taken = frozenset(read_index(index).values()) if index.exists() else frozenset()
+        taken = _names_in_use(index)
         for leftover in folder.glob(_STAGING_PREFIX + "*"):
             shutil.rmtree(leftover)  # of a writer that was killed
         staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder))
@@ -66,9 +67,18 @@ def write_checkpoint(
                 _write_shard(staging / str(number), pieces)
                 for number, pieces in enumerate(_split(tensors, max_shard_bytes))
             ]
-            _publish(folder, staging, shards, taken)
+            names = _publish(folder, staging, shards, taken)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+    _remove_replaced(folder, names)
+
+
+def _names_in_use(index: Path) -> frozenset[str]:
+    """The shards of the checkpoint to be replaced; a damaged index is none that could still be read."""
+    try:
+        return frozenset(read_index(index).values())
+    except CheckpointError:
+        return frozenset()
 
 
 @contextmanager
@@ -129,21 +139,30 @@ def _write_shard(path: Path, pieces: list[Piece]) -> _Shard:
     return _Shard(path, tuple(name for name, _ in pieces), end)
 
 
-def _publish(folder: Path, staging: Path, shards: list[_Shard], taken: frozenset[str]) -> None:
+def _publish(folder: Path, staging: Path, shards: list[_Shard], taken: frozenset[str]) -> list[str]:
     names = _free_names(len(shards), taken)
     weight_map = {name: file for shard, file in zip(shards, names, strict=True) for name in shard.names}
     index = {"metadata": {"total_size": sum(s.tensor_bytes for s in shards)}, "weight_map": weight_map}
-    with (staging / INDEX_NAME).open("wb") as handle:
-        handle.write(json.dumps(index, indent=2).encode())
-        _flush_to_disk(handle)
+    write_text(staging / INDEX_NAME, json.dumps(index, indent=2))
     for shard, name in zip(shards, names, strict=True):
         shard.path.rename(folder / name)
-    _flush_folder(folder)
+    flush_folder(folder)
     (staging / INDEX_NAME).rename(folder / INDEX_NAME)
-    _flush_folder(folder)
-    for stale in {*folder.glob("model-*-of-*.safetensors"), folder / SINGLE_NAME}:
-        if stale.name not in names:
-            stale.unlink(missing_ok=True)
+    return names
+
+
+def _remove_replaced(folder: Path, names: list[str]) -> None:
+    """Delete the shards of the checkpoint that stood here before; the new one is complete already."""
+    try:
+        flush_folder(folder)
+        for stale in {*folder.glob("model-*-of-*.safetensors"), folder / SINGLE_NAME}:
+            if stale.name not in names:
+                stale.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: the new checkpoint is in place, but clearing away the old one failed "
+            f"({error.strerror}: {error.filename or folder}); delete the old files by hand"
+        ) from error
 
 
 def _free_names(count: int, taken: frozenset[str]) -> list[str]:
@@ -158,11 +177,3 @@ def _free_names(count: int, taken: frozenset[str]) -> list[str]:
 def _flush_to_disk(handle: BinaryIO) -> None:
     handle.flush()
     os.fsync(handle.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

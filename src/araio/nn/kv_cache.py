@@ -28,11 +28,6 @@ class LatentCache:
         self._latent_dim = latent_dim
         self._layers: dict[int, Float32Array] = {}
 
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of latents held, without the room kept for growth."""
-        return len(self._layers) * self.length * self._latent_dim * 4
-
     def append(self, layer: int, c_kv: Float32Array, k_pe: Float32Array) -> Float32Array:
         """Write the latents of the step's tokens behind those of `length` positions.
 

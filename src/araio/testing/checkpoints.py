@@ -116,7 +116,23 @@ _V3_FP8 = _V3 | {
     },
 }
 
-FAMILIES: dict[str, dict[str, Any]] = {"v2-lite": _V2_LITE, "v2": _V2, "v3": _V3, "v3-fp8": _V3_FP8}
+# Moonlight's: the router of V3 without groups, the query of V2-Lite, two shared experts.
+_MOONLIGHT = _V3 | {
+    "q_lora_rank": None,
+    "n_shared_experts": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_nextn_predict_layers": 0,
+    "routed_scaling_factor": 2.446,
+}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "v2-lite": _V2_LITE,
+    "v2": _V2,
+    "v3": _V3,
+    "v3-fp8": _V3_FP8,
+    "moonlight": _MOONLIGHT,
+}
 """`config.json` of each family, by name."""
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import tokenizers
 
 from araio.errors import TextError
-from araio.text.tokenizer_config import TokenizerConfig, read_json_object
+from araio.text.tokenizer_config import TokenizerConfig, read_document
 
 __all__ = ["BYTE_ALPHABET", "Span", "TokenStream", "Tokenizer"]
 
@@ -69,7 +69,7 @@ class Tokenizer:
         Raises TextError if a file is missing, malformed, or asks for something that is refused (see module).
         """
         file = path / "tokenizer.json"
-        document = read_json_object(file, MAX_TOKENIZER_BYTES)
+        document = read_document(file, MAX_TOKENIZER_BYTES)
         _refuse_other_models(file, document)
         with _library_errors(f"{file} is not a usable tokenizer"):
             backend = tokenizers.Tokenizer.from_file(str(file))
@@ -110,10 +110,6 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of text that somebody wrote: a control token spelled out in it is encoded as characters."""
         return self.encode_spans([Span(text, is_trusted=False)])
-
-    def encode_control(self, text: str) -> list[int]:
-        """Ids of text that a program wrote: control tokens in it are honoured."""
-        return self.encode_spans([Span(text, is_trusted=True)])
 
     def encode_spans(self, spans: Iterable[Span]) -> list[int]:
         """Ids of the spans' joined text, honouring the control tokens that lie wholly in a trusted span.

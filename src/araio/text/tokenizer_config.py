@@ -6,15 +6,15 @@ Refuses files that are not JSON objects and values of the wrong type. Read `toke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from araio.errors import TextError
+from araio.json_reader import read_object
 
-__all__ = ["TokenizerConfig", "read_json_object"]
+__all__ = ["TokenizerConfig", "read_document"]
 
 MAX_CONFIG_BYTES = 16 << 20
 
@@ -34,7 +34,7 @@ class TokenizerConfig:
         A missing file leaves its values absent. Raises TextError for a malformed one.
         """
         file = path / "tokenizer_config.json"
-        document = read_json_object(file, MAX_CONFIG_BYTES) if file.exists() else {}
+        document = read_document(file, MAX_CONFIG_BYTES) if file.exists() else {}
         template_file = path / "chat_template.jinja"
         return cls(
             bos_token=_token(file, document, "bos_token"),
@@ -62,15 +62,12 @@ def read_text(file: Path, max_bytes: int) -> str:
         raise TextError(f"{file} is not UTF-8 text (byte {error.start}); fetch it again") from error
 
 
-def read_json_object(file: Path, max_bytes: int) -> dict[str, Any]:
-    """Read a JSON file whose outermost value is an object; raises TextError with the reason it cannot."""
+def read_document(file: Path, max_bytes: int) -> dict[str, Any]:
+    """Read a file that holds a JSON object; raises TextError with the reason it cannot."""
     try:
-        document = json.loads(read_text(file, max_bytes))
-    except (ValueError, RecursionError) as error:
-        raise TextError(f"{file} is not valid JSON: {error}; fetch it again") from error
-    if not isinstance(document, dict):
-        raise TextError(f"{file} holds a {type(document).__name__}, expected a JSON object")
-    return document
+        return read_object(file, max_bytes)
+    except ValueError as error:
+        raise TextError(f"{file} {error}; a model folder needs this file, fetch it again") from None
 
 
 def _token(file: Path, document: Mapping[str, Any], name: str) -> str | None:
