@@ -1,7 +1,8 @@
 """The definition of every operation of `ops.Ops` in plain NumPy: complete, readable, the test of the others.
 
 It favours few large array operations, so that a small model runs fast, and it bounds its temporaries, so that
-a long prompt or a large matrix fits; attention alone widens one whole weight, `kv_b_proj`. Contracts and formulas are in `ops.py`. Read `native.py` next.
+a long prompt or a large matrix fits; attention alone widens one whole weight, `kv_b_proj`. Contracts and
+formulas are in `ops.py`. Read `native.py` next.
 """
 
 from __future__ import annotations
