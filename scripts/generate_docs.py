@@ -26,7 +26,7 @@ FLOORS = (
     ("cli", "eval", "train", "testing"),
     ("api", "engine", "weights", "nn"),
     ("kernels", "formats", "text", "costs"),
-    ("config", "json_reader", "env", "tensors", "errors"),
+    ("config", "atomic", "json_reader", "env", "tensors", "errors"),
 )
 
 
