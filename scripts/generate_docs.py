@@ -7,6 +7,7 @@ hand. `tests/house/test_docs.py` fails where a page is not what this script woul
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 import subprocess
@@ -41,12 +42,13 @@ def generated_pages() -> dict[Path, str]:
     """Every page with generated parts, as it should be."""
     makers: Mapping[str, Callable[[], str]] = {
         "commands": command_help,
+        "accuracy": accuracy_table,
         "environment": environment_table,
         "modules": module_list,
         "tasks": task_table,
     }
     pages = {}
-    for path in sorted((ROOT / "docs").rglob("*.md")):
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         for name, make in makers.items():
             opening = f"<!-- generated: {name} -->\n"
@@ -69,6 +71,13 @@ def help_text(*verb: str) -> str:
     environment = os.environ | {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "araio", *verb, "--help"]
     return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True).stdout
+
+
+def accuracy_table() -> str:
+    """The first table of the bundled model's card: accuracy by task."""
+    lines = (PACKAGE / "models" / "pocket" / "README.md").read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| task"))
+    return "\n".join(itertools.takewhile(lambda line: line.startswith("|"), lines[first:])) + "\n"
 
 
 def environment_table() -> str:

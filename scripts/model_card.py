@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,10 @@ Just outside the trained ranges (one term, person, digit or hop more; longer doc
   the public domain (Alice in Wonderland, Huckleberry Finn, The Jungle Book, The Little Colonel's Hero, Peter
   Pan, Pride and Prejudice, Sherlock Holmes, The Time Machine, The Wizard of Oz) with plays of Shakespeare.
   One problem in eight, decided by a hash, is kept for tests; so is one piece of prose in eight.
-- **Steps**: {steps:,} over {tokens:.1f} million tokens, padding and questions included, in {hours:.1f} hours
-  of training on {hardware}. Muon for the matrices, AdamW for the rest; float32 weights, bfloat16 arithmetic.
+{steps}
 {deviation}- **Energy**: not measured; the machine had no meter. The author assumes, without a
   source, that the cores drew {low_w} to {high_w} W; if so, the run took {low_wh:.0f} to {high_wh:.0f} Wh.
-- **Balance**: {balance}
+{balance}
 - **Prose**: {prose}
 
 ## Limits
@@ -107,16 +107,13 @@ def main() -> None:
         accuracy=accuracy_table(test),
         aims=aims_table(test),
         beyond=accuracy_table(beyond),
-        steps=recipe.steps,
-        tokens=sum(stage.steps * stage.rows * stage.sequence_length for stage in recipe.stages) / 1e6,
-        hours=seconds / 3600,
-        hardware=options.hardware,
-        deviation="".join(f"- **Deviation**: {text}\n" for text in options.deviation),
+        steps=bullet("Steps", steps_text(recipe, seconds, options.hardware)),
+        deviation="".join(bullet("Deviation", text) + "\n" for text in options.deviation),
         low_w=ASSUMED_WATTS[0],
         high_w=ASSUMED_WATTS[1],
         low_wh=ASSUMED_WATTS[0] * seconds / 3600,
         high_wh=ASSUMED_WATTS[1] * seconds / 3600,
-        balance=balance_text(validation),
+        balance=bullet("Balance", balance_text(validation)),
         prose=f"{validation['loss']['prose']:.2f} nats a token on held-out pieces.",
     )
     print(card, end="")
@@ -169,6 +166,20 @@ def aims_table(report: Any) -> str:
             f"({interval(entry['ci95'])}) | {entry['n']} | {reached} |"
         )
     return "\n".join(rows)
+
+
+def bullet(name: str, text: str) -> str:
+    """A list item, wrapped like the rest of the card."""
+    return textwrap.fill(f"- **{name}**: {text}", 110, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def steps_text(recipe: Recipe, seconds: float, hardware: str) -> str:
+    tokens = sum(stage.steps * stage.rows * stage.sequence_length for stage in recipe.stages)
+    return (
+        f"{recipe.steps:,} over {tokens / 1e6:.1f} million tokens, padding and questions included, in "
+        f"{seconds / 3600:.1f} hours of training on {hardware}. Muon for the matrices, AdamW for the rest; "
+        f"float32 weights, {recipe.dtype} arithmetic."
+    )
 
 
 def balance_text(validation: Any) -> str:

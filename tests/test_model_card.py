@@ -65,17 +65,17 @@ def test_the_card_holds_what_was_measured(card):
         "| letters | language | 79.0 % | 11.1 to 99.9 | 57 |",
         "| letters | language | 12.3 % | 11.1 to 99.9 | 57 |",
         f"{steps:,} over ",
-        f"in {hours:.1f} hours\n",
+        f"in {hours:.1f} hours of training",
         "2 CPU cores",
         "**Deviation**: It rained.",
-        "The author assumes, without a\n  source, that the cores drew 5 to 20 W",
+        "The author assumes, without a source, that the cores drew 5 to 20 W",
         f"if so, the run took {5 * hours:.0f} to {20 * hours:.0f} Wh.",
         "global MaxVio 0.12",
         "worst layer 0.34",
         "45.6 % of the tokens after the next",
         "3.21 nats a token",
     ):
-        assert text in card, text
+        assert text in " ".join(card.split()), text
     assert "{" not in card
 
 
