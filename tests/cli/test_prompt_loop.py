@@ -125,7 +125,7 @@ def test_commands(terminal, tiny):
 
 
 def test_a_conversation_too_long_is_told_and_goes_on(terminal, tiny):
-    screen = terminal(tiny, "--max-tokens", 4)
+    screen = terminal(tiny, "--max-tokens", 4, "--seed", 1)
     screen.wait_for(">>> ")
     screen.type("why " * 300 + "\n")
     screen.wait_for("error: the prompt has .* context holds 256.*>>> ")
@@ -135,7 +135,7 @@ def test_a_conversation_too_long_is_told_and_goes_on(terminal, tiny):
 
 def test_no_color_and_dumb_terminals_get_no_escapes(terminal, tiny):
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        screen = terminal(tiny, "hi", "--max-tokens", 8, **environment)
+        screen = terminal(tiny, "hi", "--max-tokens", 8, "--seed", 1, **environment)
         assert screen.end() == 0
         assert "thought 8 tokens" in screen.shown
         assert "\x1b[2m" not in screen.shown

@@ -156,8 +156,10 @@ class Recipe:
         """Read a recipe; a mistake is a RecipeError that names the file, the key and what was expected."""
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: cannot be read ({error})") from None
+        except OSError as error:
+            raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{path}: is not UTF-8 text ({error.reason})") from None
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{path}: is not valid TOML: {error}") from None
         try:

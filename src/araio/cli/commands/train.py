@@ -95,7 +95,8 @@ def prepare(
         import torch
     except ModuleNotFoundError:
         raise TrainingError(
-            "training needs PyTorch, which is not installed: pip install 'araio[train]'"
+            "training needs PyTorch, which is not installed: pip install 'araio[train]', "
+            "or scripts/install train in a clone"
         ) from None
     from araio.train.loop import Trainer
 
