@@ -1,33 +1,33 @@
 """The compiled operations: which ones this machine can run, and why not the others.
 
 `araio.kernels._native` is built from `csrc/` when the package is installed where a C++17 compiler exists,
-once for each vector width; this module picks the widest that the CPU has. It holds no arithmetic: it hands
-arrays to C++ and leaves what C++ does not cover (`BlockFP8`, layers of mixed kinds) to `reference`.
+once for each vector width; this module picks the widest that the CPU has. It holds no arithmetic: it makes the
+arrays that C++ writes to. Read `csrc/operations.h` next.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from araio import env
 from araio.errors import KernelError
-from araio.kernels import reference
-from araio.kernels.ops import FeedForward, Int32Array
-from araio.tensors import BFloat16, BlockFP8, Float32Array, Weight
+from araio.kernels.ops import FeedForward, Int32Array, IntArray, Matrix
+from araio.kernels.widen import widen
+from araio.tensors import BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
 __all__ = ["CompiledOperations", "Offer", "offer"]
 
-MATRICES = ("gate_proj", "up_proj", "down_proj")
+# Columns that an fp8 block must be a multiple of; every published checkpoint has blocks of 128.
+FP8_GROUP = 64
 
-# Element types that C++ multiplies by; all matrices of one call share one.
-COMPILED_KINDS = {np.dtype(np.float32), np.dtype(np.uint16)}
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,14 @@ class Offer:
     summary: str
 
 
-def offer() -> Offer:
+def offer(threads: int | None = None) -> Offer:
     """The compiled operations for this CPU, or none with the reason.
 
+    threads  that work on each operation, in the whole process; None reads `ARAIO_THREADS`
+
     Raises:
-        KernelError: `ARAIO_CPU_ISA` names a vector width that was not compiled or that this CPU lacks.
+        KernelError: `ARAIO_CPU_ISA` names a vector width that was not compiled or that this CPU lacks, or
+            a number of threads that cannot be.
     """
     try:
         module = importlib.import_module("araio.kernels._native")
@@ -55,10 +58,13 @@ def offer() -> Offer:
             f"the compiled kernels are missing ({error}); install a C++17 compiler, then reinstall araio"
         )
         return Offer({}, summary)
-    compiled = CompiledOperations(module, _chosen_isa(module))
+    isa, threads = _chosen_isa(module), _chosen_threads(threads)
+    module.set_threads(threads)
+    compiled = CompiledOperations(module, isa)
+    names = ("hold", "embed", "rms_norm", "linear", "swiglu", "experts")
+    plural = "s" if threads > 1 else ""
     return Offer(
-        {"experts": compiled.experts, "linear": compiled.linear, "rms_norm": compiled.rms_norm},
-        f"compiled for {compiled.isa}",
+        {name: getattr(compiled, name) for name in names}, f"compiled for {isa}, {threads} thread{plural}"
     )
 
 
@@ -76,51 +82,67 @@ def _chosen_isa(module: ModuleType) -> str:
     return asked
 
 
+def _chosen_threads(asked: int | None) -> int:
+    """As many as the process may use processors, or what was asked for."""
+    text = env.get("ARAIO_THREADS") if asked is None else str(asked)
+    if text == "auto":
+        return min(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            MAX_THREADS,
+        )
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_THREADS:
+        name = "ARAIO_THREADS" if asked is None else "threads"
+        raise KernelError(f"{name} is {text!r}; expected auto or a number from 1 to {MAX_THREADS}")
+    return int(text)
+
+
 class CompiledOperations:
     """The module's functions with the contracts of `Ops`, at one vector width."""
 
     def __init__(self, module: ModuleType, isa: str) -> None:
         self.module = module
-        self.isa = isa
+        self.compiled = module.operations(isa)
+
+    def hold(self, weight: Weight) -> Matrix:
+        module = self.module
+        if isinstance(weight, Quantized):
+            rows, columns = weight.shape
+            scale = weight.scale.view(np.uint16)
+            held = module.hold_tiles(weight.bits, weight.data, scale, rows, columns)
+        elif isinstance(weight, BFloat16):
+            held = module.hold_bf16(np.ascontiguousarray(weight.bits))
+        elif isinstance(weight, BlockFP8) and weight.block[1] % FP8_GROUP == 0:
+            held = module.hold_fp8(weight.data, weight.scale_inv, *weight.block)
+        else:
+            held = module.hold_f32(np.ascontiguousarray(widen(weight)))
+        matrix: Matrix = held
+        return matrix
+
+    def embed(self, ids: IntArray, weight: Matrix) -> Float32Array:
+        y = np.empty((len(ids), weight.shape[1]), np.float32)
+        self.compiled.embed(np.ascontiguousarray(ids, np.int64), weight, y)
+        return y
 
     def rms_norm(self, x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:
         y = np.empty(x.shape, np.float32)
-        self.module.rms_norm(np.ascontiguousarray(x), weight, eps, y, self.isa)
+        self.compiled.rms_norm(np.ascontiguousarray(x), weight, eps, y)
         return y
 
-    def linear(self, x: Float32Array, weight: Weight) -> Float32Array:
-        # Float32 is left to BLAS; only the widening of bfloat16 is worth a kernel of our own.
-        if not isinstance(weight, BFloat16):
-            return reference.linear(x, weight)
+    def linear(self, x: Float32Array, weight: Matrix) -> Float32Array:
         y = np.empty((len(x), weight.shape[0]), np.float32)
-        self.module.linear_bf16(np.ascontiguousarray(x), np.ascontiguousarray(weight.bits), y, self.isa)
+        self.compiled.linear(np.ascontiguousarray(x), weight, y)
+        return y
+
+    def swiglu(self, x: Float32Array, weights: FeedForward) -> Float32Array:
+        y = np.empty(x.shape, np.float32)
+        self.compiled.swiglu(np.ascontiguousarray(x), weights, y)
         return y
 
     def experts(
         self, x: Float32Array, ids: Int32Array, weights: Float32Array, experts: Mapping[int, FeedForward]
     ) -> Float32Array:
-        expert_ids = sorted(set(ids.ravel().tolist()))
-        chosen = [experts[expert_id] for expert_id in expert_ids]
-        stored = [[_stored(getattr(expert, name)) for expert in chosen] for name in MATRICES]
-        kinds = {array.dtype for arrays in stored for array in arrays}
-        if not kinds <= COMPILED_KINDS or len(kinds) > 1:
-            return reference.experts(x, ids, weights, experts)
-        compiled = self.module.experts_bf16 if np.dtype(np.uint16) in kinds else self.module.experts_f32
-        y = np.zeros(x.shape, np.float32)
-        compiled(
-            np.ascontiguousarray(x),
-            np.ascontiguousarray(ids),
-            np.ascontiguousarray(weights),
-            expert_ids,
-            *stored,
-            y,
-            self.isa,
+        y = np.empty(x.shape, np.float32)
+        self.compiled.experts(
+            np.ascontiguousarray(x), np.ascontiguousarray(ids), np.ascontiguousarray(weights), experts, y
         )
         return y
-
-
-def _stored(weight: Weight) -> npt.NDArray[Any]:
-    """The array behind a weight: float32, bfloat16 bits as uint16, or e4m3 bytes as uint8."""
-    if isinstance(weight, BFloat16):
-        return np.ascontiguousarray(weight.bits)
-    return weight.data if isinstance(weight, BlockFP8) else np.ascontiguousarray(weight)

@@ -1,6 +1,7 @@
 """`Ops`: the table of every large operation that `nn/` asks for, bound once at load.
 
-Activations are float32 NumPy arrays, weights are whatever `tensors.Weight` allows, outputs are new arrays.
+Activations are float32 NumPy arrays, outputs are new arrays. Weights are what `hold` made of a stored
+`tensors.Weight`: each backend keeps them in the form that it multiplies by.
 The docstring of each operation's type is its contract; `reference.py` is its definition in code, and
 `select.py` fills the table with the best implementation this machine has.
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,11 @@ __all__ = [
     "Embed",
     "Experts",
     "FeedForward",
+    "Hold",
     "Int32Array",
     "IntArray",
     "Linear",
+    "Matrix",
     "MultiHeadLatentAttention",
     "Ops",
     "RMSNorm",
@@ -38,6 +41,19 @@ __all__ = [
 
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 IntArray: TypeAlias = npt.NDArray[np.integer]
+Matrix: TypeAlias = Any
+"""A weight in its backend's hands: what `Ops.hold` made of it, with a `shape` (O, I) and of use to that
+backend alone."""
+
+
+class Hold(Protocol):
+    """Takes a stored weight over, once, at load. It may refer to the weight's memory, and keeps it alive."""
+
+    def __call__(self, weight: Weight) -> Matrix:
+        """Give the form that the backend's other operations take.
+
+        weight   (O, I) in any way of storing
+        """
 
 
 @dataclass(frozen=True)
@@ -49,15 +65,15 @@ class FeedForward:
     down_proj  (D, F)
     """
 
-    gate_proj: Weight
-    up_proj: Weight
-    down_proj: Weight
+    gate_proj: Matrix
+    up_proj: Matrix
+    down_proj: Matrix
 
 
 class Embed(Protocol):
     """`y[t] = weight[ids[t]]`."""
 
-    def __call__(self, ids: IntArray, weight: Weight) -> Float32Array:
+    def __call__(self, ids: IntArray, weight: Matrix) -> Float32Array:
         """Look up rows.
 
         ids      (T,) integers in [0, W)
@@ -81,7 +97,7 @@ class RMSNorm(Protocol):
 class Linear(Protocol):
     """`y = x weight^T`."""
 
-    def __call__(self, x: Float32Array, weight: Weight) -> Float32Array:
+    def __call__(self, x: Float32Array, weight: Matrix) -> Float32Array:
         """Multiply by a stored matrix.
 
         x        (T, I)
@@ -177,7 +193,7 @@ class MultiHeadLatentAttention(Protocol):
     """
 
     def __call__(
-        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Weight, scale: float
+        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Matrix, scale: float
     ) -> Float32Array:
         """Attend from the last T of S positions.
 
@@ -194,6 +210,7 @@ class MultiHeadLatentAttention(Protocol):
 class Ops:
     """One implementation of every operation; the contract of each is the docstring of its type."""
 
+    hold: Hold
     embed: Embed
     rms_norm: RMSNorm
     linear: Linear

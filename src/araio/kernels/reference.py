@@ -2,7 +2,8 @@
 
 It favours few large array operations, so that a small model runs fast, and it bounds its temporaries, so that
 a long prompt or a large matrix fits; attention alone widens one whole weight, `kv_b_proj`. Contracts and
-formulas are in `ops.py`. Read `native.py` next.
+formulas are in `ops.py`. A product with a `Quantized` weight quantises the activations too: see
+`_integer_linear`. Read `native.py` next.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from araio.codecs.integers import unpack_rows
 from araio.config import ModelConfig
 from araio.kernels.ops import FeedForward, Int32Array, IntArray, Ops
-from araio.kernels.widen import rows_of, widen
-from araio.tensors import BFloat16, BlockFP8, Float32Array, Weight
+from araio.kernels.widen import row_multiple, rows_at, rows_of, widen
+from araio.tensors import BLOCK_COLUMNS, Float32Array, Quantized, Weight
 
 __all__ = ["OPS"]
 
@@ -23,15 +25,12 @@ __all__ = ["OPS"]
 TEMPORARY_NUMBERS = 1 << 22
 
 
+def hold(weight: Weight) -> Weight:
+    return weight
+
+
 def embed(ids: IntArray, weight: Weight) -> Float32Array:
-    if isinstance(weight, BFloat16):
-        return widen(BFloat16(weight.bits[ids]))
-    if isinstance(weight, BlockFP8):
-        # No published checkpoint quantises its embedding; one that does is read row by row.
-        columns = weight.shape[1]
-        scale = np.repeat(weight.scale_inv[ids // weight.block[0]], weight.block[1], axis=1)[:, :columns]
-        return widen(BlockFP8(weight.data[ids], scale, (1, 1)))
-    return weight[ids]
+    return rows_at(weight, ids)
 
 
 def rms_norm(x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:
@@ -41,18 +40,51 @@ def rms_norm(x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:
 
 
 def linear(x: Float32Array, weight: Weight) -> Float32Array:
-    if not isinstance(weight, BFloat16 | BlockFP8):
+    if isinstance(weight, np.ndarray):
         return x @ weight.T
+    if isinstance(weight, Quantized):
+        return _integer_linear(x, weight)
     y = np.empty((len(x), weight.shape[0]), np.float32)
     for start, stop in _row_tiles(weight):
         np.matmul(x, rows_of(weight, start, stop).T, out=y[:, start:stop])
     return y
 
 
-def _row_tiles(weight: BFloat16 | BlockFP8) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that widen to at most `TEMPORARY_NUMBERS`, whole blocks at a time."""
+def _integer_linear(x: Float32Array, weight: Quantized) -> Float32Array:
+    """A product of integers: activations are quantised per token and block of 32 columns, as weights are.
+
+    `y = sum over blocks of (q_x . q_w) * (scale_w * scale_x)`; the inner product is exact, and blocks are added
+    one after the other in float32.
+    """
+    integers_TBI, scale_TB = quantize_activations(x)
+    y = np.zeros((len(x), weight.shape[0]), np.float32)
+    for start, stop in _row_tiles(weight):
+        integers_OBI, scale_OB = unpack_rows(weight, np.arange(start, stop))
+        for block in range(scale_OB.shape[1]):
+            # At most 32 * 127 * 127 < 2^24: float32 holds every partial sum exactly, in any order.
+            dot_TO = integers_TBI[:, block] @ integers_OBI[:, block].astype(np.float32).T
+            y[:, start:stop] += dot_TO * (scale_TB[:, None, block] * scale_OB[:, block])
+    return y
+
+
+def quantize_activations(x: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Integers in -127..127 (T, blocks, 32), as float32, and scales (T, blocks) of activations (T, I).
+
+    `s = max |x| / 127` and `q = rint(x / s)`; a scale of zero has q = 0. NaN stays NaN, in the scale.
+    """
+    T, columns = x.shape
+    blocks = -(-columns // BLOCK_COLUMNS)
+    x_TBI = np.pad(x, [(0, 0), (0, blocks * BLOCK_COLUMNS - columns)]).reshape(T, blocks, BLOCK_COLUMNS)
+    scale_TB = np.abs(x_TBI).max(2) / np.float32(127)
+    integers_TBI = np.divide(x_TBI, scale_TB[..., None], out=np.zeros_like(x_TBI), where=scale_TB[..., None] > 0)
+    # A subnormal scale is rounded so far that the quotient can exceed 127.
+    return np.clip(np.rint(integers_TBI), -127, 127), scale_TB
+
+
+def _row_tiles(weight: Weight) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that widen to at most `TEMPORARY_NUMBERS`, as many at a time as are stored together."""
     rows, columns = weight.shape
-    tall = weight.block[0] if isinstance(weight, BlockFP8) else 1
+    tall = row_multiple(weight)
     step = max(1, TEMPORARY_NUMBERS // (columns * tall)) * tall
     for start in range(0, rows, step):
         yield start, min(start + step, rows)
@@ -232,6 +264,7 @@ def _without_future(scores_HTS: Float32Array) -> Float32Array:
 
 
 OPS = Ops(
+    hold=hold,
     embed=embed,
     rms_norm=rms_norm,
     linear=linear,

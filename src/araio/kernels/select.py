@@ -31,21 +31,24 @@ class Selection:
     reasons: Mapping[str, Choice]
 
 
-def select(backend: str | None = None) -> Selection:
+def select(backend: str | None = None, threads: int | None = None) -> Selection:
     """Bind every operation to the best implementation on this machine.
 
     backend  `auto` takes the compiled operations where they exist; `native` insists on them; `reference`
              uses NumPy alone; None reads `ARAIO_KERNELS`
+    threads  that the compiled operations work with from now on, in the whole process; None reads
+             `ARAIO_THREADS`
 
     Raises:
-        KernelError: an unknown backend, or `native` where the compiled kernels cannot be loaded.
+        KernelError: an unknown backend, `native` where the compiled kernels cannot be loaded, or a number
+            of threads that cannot be.
     """
     asked = backend if backend is not None else env.get("ARAIO_KERNELS")
     if asked not in BACKENDS:
         raise KernelError(f"kernel backend {asked!r} is unknown; choose one of {', '.join(BACKENDS)}")
     if asked == "reference":
         return _bind(native.Offer({}, "reference was asked for"))
-    offer = native.offer()
+    offer = native.offer(threads)
     if asked == "native" and not offer.operations:
         raise KernelError(f"kernel backend 'native' was asked for, but {offer.summary}")
     return _bind(offer)

@@ -1,54 +1,54 @@
-"""Stored weights as float32: the one place that knows what bfloat16 bits and e4m3 bytes are worth.
+"""Stored weights as float32, whole or by rows, for operations that do not multiply by stored bits.
 
-Every function gives a new array, except that float32 is passed through as it is. Nothing here is fast; a
-backend that multiplies by stored bits directly should agree with it. Read `reference.py` next.
+What the bits are worth is for `codecs/` to say; here is how rows are picked. Every function gives a new
+array, except that float32 is passed through as it is. Read `reference.py` next.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from araio.tensors import BFloat16, BlockFP8, Float32Array, Weight
+from araio.codecs import decode
+from araio.codecs.integers import unpack_rows
+from araio.tensors import TILE_ROWS, BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
-__all__ = ["E4M3_VALUES", "rows_of", "widen"]
+__all__ = ["row_multiple", "rows_at", "rows_of", "widen"]
 
-
-def _e4m3_values() -> Float32Array:
-    """The 256 values of e4m3fn: sign, 4 bits of exponent (bias 7), 3 of mantissa; NaN is 0x7F and 0xFF."""
-    code = np.arange(256, dtype=np.uint8)
-    sign = np.where(code >> 7, -1.0, 1.0)
-    exponent = (code >> 3 & 15).astype(np.int32)
-    mantissa = (code & 7) / 8.0
-    magnitude = np.where(exponent > 0, np.ldexp(1.0 + mantissa, exponent - 7), np.ldexp(mantissa, -6))
-    return np.where(code & 0x7F == 0x7F, np.nan, sign * magnitude).astype(np.float32)
+widen = decode
 
 
-E4M3_VALUES: Float32Array = _e4m3_values()
-
-
-def widen(weight: Weight) -> Float32Array:
-    """The logical value of a stored tensor.
-
-    weight   (...) float32 | BFloat16, or (rows, columns) BlockFP8
-    returns  (...) float32
-    """
-    if isinstance(weight, BFloat16):
-        return (weight.bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    if isinstance(weight, BlockFP8):
-        rows, columns = weight.shape
-        tall, wide = weight.block
-        scale = np.repeat(weight.scale_inv, tall, axis=0)[:rows]
-        return E4M3_VALUES[weight.data] * np.repeat(scale, wide, axis=1)[:, :columns]
-    return weight
+def row_multiple(weight: Weight) -> int:
+    """Rows that are stored together: where `rows_of` may start."""
+    if isinstance(weight, Quantized):
+        return TILE_ROWS
+    return weight.block[0] if isinstance(weight, BlockFP8) else 1
 
 
 def rows_of(weight: Weight, start: int, stop: int) -> Float32Array:
-    """Rows `start:stop` of a matrix, widened; `start` must begin a block of a `BlockFP8`."""
+    """Rows `start:stop` of a matrix, widened; `start` is a multiple of `row_multiple`."""
+    tall = row_multiple(weight)
+    assert start % tall == 0
+    stored = slice(start // tall, -(-stop // tall))
     if isinstance(weight, BFloat16):
-        return widen(BFloat16(weight.bits[start:stop]))
+        return decode(BFloat16(weight.bits[start:stop]))
     if isinstance(weight, BlockFP8):
-        tall = weight.block[0]
-        assert start % tall == 0
-        scale_inv = weight.scale_inv[start // tall : -(-stop // tall)]
-        return widen(BlockFP8(weight.data[start:stop], scale_inv, weight.block))
+        return decode(BlockFP8(weight.data[start:stop], weight.scale_inv[stored], weight.block))
+    if isinstance(weight, Quantized):
+        shape = stop - start, weight.shape[1]
+        return decode(Quantized(weight.data[stored], weight.scale[stored], shape, weight.bits))
     return weight[start:stop]
+
+
+def rows_at(weight: Weight, rows: npt.NDArray[np.integer]) -> Float32Array:
+    """Single rows of a matrix, in any order, widened."""
+    if isinstance(weight, BFloat16):
+        return decode(BFloat16(weight.bits[rows]))
+    if isinstance(weight, BlockFP8):
+        columns = weight.shape[1]
+        scale = np.repeat(weight.scale_inv[rows // weight.block[0]], weight.block[1], axis=1)[:, :columns]
+        return decode(BlockFP8(weight.data[rows], scale, (1, 1)))
+    if isinstance(weight, Quantized):
+        integers, scale = unpack_rows(weight, rows)
+        return (integers * scale[..., None]).reshape(len(rows), -1)[:, : weight.shape[1]]
+    return weight[rows]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from araio.config import ModelConfig
-from araio.kernels.ops import Ops
+from araio.kernels.ops import Matrix, Ops
 from araio.nn.kv_cache import LatentCache
 from araio.nn.linear import Linear
 from araio.nn.norm import RMSNorm
 from araio.nn.rope import Rotation, softmax_scale
-from araio.tensors import Float32Array, Weight
+from araio.tensors import Float32Array
 
 __all__ = ["Attention", "LowRankQuery"]
 
@@ -49,7 +49,7 @@ class Attention:
     q_proj: Linear | LowRankQuery
     kv_a_proj_with_mqa: Linear
     kv_a_layernorm: RMSNorm
-    kv_b_proj: Weight
+    kv_b_proj: Matrix
     o_proj: Linear
     ops: Ops
 

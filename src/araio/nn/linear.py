@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from araio.kernels.ops import FeedForward, Ops
-from araio.tensors import Float32Array, Weight
+from araio.kernels.ops import FeedForward, Matrix, Ops
+from araio.tensors import Float32Array
 
 __all__ = ["Linear", "SwiGLU"]
 
@@ -14,10 +14,10 @@ __all__ = ["Linear", "SwiGLU"]
 class Linear:
     """`y = x weight^T`, without bias.
 
-    weight  (O, I) float32, `BFloat16` or `BlockFP8`
+    weight  (O, I)
     """
 
-    weight: Weight
+    weight: Matrix
     ops: Ops
 
     def __call__(self, x: Float32Array) -> Float32Array:

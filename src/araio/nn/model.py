@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from araio.config import ModelConfig
-from araio.kernels.ops import IntArray, Ops
+from araio.kernels.ops import IntArray, Matrix, Ops
 from araio.nn.block import Block
 from araio.nn.kv_cache import LatentCache
 from araio.nn.linear import Linear
@@ -19,7 +19,7 @@ from araio.nn.mtp import MTPModule
 from araio.nn.norm import RMSNorm
 from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import OnRoute, Router
-from araio.tensors import Float32Array, Weight
+from araio.tensors import Float32Array
 
 __all__ = ["Model"]
 
@@ -34,7 +34,7 @@ class Model:
     """
 
     config: ModelConfig
-    embed_tokens: Weight
+    embed_tokens: Matrix
     rotary: RotaryEmbedding
     layers: Sequence[Block]
     norm: RMSNorm

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from araio.kernels.ops import IntArray, Ops
+from araio.kernels.ops import IntArray, Matrix, Ops
 from araio.nn.block import Block
 from araio.nn.kv_cache import LatentCache
 from araio.nn.linear import Linear
 from araio.nn.norm import RMSNorm
 from araio.nn.rope import RotaryEmbedding
-from araio.tensors import Float32Array, Weight
+from araio.tensors import Float32Array
 
 __all__ = ["MTPModule"]
 
@@ -31,7 +31,7 @@ class MTPModule:
     shared_head_norm  in front of the main model's output matrix
     """
 
-    embed_tokens: Weight
+    embed_tokens: Matrix
     rotary: RotaryEmbedding
     enorm: RMSNorm
     hnorm: RMSNorm

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from araio.config import ModelConfig
-from araio.kernels.ops import Int32Array, Ops
+from araio.kernels.ops import Int32Array, Matrix, Ops
 from araio.tensors import Float32Array
 
 __all__ = ["OnRoute", "Router"]
@@ -22,7 +22,7 @@ OnRoute: TypeAlias = Callable[[int, Int32Array, Float32Array], None]
 class Router:
     """The gate of one layer (named `gate` in checkpoints).
 
-    weight                   (E, D) float32; never quantised, whatever the checkpoint's other weights are
+    weight                   (E, D) held from float32; never quantised, whatever the checkpoint's other weights are
     e_score_correction_bias  (E,) float32, None for the softmax family
     on_route                 called after every decision, if set
     """
@@ -31,7 +31,7 @@ class Router:
         self,
         config: ModelConfig,
         layer: int,
-        weight: Float32Array,
+        weight: Matrix,
         e_score_correction_bias: Float32Array | None,
         ops: Ops,
     ) -> None:

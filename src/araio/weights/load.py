@@ -20,7 +20,7 @@ from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
 from araio.formats.safetensors import TensorEntry
-from araio.kernels.ops import FeedForward, Ops
+from araio.kernels.ops import FeedForward, Matrix, Ops
 from araio.kernels.select import select
 from araio.kernels.widen import widen
 from araio.nn.attention import Attention, LowRankQuery
@@ -33,7 +33,7 @@ from araio.nn.mtp import MTPModule
 from araio.nn.norm import RMSNorm
 from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import Router
-from araio.tensors import BFloat16, Float32Array, Weight
+from araio.tensors import BFloat16, Float32Array
 
 __all__ = ["load_model", "open_checked"]
 
@@ -125,7 +125,7 @@ class _Builder:
             ops=ops,
         )
 
-    def mtp(self, layer: int, embed_tokens: Weight) -> MTPModule:
+    def mtp(self, layer: int, embed_tokens: Matrix) -> MTPModule:
         at = f"model.layers.{layer}"
         return MTPModule(
             embed_tokens=embed_tokens,
@@ -174,7 +174,7 @@ class _Builder:
         bias = self.float32(f"{at}.gate.e_score_correction_bias") if config.has_router_bias else None
         shared = SwiGLU(self.feed_forward(f"{at}.shared_experts"), ops) if config.n_shared_experts else None
         return MoE(
-            gate=Router(config, layer, self.float32(f"{at}.gate.weight"), bias, ops),
+            gate=Router(config, layer, ops.hold(self.float32(f"{at}.gate.weight")), bias, ops),
             experts=InMemoryExperts({layer: self.experts(at)}),
             shared_experts=shared,
             ops=ops,
@@ -199,6 +199,6 @@ class _Builder:
     def float32(self, name: str) -> Float32Array:
         return widen(self.checkpoint.read_weight(name))
 
-    def weight(self, name: str) -> Weight:
+    def weight(self, name: str) -> Matrix:
         stored = self.checkpoint.read_weight(name)
-        return widen(stored) if self.widens and isinstance(stored, BFloat16) else stored
+        return self.ops.hold(widen(stored) if self.widens and isinstance(stored, BFloat16) else stored)

@@ -1,46 +1,35 @@
-// The operations that exist in C++, as one table of pointers per instruction set.
-//
-// Sizes are 64-bit, matrices are row-major and contiguous, nothing is allocated and nothing is checked here:
-// bindings.cpp has done both. A bfloat16 is the upper half of a float32, carried as uint16_t.
+// The arithmetic as one table of pointers per instruction set. Nothing is allocated, checked or run on
+// threads here: each function does one piece of an operation, which its caller cut for it.
 #pragma once
 
-#include <cstdint>
+#include "matrix.h"
 
 namespace araio {
 
-// Tokens of one expert that are worked on together: their rows stay in the second-level cache.
-constexpr int64_t kTokenTile = 32;
-
-// The tokens that one expert serves.
-struct Batch {
-    const int64_t* tokens;  // (count,) rows of x and y, distinct
-    const float* weights;   // (count,) what the router multiplies the expert's answer by
-    int64_t count;
-};
-
-// One SwiGLU feed-forward layer; Number is float or uint16_t (bfloat16).
-template <typename Number>
-struct FeedForward {
-    const Number* gate_proj;  // (F, D)
-    const Number* up_proj;    // (F, D)
-    const Number* down_proj;  // (D, F)
-    int64_t D;
-    int64_t F;
-};
-
-// Floats of scratch that an expert needs: gathered rows of x, then gate, up and the answer.
-constexpr int64_t expert_scratch(int64_t D, int64_t F) { return kTokenTile * (2 * D + 2 * F); }
+// Pieces are at most this many rows of a matrix and this many tokens, so that they stay in the second-level
+// cache; a piece of rows begins at a multiple of kTileRows.
+constexpr int64_t kTokenTile = 128;
 
 struct Operations {
-    // y[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight        x, y (T, D), weight (D,)
+    // y[m * stride + r] = weight[begin + r] . x[tokens[m]], m < count, r < end - begin; tokens null: 0, 1,
+    // ... A sum runs over its terms in the same order however many tokens there are.
+    using Multiply = void (*)(const Matrix& weight, const Activations& x, const int64_t* tokens,
+                              int64_t count, int64_t begin, int64_t end, float* y, int64_t stride);
+    Multiply multiply[kCodecs];
+
+    // Integers, scales and sums of T rows of x (T, I), for q8 and q4.
+    void (*to_integers)(const float* x, int64_t T, int64_t I, int8_t* integers, float* scales, int32_t* sums);
+    // Rows of x (T, I) padded to multiples of kFp8Group and reordered within them, for fp8.
+    void (*to_fp8_order)(const float* x, int64_t T, int64_t I, float* values);
+    // y = weight[begin:end] as float32, (end - begin, I)
+    void (*widen)(const Matrix& weight, int64_t begin, int64_t end, float* y);
+
+    // y[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight     x, y (T, D)
     void (*rms_norm)(const float* x, const float* weight, float eps, float* y, int64_t T, int64_t D);
-
-    // y = x weight^T                                         x (T, I), weight (O, I), y (T, O)
-    void (*linear_bf16)(const float* x, const uint16_t* weight, float* y, int64_t T, int64_t O, int64_t I);
-
-    // y[t] += w * down(silu(gate x[t]) * (up x[t])) for each token of the batch      x, y (T, D)
-    void (*expert_f32)(const float* x, FeedForward<float> expert, Batch batch, float* scratch, float* y);
-    void (*expert_bf16)(const float* x, FeedForward<uint16_t> expert, Batch batch, float* scratch, float* y);
+    // gate = silu(gate) * up, count numbers
+    void (*swiglu)(float* gate, const float* up, int64_t count);
+    // y += factor * x, count numbers
+    void (*add_scaled)(const float* x, float factor, float* y, int64_t count);
 };
 
 // One table for each width that was compiled; a width may be used only where the CPU has it.

@@ -1,0 +1,28 @@
+// The functions behind the table of an instruction set, by the file that holds them.
+#pragma once
+
+#include "operations.h"
+#include "simd.h"
+
+namespace araio::ARAIO_ISA {
+
+// row_major.cpp
+void multiply_f32(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
+                  int64_t);
+void multiply_bf16(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
+                   int64_t);
+void multiply_fp8(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
+                  int64_t);
+void to_fp8_order(const float* x, int64_t T, int64_t I, float* values);
+
+// tiles.cpp
+void multiply_q8(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
+                 int64_t);
+void multiply_q4(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
+                 int64_t);
+void to_integers(const float* x, int64_t T, int64_t I, int8_t* integers, float* scales, int32_t* sums);
+
+// widen.cpp
+void widen(const Matrix& weight, int64_t begin, int64_t end, float* y);
+
+}  // namespace araio::ARAIO_ISA

@@ -1,0 +1,182 @@
+// Products with matrices whose rows lie one after the other: f32, bf16 and fp8.
+//
+// A block of rows meets a block of tokens, each number loaded once for the whole block. A sum always runs
+// over its terms in the same order, so a token's answer does not depend on what else is in its batch.
+
+#include "fp8.h"
+#include "pieces.h"
+
+namespace araio::ARAIO_ISA {
+namespace {
+
+// With four tokens this many rows fill the registers and do not spill them.
+constexpr int kRows = kLanes == 16 ? 4 : 2;
+constexpr int kTokens = 4;
+
+// y[t][r] = x[t] . weight[r]      weight (kR, I), y rows `stride` apart
+template <int kR, int kT, typename Number>
+inline void dot(const float* const* x, const Number* weight, int64_t I, float* const* y) {
+    Floats sums[kT][kR] = {};
+    int64_t i = 0;
+    for (; i + kLanes <= I; i += kLanes) {
+        Floats w[kR];
+        for (int r = 0; r < kR; ++r) w[r] = load(weight + r * I + i);
+        for (int t = 0; t < kT; ++t) {
+            const Floats x_t = load(x[t] + i);
+            for (int r = 0; r < kR; ++r) sums[t][r] += x_t * w[r];
+        }
+    }
+    for (int t = 0; t < kT; ++t) {
+        for (int r = 0; r < kR; ++r) {
+            float total = sum(sums[t][r]);
+            for (int64_t rest = i; rest < I; ++rest) total += x[t][rest] * number(weight[r * I + rest]);
+            y[t][r] = total;
+        }
+    }
+}
+
+// Calls block(x, y) with kT or with single tokens, until all `count` had their turn.
+template <typename Blocks>
+inline void for_tokens(const Activations& x, const int64_t* tokens, int64_t count, float* y, int64_t stride,
+                       const Blocks& blocks) {
+    const float* inputs[kTokens];
+    float* outputs[kTokens];
+    int64_t m = 0;
+    const auto gather = [&](int n) {
+        for (int t = 0; t < n; ++t, ++m) {
+            inputs[t] = x.values + (tokens ? tokens[m] : m) * x.stride;
+            outputs[t] = y + m * stride;
+        }
+    };
+    while (m + kTokens <= count) {
+        gather(kTokens);
+        blocks.many(inputs, outputs);
+    }
+    while (m < count) {
+        gather(1);
+        blocks.one(inputs, outputs);
+    }
+}
+
+template <int kR, typename Number>
+struct Rows {
+    const Number* weight;
+    int64_t I;
+
+    void many(const float* const* x, float* const* y) const { dot<kR, kTokens>(x, weight, I, y); }
+    void one(const float* const* x, float* const* y) const { dot<kR, 1>(x, weight, I, y); }
+};
+
+template <typename Number>
+void multiply(const Matrix& weight, const Activations& x, const int64_t* tokens, int64_t count, int64_t begin,
+              int64_t end, float* y, int64_t stride) {
+    const auto* const rows = static_cast<const Number*>(weight.data);
+    const int64_t I = weight.columns;
+    int64_t row = begin;
+    for (; row + kRows <= end; row += kRows) {
+        for_tokens(x, tokens, count, y + row - begin, stride, Rows<kRows, Number>{rows + row * I, I});
+    }
+    for (; row < end; ++row) {
+        for_tokens(x, tokens, count, y + row - begin, stride, Rows<1, Number>{rows + row * I, I});
+    }
+}
+
+// kR rows of codes with their scales. Widening is hidden behind the multiplications of four tokens.
+template <int kR>
+struct Fp8Rows {
+    const uint8_t* codes;  // (kR, I)
+    const float* scale[kR];
+    int64_t I, block_columns;
+
+    void many(const float* const* x, float* const* y) const { dot<kTokens>(x, y); }
+    void one(const float* const* x, float* const* y) const { dot<1>(x, y); }
+
+    template <int kT>
+    void dot(const float* const* x, float* const* y) const {
+        const Fp8Reader read;
+        Floats totals[kT][kR] = {};
+        const uint8_t* at[kR];
+        for (int r = 0; r < kR; ++r) at[r] = codes + r * I;
+        for (int64_t start = 0, block = 0; start < I; start += block_columns, ++block) {
+            Floats sums[kT][kR] = {};
+            const int64_t stop = start + block_columns < I ? start + block_columns : I;
+            int64_t i = start;
+            for (; i + kFp8Group <= stop; i += kFp8Group) add_group<kT>(read, x, at, i, i, sums);
+            if (i < stop) {  // the end of the rows, continued with zeros
+                uint8_t rest[kR][kFp8Group] = {};
+                const uint8_t* ends[kR];
+                for (int r = 0; r < kR; ++r) {
+                    memcpy(rest[r], at[r] + i, static_cast<size_t>(stop - i));
+                    ends[r] = rest[r];
+                }
+                add_group<kT>(read, x, ends, i, 0, sums);
+            }
+            for (int r = 0; r < kR; ++r) {
+                const float factor = scale[r][block] * kFp8Factor;
+                for (int t = 0; t < kT; ++t) totals[t][r] += sums[t][r] * factor;
+            }
+        }
+        for (int t = 0; t < kT; ++t) {
+            for (int r = 0; r < kR; ++r) y[t][r] = sum(totals[t][r]);
+        }
+    }
+
+    // 64 columns: from x_at on in x, from w_at on in the rows.
+    template <int kT>
+    static inline void add_group(const Fp8Reader& read, const float* const* x, const uint8_t* const* rows,
+                                 int64_t x_at, int64_t w_at, Floats (&sums)[kT][kR]) {
+        for (int r = 0; r < kR; ++r) {
+            Floats w[kFp8Vectors];
+            read(rows[r] + w_at, w);
+            for (int t = 0; t < kT; ++t) {
+                for (int v = 0; v < kFp8Vectors; ++v) sums[t][r] += load(x[t] + x_at + v * kLanes) * w[v];
+            }
+        }
+    }
+};
+
+template <int kR>
+void multiply_fp8_rows(const Matrix& weight, int64_t row, const Activations& x, const int64_t* tokens,
+                       int64_t count, float* y, int64_t stride) {
+    const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
+    Fp8Rows<kR> rows = {static_cast<const uint8_t*>(weight.data) + row * I, {}, I, weight.block_columns};
+    for (int r = 0; r < kR; ++r) {
+        rows.scale[r] = static_cast<const float*>(weight.scale) + (row + r) / weight.block_rows * scales;
+    }
+    for_tokens(x, tokens, count, y, stride, rows);
+}
+
+}  // namespace
+
+void multiply_f32(const Matrix& weight, const Activations& x, const int64_t* tokens, int64_t count,
+                  int64_t begin, int64_t end, float* y, int64_t stride) {
+    multiply<float>(weight, x, tokens, count, begin, end, y, stride);
+}
+
+void multiply_bf16(const Matrix& weight, const Activations& x, const int64_t* tokens, int64_t count,
+                   int64_t begin, int64_t end, float* y, int64_t stride) {
+    multiply<uint16_t>(weight, x, tokens, count, begin, end, y, stride);
+}
+
+void multiply_fp8(const Matrix& weight, const Activations& x, const int64_t* tokens, int64_t count,
+                  int64_t begin, int64_t end, float* y, int64_t stride) {
+    int64_t row = begin;
+    for (; row + kRows <= end; row += kRows) {
+        multiply_fp8_rows<kRows>(weight, row, x, tokens, count, y + row - begin, stride);
+    }
+    for (; row < end; ++row) multiply_fp8_rows<1>(weight, row, x, tokens, count, y + row - begin, stride);
+}
+
+void to_fp8_order(const float* x, int64_t T, int64_t I, float* values) {
+    const int64_t padded = ceil_div(I, kFp8Group) * kFp8Group;
+    for (int64_t t = 0; t < T; ++t) {
+        for (int64_t group = 0; group < padded; group += kFp8Group) {
+            for (int64_t place = 0; place < kFp8Group; ++place) {
+                const int64_t i = group + fp8_source(place);
+                values[t * padded + group + place] = i < I ? x[t * I + i] : 0.0f;
+            }
+        }
+    }
+}
+
+}  // namespace araio::ARAIO_ISA

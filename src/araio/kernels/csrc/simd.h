@@ -1,0 +1,80 @@
+// Vectors of the instruction set that a file is compiled for: ARAIO_ISA names the namespace, ARAIO_LANES the
+// floats in a vector. Only what several files share.
+//
+// Only C headers are included by what is compiled for an instruction set. An inline function of the C++
+// library compiled for AVX-512 could be the copy that the linker keeps for everyone, and a lesser CPU would
+// stop on it.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if ARAIO_LANES > 4
+#include <immintrin.h>
+#endif
+
+namespace araio::ARAIO_ISA {
+
+constexpr int64_t kLanes = ARAIO_LANES;
+
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline float number(float value) { return value; }
+
+// A bfloat16 is the upper half of a float32.
+inline float number(uint16_t bits) {
+    const uint32_t word = static_cast<uint32_t>(bits) << 16;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+inline Floats load(const float* from) {
+    Floats values;
+    memcpy(&values, from, sizeof values);
+    return values;
+}
+
+// GCC splits the same written with vector types into halves and joins them again, at four times the cost.
+inline Floats load(const uint16_t* from) {
+#if ARAIO_LANES == 16
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return reinterpret_cast<Floats>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+#elif ARAIO_LANES == 8
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return reinterpret_cast<Floats>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+#else
+    Floats values;
+    for (int lane = 0; lane < kLanes; ++lane) values[lane] = number(from[lane]);
+    return values;
+#endif
+}
+
+inline void store(Floats values, float* to) { memcpy(to, &values, sizeof values); }
+
+// Halves are added to halves, which the compiler turns into a few shuffles.
+inline float sum(Floats values) {
+    float lanes[kLanes];
+    memcpy(lanes, &values, sizeof values);
+    for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    }
+    return lanes[0];
+}
+
+// The value of a half-precision number.
+inline float half_value(uint16_t bits) {
+#if ARAIO_LANES > 4
+    return _cvtsh_ss(bits);
+#else
+    const uint32_t exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    float magnitude = exponent == 31 ? (mantissa ? NAN : INFINITY)
+                      : exponent == 0
+                          ? ldexpf(static_cast<float>(mantissa), -24)
+                          : ldexpf(static_cast<float>(mantissa + 1024), static_cast<int>(exponent) - 25);
+    return bits >> 15 ? -magnitude : magnitude;
+#endif
+}
+
+}  // namespace araio::ARAIO_ISA
