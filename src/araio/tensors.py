@@ -1,7 +1,7 @@
 """Tensors as checkpoints store them: no arithmetic, only data and logical shape.
 
 NumPy has neither bfloat16 nor float8, so both travel as their raw bits next to what they mean. A `Weight`
-is what a linear layer may hold; `kernels/` knows how to multiply by each kind.
+is what a linear layer may hold; `codecs/` knows what each kind is worth, `kernels/` how to multiply by it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BFloat16", "BlockFP8", "Float32Array", "Weight"]
+__all__ = ["BLOCK_COLUMNS", "TILE_ROWS", "BFloat16", "BlockFP8", "Float32Array", "Quantized", "Weight"]
+
+# A `Quantized` matrix in the order that kernels read: a scale for each row of 32 columns, 16 rows a tile.
+TILE_ROWS = 16
+BLOCK_COLUMNS = 32
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -62,4 +66,39 @@ class BlockFP8:
         return rows, columns
 
 
-Weight: TypeAlias = Float32Array | BFloat16 | BlockFP8
+@dataclass(frozen=True)
+class Quantized:
+    """Integers in blocks of 32 columns, each row of a block with its own scale, in tiles of 16 rows.
+
+    The logical value is `integer * scale`. With `tiles = ceil(O / 16)` and `blocks = ceil(I / 32)`, what lies
+    beyond O and I is zero: integers and scales both. Inside one (tile, block), by bits:
+
+    8  int8 [8, 16, 4]: element [j, r, c] belongs to row `16 * tile + r`, column `32 * block + 4 * j + c`; it
+       lies in -127..127
+    4  uint8 [4, 16, 4]: byte [j, r, c] has column `4 * j + c` of the block in its low half and column
+       `16 + 4 * j + c` in its high half; each half is the integer plus 8, so the integer lies in -8..7
+
+    One vector of 64 bytes is thus 16 rows by 4 columns, what an integer dot product of four terms takes.
+
+    data   (tiles, blocks, 512 or 256) uint8
+    scale  (tiles, blocks, 16) float16
+    shape  (O, I)
+    bits   8 or 4
+    """
+
+    data: npt.NDArray[np.uint8]
+    scale: npt.NDArray[np.float16]
+    shape: tuple[int, int]
+    bits: int
+
+    def __post_init__(self) -> None:
+        rows, columns = self.shape
+        tiles, blocks = -(-rows // TILE_ROWS), -(-columns // BLOCK_COLUMNS)
+        assert self.bits in (4, 8)
+        assert self.data.dtype == np.uint8
+        assert self.data.shape == (tiles, blocks, TILE_ROWS * BLOCK_COLUMNS * self.bits // 8)
+        assert self.scale.dtype == np.float16
+        assert self.scale.shape == (tiles, blocks, TILE_ROWS)
+
+
+Weight: TypeAlias = Float32Array | BFloat16 | BlockFP8 | Quantized

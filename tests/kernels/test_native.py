@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from araio.codecs import codec
 from araio.errors import KernelError
 from araio.kernels import native, reference
-from araio.kernels.narrow import narrow_bfloat16, narrow_fp8
 from araio.kernels.ops import FeedForward
 from araio.tensors import Float32Array
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.native
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 ISAS = compiled.isas()
-NARROW = {"float32": lambda w: w, "bfloat16": narrow_bfloat16, "fp8": narrow_fp8}
+NARROW = {"float32": lambda w: w, "bfloat16": codec("bf16").encode, "fp8": codec("fp8").encode}
 
 
 def randn(rng: np.random.Generator, *shape: int) -> Float32Array:
@@ -75,7 +75,7 @@ def test_linear_and_rms_norm_agree_on_any_shape(isa, seed, T, inputs, outputs) -
     rng = np.random.default_rng(seed)
     x, scale = randn(rng, T, inputs), randn(rng, inputs)
     ours = operations(isa)
-    weight = narrow_bfloat16(randn(rng, outputs, inputs))
+    weight = codec("bf16").encode(randn(rng, outputs, inputs))
     np.testing.assert_allclose(ours.linear(x, weight), reference.linear(x, weight), **CLOSE)
     np.testing.assert_allclose(ours.rms_norm(x, scale, 1e-6), reference.rms_norm(x, scale, 1e-6), **CLOSE)
 
@@ -104,7 +104,7 @@ def test_arrays_that_are_not_contiguous_are_read_as_they_mean(isa: str) -> None:
 
 def test_weights_that_cannot_be_written_are_accepted() -> None:
     rng = np.random.default_rng(0)
-    weight = narrow_bfloat16(randn(rng, 4, 8))
+    weight = codec("bf16").encode(randn(rng, 4, 8))
     weight.bits.flags.writeable = False  # as a memory-mapped file is
     assert operations(ISAS[0]).linear(randn(rng, 2, 8), weight).shape == (2, 4)
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from araio.codecs import codec
+from araio.codecs.integers import unpack_rows
 from araio.kernels import reference
-from araio.kernels.narrow import narrow_bfloat16, narrow_fp8
 from araio.kernels.ops import FeedForward
 from araio.kernels.widen import widen
-from araio.tensors import Float32Array, Weight
+from araio.tensors import Float32Array, Quantized, Weight
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-NARROW = [lambda w: w, narrow_bfloat16, narrow_fp8]
+NARROW = [codec(name).encode for name in ("f32", "bf16", "fp8")]
 
 
 def randn(*shape: int, seed: int = 0) -> Float32Array:
@@ -33,6 +34,51 @@ def test_linear_and_embed_multiply_by_what_is_stored(narrow, tokens: int, monkey
     np.testing.assert_allclose(reference.linear(x, weight), x @ widen(weight).T, **CLOSE)
     ids = np.arange(tokens) * 41
     np.testing.assert_array_equal(reference.embed(ids, weight), widen(weight)[ids])
+
+
+def product_by_formula(x: Float32Array, weight: Quantized) -> Float32Array:
+    """`Ops.linear` for integers, one number at a time: quantised activations, exact blocks, in order."""
+    rows, columns = weight.shape
+    blocks = -(-columns // 32)
+    x = np.pad(x, [(0, 0), (0, blocks * 32 - columns)]).reshape(len(x), blocks, 32)
+    integers, scales = unpack_rows(weight, np.arange(rows))
+    y = np.zeros((len(x), rows), np.float32)
+    for t, o, b in np.ndindex(len(x), rows, blocks):
+        scale = np.abs(x[t, b]).max() / np.float32(127)
+        rounded = np.rint(x[t, b] / scale).astype(int) if scale else np.zeros(32, int)
+        y[t, o] += np.float32(rounded @ integers[o, b].astype(int)) * (scales[o, b] * scale)
+    return y
+
+
+@pytest.mark.parametrize("name", ["q8", "q4"])
+@pytest.mark.parametrize("tokens", [0, 1, 3])
+def test_a_product_of_integers_is_its_formula(name: str, tokens: int, monkeypatch) -> None:
+    monkeypatch.setattr(reference, "TEMPORARY_NUMBERS", 2000)
+    weight: Quantized = codec(name).encode(randn(37, 70))
+    x = randn(tokens, 70)
+    x[:, 32:64] = 0  # a block whose scale is zero
+    np.testing.assert_array_equal(reference.linear(x, weight), product_by_formula(x, weight))
+    ids = np.arange(tokens) * 11
+    np.testing.assert_array_equal(reference.embed(ids, weight), widen(weight)[ids])
+
+
+@pytest.mark.parametrize("name", ["q8", "q4"])
+def test_quantised_activations_cost_little(name: str) -> None:
+    weight: Quantized = codec(name).encode(randn(64, 512))
+    x = randn(5, 512)
+    exact = x @ widen(weight).T
+    assert np.abs(reference.linear(x, weight) - exact).max() < 0.02 * np.abs(exact).max()
+
+
+def test_activations_of_any_size_are_quantised() -> None:
+    x = np.array([[0, 1e-45], [3e-44, -1e-44], [3e38, -1e38], [np.nan, 1]], np.float32)
+    integers, scale = reference.quantize_activations(x)
+    assert np.abs(integers).max() <= 127
+    np.testing.assert_array_equal(integers[2, 0, :2], [127, -42])
+    assert np.isfinite(scale).tolist() == [[True], [True], [True], [False]]
+    y = reference.linear(x, codec("q8").encode(randn(3, 2)))
+    assert np.isnan(y[3]).all()
+    assert np.isfinite(y[:3]).all()
 
 
 def test_rope_rotates_pairs_as_complex_numbers() -> None:

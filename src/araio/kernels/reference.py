@@ -53,8 +53,8 @@ def linear(x: Float32Array, weight: Weight) -> Float32Array:
 def _integer_linear(x: Float32Array, weight: Quantized) -> Float32Array:
     """A product of integers: activations are quantised per token and block of 32 columns, as weights are.
 
-    `y = sum over blocks of (q_x . q_w) * (scale_w * scale_x)`; the inner product is exact, and blocks are added
-    one after the other in float32.
+    `y = sum over blocks of (q_x . q_w) * (scale_w * scale_x)`; the inner product is exact, and blocks are
+    added one after the other in float32.
     """
     integers_TBI, scale_TB = quantize_activations(x)
     y = np.zeros((len(x), weight.shape[0]), np.float32)
@@ -76,7 +76,9 @@ def quantize_activations(x: Float32Array) -> tuple[Float32Array, Float32Array]:
     blocks = -(-columns // BLOCK_COLUMNS)
     x_TBI = np.pad(x, [(0, 0), (0, blocks * BLOCK_COLUMNS - columns)]).reshape(T, blocks, BLOCK_COLUMNS)
     scale_TB = np.abs(x_TBI).max(2) / np.float32(127)
-    integers_TBI = np.divide(x_TBI, scale_TB[..., None], out=np.zeros_like(x_TBI), where=scale_TB[..., None] > 0)
+    integers_TBI = np.divide(
+        x_TBI, scale_TB[..., None], out=np.zeros_like(x_TBI), where=scale_TB[..., None] > 0
+    )
     # A subnormal scale is rounded so far that the quotient can exceed 127.
     return np.clip(np.rint(integers_TBI), -127, 127), scale_TB
 

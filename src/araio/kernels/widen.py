@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.codecs import decode
-from araio.codecs.integers import unpack_rows
+from araio.codecs.integers import decode_rows
 from araio.tensors import TILE_ROWS, BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
 __all__ = ["row_multiple", "rows_at", "rows_of", "widen"]
@@ -49,6 +49,6 @@ def rows_at(weight: Weight, rows: npt.NDArray[np.integer]) -> Float32Array:
         scale = np.repeat(weight.scale_inv[rows // weight.block[0]], weight.block[1], axis=1)[:, :columns]
         return decode(BlockFP8(weight.data[rows], scale, (1, 1)))
     if isinstance(weight, Quantized):
-        integers, scale = unpack_rows(weight, rows)
-        return (integers * scale[..., None]).reshape(len(rows), -1)[:, : weight.shape[1]]
-    return weight[rows]
+        return decode_rows(weight, rows)
+    chosen: Float32Array = weight[rows]
+    return chosen

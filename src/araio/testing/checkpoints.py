@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from araio.codecs import codec
 from araio.config import ModelConfig
 from araio.formats.layout import can_be_fp8, expected_tensors
 from araio.formats.write import write_checkpoint
-from araio.kernels.narrow import narrow_bfloat16, narrow_fp8
 from araio.tensors import Float32Array, Weight
 from araio.testing.tokenizers import TINY_VOCAB_SIZE, write_tiny_tokenizer
 
@@ -178,6 +178,6 @@ def _stored(config: ModelConfig, seed: int) -> Iterator[tuple[str, Weight]]:
         if name.endswith("e_score_correction_bias"):
             yield name, values  # float32 in every published checkpoint
         elif config.quantization_config is not None and can_be_fp8(name):
-            yield name, narrow_fp8(values, config.quantization_config.weight_block_size)
+            yield name, codec("fp8", config.quantization_config.weight_block_size).encode(values)
         else:
-            yield name, narrow_bfloat16(values)
+            yield name, codec("bf16").encode(values)

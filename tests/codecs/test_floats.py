@@ -1,4 +1,4 @@
-"""Stored formats to float32 and back, against PyTorch's own types."""
+"""bfloat16 and e4m3 to float32 and back, against PyTorch's own types."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -6,9 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 
-from araio.kernels.narrow import narrow_bfloat16, narrow_fp8
-from araio.kernels.widen import E4M3_VALUES, rows_of, widen
+from araio.codecs import codec
+from araio.codecs.fp8 import E4M3_VALUES
+from araio.errors import FormatError
+from araio.kernels.widen import rows_at, rows_of, widen
 from araio.tensors import BFloat16, BlockFP8
+
+narrow_bfloat16, narrow_fp8 = codec("bf16").encode, codec("fp8").encode
 
 
 def test_every_e4m3_code_has_the_value_that_torch_gives_it() -> None:
@@ -22,17 +26,27 @@ def test_every_finite_bfloat16_comes_back_unchanged() -> None:
     np.testing.assert_array_equal(narrow_bfloat16(widen(finite)).bits, finite.bits)
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+LARGEST_BFLOAT16 = float.fromhex("0x1.fep127")
+
+
+@given(st.lists(st.floats(width=32, min_value=-LARGEST_BFLOAT16, max_value=LARGEST_BFLOAT16), min_size=1))
 def test_bfloat16_rounds_as_torch_does(numbers: list[float]) -> None:
     values = np.array(numbers, dtype=np.float32)
     expected = torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
     np.testing.assert_array_equal(narrow_bfloat16(values).bits, expected)
 
 
+def test_a_number_that_bfloat16_would_make_infinite_is_refused() -> None:
+    with pytest.raises(
+        FormatError, match=r"holds 3.402\d+e\+38, which bfloat16 rounds to infinity; choose f32"
+    ):
+        narrow_bfloat16(np.full((1, 1), np.finfo(np.float32).max))
+
+
 def test_fp8_rounds_as_torch_does_with_a_scale_of_one() -> None:
     values = np.linspace(-448, 448, 1 << 12, dtype=np.float32)
     values[:2] = 448, 13.0  # the largest makes the scale 1; 13 lies between 12 and 14
-    weight = narrow_fp8(values[None], block=(1, len(values)))
+    weight = codec("fp8", (1, len(values))).encode(values[None])
     assert weight.scale_inv == 1
     expected = torch.from_numpy(values).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
     np.testing.assert_array_equal(weight.data[0], expected)
@@ -48,8 +62,9 @@ def test_fp8_is_off_by_at_most_half_a_step_of_its_block(shape: tuple[int, int]) 
     assert (error <= np.abs(values) / 16 + weight.scale_inv.max() * 2.0**-10).all()
 
 
-def test_an_all_zero_block_stays_zero() -> None:
-    weight = narrow_fp8(np.zeros((3, 200), np.float32))
+@pytest.mark.parametrize("value", [0, 1e-45, 1e-38])
+def test_a_block_without_a_normal_scale_is_zero(value: float) -> None:
+    weight = narrow_fp8(np.full((3, 200), value, np.float32))
     assert (weight.scale_inv == 1).all()
     assert not widen(weight).any()
 
@@ -60,3 +75,4 @@ def test_scales_multiply_their_own_block() -> None:
     expected = [[1, 1, 1, 2, 2], [1, 1, 1, 2, 2], [3, 3, 3, 4, 4]]
     np.testing.assert_array_equal(widen(weight), np.array(expected, np.float32))
     np.testing.assert_array_equal(rows_of(weight, 2, 3), widen(weight)[2:3])
+    np.testing.assert_array_equal(rows_at(weight, np.array([2, 0, 1])), widen(weight)[[2, 0, 1]])
