@@ -52,6 +52,22 @@ def test_fp8_rounds_as_torch_does_with_a_scale_of_one() -> None:
     np.testing.assert_array_equal(weight.data[0], expected)
 
 
+@given(st.lists(st.floats(width=32, min_value=-448, max_value=448), min_size=1))
+def test_fp8_rounds_any_number_as_torch_does(numbers: list[float]) -> None:
+    values = np.array([448, *numbers], np.float32)
+    codes = codec("fp8", (1, len(values))).encode(values[None]).data[0]
+    expected = torch.from_numpy(values).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+    np.testing.assert_array_equal(codes, expected)
+
+
+def test_fp8_rounds_ties_to_even_codes() -> None:
+    values = E4M3_VALUES[:127].astype(np.float64)
+    ties = np.concatenate([[448], (values[:-1] + values[1:]) / 2]).astype(np.float32)
+    codes = codec("fp8", (1, len(ties))).encode(ties[None]).data[0]
+    assert not (codes % 2).any()
+    assert (np.abs(codes[1:] - np.arange(0.5, 126)) == 0.5).all()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (128, 128), (130, 257), (300, 64)])
 def test_fp8_is_off_by_at_most_half_a_step_of_its_block(shape: tuple[int, int]) -> None:
     values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)

@@ -30,10 +30,7 @@ def _e4m3_values() -> Float32Array:
 
 E4M3_VALUES: Float32Array = _e4m3_values()
 
-# Codes 0 to 126 are the positive values in ascending order.
-_POSITIVE = E4M3_VALUES[:NAN_CODE].astype(np.float64)
-_MIDPOINTS = (_POSITIVE[:-1] + _POSITIVE[1:]) / 2
-E4M3_MAX = float(_POSITIVE[-1])
+E4M3_MAX = float(E4M3_VALUES[NAN_CODE - 1])
 
 
 @dataclass(frozen=True)
@@ -92,10 +89,15 @@ class FP8(Codec[BlockFP8]):
 
 
 def _nearest_e4m3(values: Float32Array) -> npt.NDArray[np.uint8]:
-    magnitude = np.abs(values).astype(np.float64)
-    code = np.searchsorted(_MIDPOINTS, magnitude)
-    # On a midpoint the search gives the lower code; the even one is wanted.
-    is_tie = _MIDPOINTS[np.minimum(code, len(_MIDPOINTS) - 1)] == magnitude
-    code = code + (is_tie & (code % 2 == 1))
-    signed: npt.NDArray[np.int64] = code + 128 * np.signbit(values)
-    return signed.astype(np.uint8)
+    """Codes of numbers up to 448, rounded to the nearest, ties to even."""
+    bits = values.view(np.uint32)
+    sign = (bits >> np.uint32(24)) & np.uint32(0x80)
+    magnitude = bits & np.uint32(0x7FFF_FFFF)
+    # Normal numbers: three bits of mantissa are kept, and the exponent's bias goes from 127 to 7.
+    rounding = np.uint32(0x7_FFFF) + (magnitude >> np.uint32(20) & np.uint32(1))
+    normal = (magnitude + rounding >> np.uint32(20)) - np.uint32(120 << 3)
+    # Below 2^-6 codes are multiples of 2^-9; the eighth is the smallest normal number.
+    multiple = np.rint(np.abs(values) * np.float32(512))
+    is_small = multiple <= 8
+    code = np.where(is_small, np.where(is_small, multiple, 0).astype(np.uint32), normal)
+    return (sign | code).astype(np.uint8)
