@@ -1,8 +1,8 @@
 """The compiled operations: which ones this machine can run, and why not the others.
 
 `araio.kernels._native` is built from `csrc/` when the package is installed where a C++17 compiler exists,
-once for each vector width; this module picks the widest that the CPU has. It holds no arithmetic: it makes the
-arrays that C++ writes to. Read `csrc/operations.h` next.
+once for each vector width; this module picks the widest that the CPU has. It holds no arithmetic: it makes
+the arrays that C++ writes to. Read `csrc/operations.h` next.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ OnRoute: TypeAlias = Callable[[int, Int32Array, Float32Array], None]
 class Router:
     """The gate of one layer (named `gate` in checkpoints).
 
-    weight                   (E, D) held from float32; never quantised, whatever the checkpoint's other weights are
+    weight                   (E, D), float32 whatever the checkpoint's other weights are
     e_score_correction_bias  (E,) float32, None for the softmax family
     on_route                 called after every decision, if set
     """

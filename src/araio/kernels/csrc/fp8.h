@@ -65,6 +65,17 @@ constexpr int64_t fp8_source(int64_t place) {
     return 16 * quarter + 8 * (vector / 2) + 2 * pair + vector % 2;
 }
 
+// One group of activations into that order.
+inline void to_fp8_order(const float* x, float* values) {
+    const __m512i first = _mm512_setr_epi32(0, 2, 4, 6, 16, 18, 20, 22, 0, 2, 4, 6, 16, 18, 20, 22);
+    for (int v = 0; v < kFp8Vectors; ++v) {
+        const __m512i index = _mm512_add_epi32(first, _mm512_set1_epi32(8 * (v / 2) + v % 2));
+        const __m512 front = _mm512_permutex2var_ps(_mm512_loadu_ps(x), index, _mm512_loadu_ps(x + 16));
+        const __m512 back = _mm512_permutex2var_ps(_mm512_loadu_ps(x + 32), index, _mm512_loadu_ps(x + 48));
+        _mm512_storeu_ps(values + 16 * v, _mm512_mask_blend_ps(0xFF00, front, back));
+    }
+}
+
 constexpr float kFp8Factor = 1.0f;
 
 #elif ARAIO_LANES == 8
@@ -85,6 +96,8 @@ struct Fp8Reader {
 
 constexpr int64_t fp8_source(int64_t place) { return place; }
 
+inline void to_fp8_order(const float* x, float* values) { memcpy(values, x, kFp8Group * sizeof(float)); }
+
 constexpr float kFp8Factor = 256.0f;
 
 #else
@@ -103,6 +116,8 @@ struct Fp8Reader {
 };
 
 constexpr int64_t fp8_source(int64_t place) { return place; }
+
+inline void to_fp8_order(const float* x, float* values) { memcpy(values, x, kFp8Group * sizeof(float)); }
 
 constexpr float kFp8Factor = 1.0f;
 

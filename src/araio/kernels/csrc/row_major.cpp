@@ -9,18 +9,24 @@
 namespace araio::ARAIO_ISA {
 namespace {
 
-// With four tokens this many rows fill the registers and do not spill them.
+// Rows and tokens of a block: their sums hide the latency of a multiplication and fit into the registers.
 constexpr int kRows = kLanes == 16 ? 4 : 2;
 constexpr int kTokens = 4;
 
-// y[t][r] = x[t] . weight[r]      weight (kR, I), y rows `stride` apart
+// Asks for what is read next, while the arithmetic still has work: the same columns of the next rows.
+inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
+
+// y[t][r] = x[t] . weight[r]      weight (kR, I)
 template <int kR, int kT, typename Number>
 inline void dot(const float* const* x, const Number* weight, int64_t I, float* const* y) {
     Floats sums[kT][kR] = {};
     int64_t i = 0;
     for (; i + kLanes <= I; i += kLanes) {
         Floats w[kR];
-        for (int r = 0; r < kR; ++r) w[r] = load(weight + r * I + i);
+        for (int r = 0; r < kR; ++r) {
+            if (kT == 1) prefetch(weight + (kR + r) * I + i);
+            w[r] = load(weight + r * I + i);
+        }
         for (int t = 0; t < kT; ++t) {
             const Floats x_t = load(x[t] + i);
             for (int r = 0; r < kR; ++r) sums[t][r] += x_t * w[r];
@@ -35,7 +41,7 @@ inline void dot(const float* const* x, const Number* weight, int64_t I, float* c
     }
 }
 
-// Calls block(x, y) with kT or with single tokens, until all `count` had their turn.
+// Calls blocks.many or blocks.one with rows of x and y, until all `count` tokens had their turn.
 template <typename Blocks>
 inline void for_tokens(const Activations& x, const int64_t* tokens, int64_t count, float* y, int64_t stride,
                        const Blocks& blocks) {
@@ -81,55 +87,62 @@ void multiply(const Matrix& weight, const Activations& x, const int64_t* tokens,
     }
 }
 
-// kR rows of codes with their scales. Widening is hidden behind the multiplications of four tokens.
-template <int kR>
+// kAll rows of codes with their scales.
+template <int kAll>
 struct Fp8Rows {
-    const uint8_t* codes;  // (kR, I)
-    const float* scale[kR];
+    const uint8_t* codes;  // (kAll, I)
+    const float* scale[kAll];
     int64_t I, block_columns;
 
-    void many(const float* const* x, float* const* y) const { dot<kTokens>(x, y); }
-    void one(const float* const* x, float* const* y) const { dot<1>(x, y); }
+    // With several tokens, two rows at a time leave registers for the widened codes of both.
+    void many(const float* const* x, float* const* y) const {
+        constexpr int kPair = kAll < 2 ? kAll : 2;
+        for (int row = 0; row < kAll; row += kPair) dot<kPair, kTokens>(x, row, y);
+    }
+    void one(const float* const* x, float* const* y) const { dot<kAll, 1>(x, 0, y); }
 
-    template <int kT>
-    void dot(const float* const* x, float* const* y) const {
+    template <int kR, int kT>
+    void dot(const float* const* x, int row, float* const* y) const {
         const Fp8Reader read;
+        const uint8_t* const rows = codes + row * I;
         Floats totals[kT][kR] = {};
-        const uint8_t* at[kR];
-        for (int r = 0; r < kR; ++r) at[r] = codes + r * I;
         for (int64_t start = 0, block = 0; start < I; start += block_columns, ++block) {
             Floats sums[kT][kR] = {};
             const int64_t stop = start + block_columns < I ? start + block_columns : I;
             int64_t i = start;
-            for (; i + kFp8Group <= stop; i += kFp8Group) add_group<kT>(read, x, at, i, i, sums);
-            if (i < stop) {  // the end of the rows, continued with zeros
-                uint8_t rest[kR][kFp8Group] = {};
-                const uint8_t* ends[kR];
-                for (int r = 0; r < kR; ++r) {
-                    memcpy(rest[r], at[r] + i, static_cast<size_t>(stop - i));
-                    ends[r] = rest[r];
+            for (; i + kFp8Group <= stop; i += kFp8Group) {
+                if (kT == 1) {
+                    for (int r = 0; r < kR; ++r) prefetch(rows + (kR + r) * I + i);
                 }
-                add_group<kT>(read, x, ends, i, 0, sums);
+                add_group<kR, kT>(read, x, i, rows + i, I, sums);
+            }
+            if (i < stop) {  // the end of the rows, continued with zeros
+                uint8_t rest[kR * kFp8Group] = {};
+                for (int r = 0; r < kR; ++r) {
+                    memcpy(rest + r * kFp8Group, rows + r * I + i, static_cast<size_t>(stop - i));
+                }
+                add_group<kR, kT>(read, x, i, rest, kFp8Group, sums);
             }
             for (int r = 0; r < kR; ++r) {
-                const float factor = scale[r][block] * kFp8Factor;
+                const float factor = scale[row + r][block] * kFp8Factor;
                 for (int t = 0; t < kT; ++t) totals[t][r] += sums[t][r] * factor;
             }
         }
         for (int t = 0; t < kT; ++t) {
-            for (int r = 0; r < kR; ++r) y[t][r] = sum(totals[t][r]);
+            for (int r = 0; r < kR; ++r) y[t][row + r] = sum(totals[t][r]);
         }
     }
 
-    // 64 columns: from x_at on in x, from w_at on in the rows.
-    template <int kT>
-    static inline void add_group(const Fp8Reader& read, const float* const* x, const uint8_t* const* rows,
-                                 int64_t x_at, int64_t w_at, Floats (&sums)[kT][kR]) {
-        for (int r = 0; r < kR; ++r) {
-            Floats w[kFp8Vectors];
-            read(rows[r] + w_at, w);
+    // 64 columns: x from `at` on, the codes of the rows `stride` apart.
+    template <int kR, int kT>
+    static inline void add_group(const Fp8Reader& read, const float* const* x, int64_t at,
+                                 const uint8_t* group, int64_t stride, Floats (&sums)[kT][kR]) {
+        Floats w[kR][kFp8Vectors];
+        for (int r = 0; r < kR; ++r) read(group + r * stride, w[r]);
+        for (int v = 0; v < kFp8Vectors; ++v) {
             for (int t = 0; t < kT; ++t) {
-                for (int v = 0; v < kFp8Vectors; ++v) sums[t][r] += load(x[t] + x_at + v * kLanes) * w[v];
+                const Floats x_t = load(x[t] + at + v * kLanes);
+                for (int r = 0; r < kR; ++r) sums[t][r] += x_t * w[r][v];
             }
         }
     }
@@ -169,12 +182,13 @@ void multiply_fp8(const Matrix& weight, const Activations& x, const int64_t* tok
 
 void to_fp8_order(const float* x, int64_t T, int64_t I, float* values) {
     const int64_t padded = ceil_div(I, kFp8Group) * kFp8Group;
-    for (int64_t t = 0; t < T; ++t) {
-        for (int64_t group = 0; group < padded; group += kFp8Group) {
-            for (int64_t place = 0; place < kFp8Group; ++place) {
-                const int64_t i = group + fp8_source(place);
-                values[t * padded + group + place] = i < I ? x[t * I + i] : 0.0f;
-            }
+    for (int64_t t = 0; t < T; ++t, x += I, values += padded) {
+        int64_t i = 0;
+        for (; i + kFp8Group <= I; i += kFp8Group) to_fp8_order(x + i, values + i);
+        if (i < I) {
+            float rest[kFp8Group] = {};
+            memcpy(rest, x + i, static_cast<size_t>(I - i) * sizeof(float));
+            to_fp8_order(rest, values + i);
         }
     }
 }
