@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from araio.codecs import Codec, codec, codec_of
 from araio.config import ModelConfig
 from araio.errors import CheckpointError
 from araio.formats import layout
@@ -29,6 +30,7 @@ __all__ = ["SCALE_SUFFIX", "Checkpoint"]
 SCALE_SUFFIX = "_scale_inv"
 
 _FLOAT_TYPES = ("F32", "BF16", "F16")
+_CODEC_NAMES = {"F32": "f32", "F16": "f32", "BF16": "bf16", "F8_E4M3": "fp8"}
 
 
 class Checkpoint(Mapping[str, TensorEntry]):
@@ -92,9 +94,13 @@ class Checkpoint(Mapping[str, TensorEntry]):
         Raises CheckpointError for NaN and infinities, whose only other trace would be logits without a cause.
         """
         weight = self._read_fp8(name) if name in self and self[name].dtype == "F8_E4M3" else self.read(name)
-        if not _is_finite(weight):
+        if not codec_of(weight).is_finite(weight):
             raise self._failure(name, "holds NaN or infinity; the file is damaged, download it again")
         return weight
+
+    def codec(self, name: str) -> Codec[Any]:
+        """How `read_weight` gives a tensor."""
+        return codec(_CODEC_NAMES[self[name].dtype], self.block)
 
     def _read_fp8(self, name: str) -> BlockFP8:
         scale_name = self._check_scale(name)
@@ -186,20 +192,3 @@ class Checkpoint(Mapping[str, TensorEntry]):
 def _some(names: list[str]) -> str:
     few = ", ".join(shown(name) for name in names[:3])
     return f"tensor {few}" if len(names) == 1 else f"tensors {few}" + (" and more" if len(names) > 3 else "")
-
-
-def _is_finite(weight: Weight) -> bool:
-    """Whether every number is finite, by extremes alone: they are quick and need no array of their own."""
-    if isinstance(weight, BFloat16):
-        return _largest_code(weight.bits) < 0x7F80  # exponent all ones
-    if isinstance(weight, BlockFP8):
-        return _largest_code(weight.data) < 0x7F  # e4m3 has no infinity; this is its NaN
-    # NaN is handed through by both.
-    return bool(np.isfinite(weight.min(initial=0)) and np.isfinite(weight.max(initial=0)))
-
-
-def _largest_code(bits: npt.NDArray[np.uint16] | npt.NDArray[np.uint8]) -> int:
-    """The largest code when its sign is left out: signed, the codes with a sign bit are below the others."""
-    sign = 1 << (8 * bits.itemsize - 1)
-    positive = bits.view(f"i{bits.itemsize}").max(initial=0)
-    return max(int(positive), int(bits.max(initial=0)) - sign)

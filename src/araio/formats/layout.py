@@ -15,8 +15,10 @@ from typing import TypeAlias
 from araio.config import ModelConfig
 
 __all__ = [
+    "EXPERT_MATRICES",
     "can_be_fp8",
     "expected_tensors",
+    "expert_of",
     "is_ignored",
     "main_tensors",
     "mtp_tensors",
@@ -25,6 +27,9 @@ __all__ = [
 
 Named: TypeAlias = Iterator[tuple[str, tuple[int, ...]]]
 
+EXPERT_MATRICES = ("gate_proj", "up_proj", "down_proj")
+
+_EXPERT = re.compile(rf"model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.({'|'.join(EXPERT_MATRICES)})\.weight")
 # A buffer that old conversions stored although it follows from the config.
 _IGNORED = re.compile(r"(.*\.)?rotary_emb\.inv_freq")
 # Projections of attention and experts; embeddings, head, norms, gates and eh_proj are published unquantised.
@@ -67,6 +72,12 @@ def optional_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         tensors[f"model.layers.{layer}.embed_tokens.weight"] = table
         tensors[f"model.layers.{layer}.shared_head.head.weight"] = table
     return tensors
+
+
+def expert_of(name: str) -> tuple[int, int, str] | None:
+    """Layer, expert and matrix of a routed expert's tensor; None for every other tensor."""
+    found = _EXPERT.fullmatch(name)
+    return (int(found[1]), int(found[2]), found[3]) if found else None
 
 
 def is_ignored(name: str) -> bool:

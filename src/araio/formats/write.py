@@ -10,30 +10,29 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from araio.atomic import flush_folder, write_text
+from araio.codecs import codec_of
 from araio.errors import CheckpointError
-from araio.formats.checkpoint import SCALE_SUFFIX
 from araio.formats.shards import INDEX_NAME, SINGLE_NAME, read_index
-from araio.tensors import BFloat16, BlockFP8, Weight
+from araio.formats.tensor_file import TensorFileWriter
+from araio.tensors import Quantized, Weight
 
 __all__ = ["write_checkpoint"]
 
 _STAGING_PREFIX = ".incoming-"
-_STORED_NAMES = {np.dtype("f4"): "F32", np.dtype("u2"): "BF16", np.dtype("u1"): "F8_E4M3"}
 
-Piece: TypeAlias = tuple[str, npt.NDArray[Any]]
+Piece: TypeAlias = tuple[str, str, npt.NDArray[Any]]
+"""Name, safetensors type and numbers of one array of a weight."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,9 @@ def _split(tensors: Iterable[tuple[str, Weight]], max_shard_bytes: int) -> Itera
     held_bytes = 0
     for name, weight in tensors:
         added = _pieces(name, weight)
-        assert seen.isdisjoint(stored for stored, _ in added), f"tensor {name} is given twice"
-        seen.update(stored for stored, _ in added)
-        added_bytes = sum(array.nbytes for _, array in added)
+        assert seen.isdisjoint(stored for stored, _, _ in added), f"tensor {name} is given twice"
+        seen.update(stored for stored, _, _ in added)
+        added_bytes = sum(array.nbytes for _, _, array in added)
         if pieces and held_bytes + added_bytes > max_shard_bytes:
             yield pieces
             pieces.clear()  # the caller's reference too: two shards in memory would be one too many
@@ -112,31 +111,19 @@ def _split(tensors: Iterable[tuple[str, Weight]], max_shard_bytes: int) -> Itera
 
 
 def _pieces(name: str, weight: Weight) -> list[Piece]:
-    if isinstance(weight, BFloat16):
-        return [(name, weight.bits)]
-    if isinstance(weight, BlockFP8):
-        return [(name, weight.data), (name + SCALE_SUFFIX, weight.scale_inv)]
-    assert weight.dtype == np.float32, f"tensor {name} is {weight.dtype}"
-    return [(name, weight)]
+    assert not isinstance(weight, Quantized), f"tensor {name} is quantised in a way that only a store holds"
+    codec = codec_of(weight)
+    stored = zip(codec.parts(weight.shape), codec.arrays(weight), strict=True)
+    return [(name + part.suffix, part.stored_as, array) for part, array in stored]
 
 
 def _write_shard(path: Path, pieces: list[Piece]) -> _Shard:
-    # Wide types first, so that every tensor is aligned for readers that map the file into memory.
-    pieces = sorted(pieces, key=lambda piece: -piece[1].itemsize)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers refuses files without it
-    end = 0
-    for name, array in pieces:
-        begin, end = end, end + array.nbytes
-        dtype = _STORED_NAMES[array.dtype]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as handle:
-        handle.write(len(text).to_bytes(8, "little") + text)
-        for _, array in pieces:
-            handle.write(np.ascontiguousarray(array).data)
-        _flush_to_disk(handle)
-    return _Shard(path, tuple(name for name, _ in pieces), end)
+    tensors = {name: (stored_as, array.shape) for name, stored_as, array in pieces}
+    # transformers refuses files whose metadata do not name a format.
+    with TensorFileWriter(path, tensors, metadata={"format": "pt"}) as writer:
+        for name, _, array in pieces:
+            writer.append(name, array)
+    return _Shard(path, tuple(tensors), sum(array.nbytes for _, _, array in pieces))
 
 
 def _publish(folder: Path, staging: Path, shards: list[_Shard], taken: frozenset[str]) -> list[str]:
@@ -172,8 +159,3 @@ def _free_names(count: int, taken: frozenset[str]) -> list[str]:
         for width in itertools.count(5)
     )
     return next(names for names in numbered if taken.isdisjoint(names))
-
-
-def _flush_to_disk(handle: BinaryIO) -> None:
-    handle.flush()
-    os.fsync(handle.fileno())
