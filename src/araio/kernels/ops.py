@@ -13,7 +13,7 @@ layer, W vocabulary, I and O the input and output size of a linear layer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,6 +23,7 @@ from araio.config import ModelConfig
 from araio.tensors import Float32Array, Weight
 
 __all__ = [
+    "OPERATIONS",
     "Embed",
     "Experts",
     "FeedForward",
@@ -208,8 +209,12 @@ class MultiHeadLatentAttention(Protocol):
 
 @dataclass(frozen=True)
 class Ops:
-    """One implementation of every operation; the contract of each is the docstring of its type."""
+    """One implementation of every operation; the contract of each is the docstring of its type.
 
+    wants_float32  bfloat16 weights are best handed to `hold` as float32, where the memory allows it
+    """
+
+    wants_float32: bool
     hold: Hold
     embed: Embed
     rms_norm: RMSNorm
@@ -220,3 +225,7 @@ class Ops:
     experts: Experts
     mla_prefill: MultiHeadLatentAttention
     mla_decode: MultiHeadLatentAttention
+
+
+OPERATIONS = tuple(field.name for field in fields(Ops) if field.name not in ("wants_float32", "hold"))
+"""Names of what is computed, in the order of the table."""

@@ -266,6 +266,7 @@ def _without_future(scores_HTS: Float32Array) -> Float32Array:
 
 
 OPS = Ops(
+    wants_float32=True,  # plain BLAS is fastest
     hold=hold,
     embed=embed,
     rms_norm=rms_norm,

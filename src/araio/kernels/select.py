@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from araio import env
 from araio.errors import KernelError
 from araio.kernels import native, reference
-from araio.kernels.ops import Ops
+from araio.kernels.ops import OPERATIONS, Ops
 
 __all__ = ["BACKENDS", "Choice", "Selection", "select"]
 
@@ -56,11 +56,12 @@ def select(backend: str | None = None, threads: int | None = None) -> Selection:
 
 def _bind(offer: native.Offer) -> Selection:
     reasons = {}
-    for operation in (entry.name for entry in fields(Ops)):
+    for operation in OPERATIONS:
         if operation in offer.operations:
             reasons[operation] = Choice("native", offer.summary)
         elif offer.operations:
             reasons[operation] = Choice("reference", "native has no such operation")
         else:
             reasons[operation] = Choice("reference", offer.summary)
-    return Selection(replace(reference.OPS, **offer.operations), reasons)
+    ops = replace(reference.OPS, **offer.operations, wants_float32=not offer.operations)
+    return Selection(ops, reasons)

@@ -41,9 +41,9 @@ __all__ = ["load_model", "open_checked"]
 def load_model(folder: Path, ops: Ops | None = None) -> Model:
     """Read a checkpoint folder into memory.
 
-    bfloat16 weights become float32 when the whole model then takes at most half of the memory that is
-    free, since plain BLAS is fastest; otherwise they stay as stored. FP8 weights always do. Where the
-    multi-token-prediction layer is absent as a whole, the model has none.
+    Weights stay as stored, except that bfloat16 becomes float32 for operations that are faster so, if the
+    whole model then takes at most half of the memory that is free. Where the multi-token-prediction layer is
+    absent as a whole, the model has none.
 
     folder  `config.json` and safetensors, as Hugging Face lays them out
     ops     the operations to compute with; the best of this machine if None
@@ -58,7 +58,7 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
         if not checkpoint.holds_mtp(config):
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
-        widens = _fits_as_float32(config)
+        widens = ops.wants_float32 and _fits_as_float32(config)
         _refuse_what_does_not_fit(checkpoint, config, widens)
         return _Builder(checkpoint, config, ops, widens).model()
 
