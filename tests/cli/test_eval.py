@@ -60,3 +60,27 @@ def test_mistakes_are_told_in_one_line(araio_command, tiny, arguments, message):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+def test_the_command_compares_on_a_text(araio_command, tmp_path) -> None:
+    write_tiny_checkpoint(tmp_path / "tiny", "v3")
+    (tmp_path / "book.txt").write_text("It was a bright day. " * 20, encoding="utf-8")
+    asked = ["eval", tmp_path / "tiny", "--kl", tmp_path / "tiny", "--text", tmp_path / "book.txt"]
+    document = json.loads(araio_command(*asked, "--json").stdout)
+    assert (document["mean_kl"], document["top1_agreement"]) == (0.0, 1.0)
+    assert "same most likely token" in araio_command(*asked).stdout
+
+
+def test_mistakes_with_the_text_are_told_in_one_line(araio_command, tmp_path) -> None:
+    write_tiny_checkpoint(tmp_path / "tiny", "v3")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    for arguments, message in (
+        (["--text", "book.txt"], "give --kl"),
+        (["--kl", tmp_path / "tiny", "--text", tmp_path / "none.txt"], "none.txt cannot be read"),
+        (["--kl", tmp_path / "tiny", "--text", tmp_path / "latin.txt"], "is not UTF-8"),
+    ):
+        done = araio_command("eval", tmp_path / "tiny", *arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1

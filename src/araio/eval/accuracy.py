@@ -39,6 +39,9 @@ __all__ = [
 
 DEFAULT_MAX_TOKENS = 2048
 
+# How many threads the compiled kernels and the BLAS libraries use.
+THREAD_VARIABLES = ("ARAIO_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 HeldOut: TypeAlias = Literal["test", "beyond"]
 """The splits that may be asked; accuracy on what was trained on would say nothing."""
 
@@ -229,8 +232,8 @@ def _die_on_interrupt() -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let child processes start with one BLAS thread, unless the user has set a number."""
-    names = [n for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if n not in os.environ]
+    """Let child processes compute on one thread, unless the user has set a number."""
+    names = [n for n in THREAD_VARIABLES if n not in os.environ]
     os.environ.update(dict.fromkeys(names, "1"))
     try:
         yield

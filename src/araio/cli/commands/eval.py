@@ -1,10 +1,11 @@
-"""`araio eval`: accuracy by task, as a table or as JSON."""
+"""`araio eval`: accuracy by task, or the distance to another model, as a table or as JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from araio import env
-from araio.api import load
+from araio.api import Model, load
 from araio.cli.printable import printable
+from araio.errors import RequestError
 from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, HeldOut, Report, Score, evaluate, task_names
+from araio.eval.divergence import Divergence, divergence, task_sequences, text_sequences
 from araio.train.tasks import TASKS
 
 __all__ = ["EXAMPLES", "command"]
@@ -25,6 +28,7 @@ EXAMPLES = (
     "araio eval pocket",
     "araio eval pocket --tasks chain,order --n 200 --json",
     "araio eval ~/models/mine --split beyond --workers 2",
+    "araio eval ~/models/mine-q4 --kl ~/models/mine --text book.txt",
 )
 
 
@@ -45,6 +49,17 @@ def command(
         int, typer.Option(help="An answer longer than this counts as wrong.")
     ] = DEFAULT_MAX_TOKENS,
     workers: Annotated[int, typer.Option(help="Processes, each with its own copy of the model.")] = 1,
+    kl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="Instead: how far MODEL's next-token distribution is from this model's, in nats.",
+        ),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="With --kl: a UTF-8 text to compare on, in place of the tasks' questions."),
+    ] = None,
     levels: Annotated[
         bool, typer.Option("--levels", help="Show the levels of each task too; --json always has them.")
     ] = False,
@@ -54,10 +69,14 @@ def command(
 ) -> None:
     """Measure a model's accuracy by task, greedily decoded, with 95 % confidence intervals."""
     names = task_names(None if tasks is None else [name.strip() for name in tasks.split(",")])
+    if text is not None and kl is None:
+        raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
     loaded = load(model or env.get("ARAIO_MODEL"))
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    if kl is not None:
+        compared = _compared(loaded, load(kl), names, n, seed, text)
+        _print_divergence(compared, as_json)
+        return
+    with _progress() as progress:
         report = evaluate(
             loaded,
             names,
@@ -72,6 +91,49 @@ def command(
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
     else:
         Console().print(_table(report, levels))
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _compared(
+    model: Model, reference: Model, names: list[str], n: int, seed: int, text: Path | None
+) -> Divergence:
+    if text is None:
+        sequences = task_sequences(reference, names, n, seed)
+    else:
+        sequences = text_sequences(reference, _read_text(text))
+    with _progress() as progress:
+        bar = progress.add_task("comparing", total=len(sequences))
+        return divergence(model, reference, sequences, lambda: progress.advance(bar))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _print_divergence(compared: Divergence, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(compared.to_dict(), ensure_ascii=False) + "\n")
+        return
+    names = printable(f"{compared.model} against {compared.reference}")
+    table = Table(title=Text(f"{names}, {compared.tokens:,} tokens"), title_justify="left", show_header=False)
+    table.add_row("mean KL", f"{compared.mean_kl:.4f} nats")
+    table.add_row("99 % of the tokens below", f"{compared.p99_kl:.4f} nats")
+    table.add_row("largest", f"{compared.max_kl:.3f} nats")
+    table.add_row("same most likely token", f"{compared.top1_agreement:.2%}")
+    table.add_row(
+        "perplexity", f"{compared.perplexity:.4f}, of the reference {compared.reference_perplexity:.4f}"
+    )
+    Console().print(table)
 
 
 def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded], None]:
