@@ -24,6 +24,7 @@ from araio.engine.generate import PREFILL_CHUNK, check_ids, generate
 from araio.engine.request import params_from, read_generation_defaults, read_stop_ids
 from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError
+from araio.kernels.select import select
 from araio.nn.model import Model as Network
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
@@ -37,16 +38,21 @@ Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A question, or a conversation of {"role", "content", optional "reasoning_content"}."""
 
 
-def load(name: str | Path = "pocket") -> Model:
-    """Load a model: "pocket", which comes with araio, or a checkpoint folder.
+def load(name: str | Path = "pocket", *, threads: int | None = None) -> Model:
+    """Load a model: "pocket", which comes with araio, or the folder of a checkpoint or a store.
+
+    threads  that the compiled kernels use from now on, in the whole process; None reads `ARAIO_THREADS`,
+             whose default is every processor
 
     Raises:
         ModelNotFoundError: `name` is neither bundled nor a folder with a checkpoint.
         CheckpointError, ConfigError, TextError: the folder's files are damaged or not supported.
+        KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
     """
+    ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
-    network = load_model(folder)
+    network = load_model(folder, ops)
     # An embedding may have rows to spare, a tokenizer may not have tokens without a row.
     if tokenizer.vocab_size > network.config.vocab_size:
         raise CheckpointError(

@@ -73,6 +73,9 @@ def command(
         list[str] | None, typer.Option(help="End before this text; may be given several times.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Processors to compute on; every one if not given.")
+    ] = None,
 ) -> None:
     """Ask a model: it thinks (dim, on stderr), then answers (on stdout).
 
@@ -99,7 +102,8 @@ def command(
     }
     sampling = {field: value for field, value in given.items() if value is not None}
     params_from(sampling)  # a value out of range is told before a large model is loaded
-    _run(load(name), question, system, sampling, as_json=as_json, screen=Screen(hide_thinking=hide_thinking))
+    screen = Screen(hide_thinking=hide_thinking)
+    _run(load(name, threads=threads), question, system, sampling, as_json=as_json, screen=screen)
 
 
 def _run(
