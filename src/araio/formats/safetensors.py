@@ -25,7 +25,7 @@ import numpy.typing as npt
 from araio.errors import FormatError
 from araio.json_reader import parse_object, shown
 
-__all__ = ["STORED_TYPES", "SafetensorsFile", "TensorEntry"]
+__all__ = ["STORED_TYPES", "SafetensorsFile", "TensorEntry", "tensor_bytes"]
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 MAX_TENSOR_BYTES = 1 << 62  # keeps every product of dimensions inside NumPy's own arithmetic
@@ -54,6 +54,11 @@ STORED_TYPES: dict[str, np.dtype[Any]] = {
         "F64": "<f8",
     }.items()
 }
+
+
+def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a tensor of a stored type."""
+    return STORED_TYPES[dtype].itemsize * math.prod(shape)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from araio.errors import CheckpointError
 from araio.formats.safetensors import SafetensorsFile
 from araio.json_reader import read_object, shown
 
-__all__ = ["INDEX_NAME", "SINGLE_NAME", "open_shards"]
+__all__ = ["INDEX_NAME", "SINGLE_NAME", "inside", "open_shards"]
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -31,9 +31,9 @@ def open_shards(folder: Path) -> list[SafetensorsFile]:
     """
     try:
         if not (folder / INDEX_NAME).exists():
-            return [SafetensorsFile(_inside(folder, _find_single(folder)))]
+            return [SafetensorsFile(inside(folder, _find_single(folder)))]
         weight_map = read_index(folder / INDEX_NAME)
-        shards = {name: _inside(folder, name) for name in sorted(set(weight_map.values()))}
+        shards = {name: inside(folder, name) for name in sorted(set(weight_map.values()))}
         for name, path in shards.items():
             if not path.exists():
                 raise CheckpointError(
@@ -91,8 +91,10 @@ def _find_single(folder: Path) -> str:
     raise CheckpointError(f"{folder}: has neither {INDEX_NAME} nor {SINGLE_NAME}")
 
 
-def _inside(folder: Path, shard: str) -> Path:
+def inside(folder: Path, shard: str) -> Path:
     """The shard's path, unless it is a link that leaves the folder.
+
+    Raises CheckpointError.
 
     The Hugging Face cache keeps `snapshots/REVISION/` full of links to `blobs/` two levels up: those may be
     followed, and nothing else.

@@ -7,7 +7,6 @@ pieces of any size, to several tensors in turn. Read `safetensors.py` for the fo
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from araio.formats.safetensors import STORED_TYPES
+from araio.formats.safetensors import STORED_TYPES, tensor_bytes
 
 __all__ = ["TensorFileWriter"]
 
@@ -43,9 +42,9 @@ class TensorFileWriter:
         self._next: dict[str, int] = {}
         self._end: dict[str, int] = {}
         end = 0
-        for name, (stored_as, shape) in ordered:
-            begin, end = end, end + math.prod(shape) * STORED_TYPES[stored_as].itemsize
-            header[name] = {"dtype": stored_as, "shape": list(shape), "data_offsets": [begin, end]}
+        for name, (dtype, shape) in ordered:
+            begin, end = end, end + tensor_bytes(dtype, shape)
+            header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
             self._next[name], self._end[name] = begin, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-(8 + len(text)) % alignment)

@@ -1,4 +1,4 @@
-"""Checkpoint folder to running model: every tensor read once, widened where memory allows, handed to `nn/`.
+"""Checkpoint or store to running model: every tensor read once, widened where memory allows, handed to `nn/`.
 
 The checkpoint is checked against its config before a weight is read, and the parts of the model are named as
 its tensors are, so there is no table of names. Read `formats/checkpoint.py` for the files and `nn/model.py`
@@ -12,14 +12,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from araio.codecs import Codec, codec
 from araio.config import LATENT_NORM_EPS, ModelConfig
 from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
-from araio.formats.safetensors import TensorEntry
+from araio.formats.manifest import MANIFEST_NAME
+from araio.formats.store import Store
 from araio.kernels.ops import FeedForward, Matrix, Ops
 from araio.kernels.select import select
 from araio.kernels.widen import widen
@@ -45,7 +48,7 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
     whole model then takes at most half of the memory that is free. Where the multi-token-prediction layer is
     absent as a whole, the model has none.
 
-    folder  `config.json` and safetensors, as Hugging Face lays them out
+    folder  `config.json` and safetensors, as Hugging Face lays them out, or a store of `araio convert`
     ops     the operations to compute with; the best of this machine if None
 
     Raises:
@@ -64,14 +67,18 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
 
 
 @contextmanager
-def open_checked(folder: Path) -> Iterator[tuple[ModelConfig, Checkpoint]]:
-    """A folder's config and its open checkpoint, which fit together; no weight is read yet.
+def open_checked(folder: Path) -> Iterator[tuple[ModelConfig, Checkpoint | Store]]:
+    """A folder's config and its open checkpoint or store, which fit together; no weight is read yet.
 
     Raises ConfigError, FormatError or CheckpointError if they do not.
     """
     config = ModelConfig.from_file(folder)
     quantization = config.quantization_config
     block = quantization.weight_block_size if quantization else (128, 128)
+    if (folder / MANIFEST_NAME).exists():
+        with Store(folder, config, block) as store:
+            yield config, store
+        return
     with Checkpoint.open(folder, block) as checkpoint:
         checkpoint.check(config)
         yield config, checkpoint
@@ -82,10 +89,10 @@ def _fits_as_float32(config: ModelConfig) -> bool:
     return numbers * 4 <= psutil.virtual_memory().available / 2
 
 
-def _refuse_what_does_not_fit(checkpoint: Checkpoint, config: ModelConfig, widens: bool) -> None:
+def _refuse_what_does_not_fit(checkpoint: Checkpoint | Store, config: ModelConfig, widens: bool) -> None:
     """Otherwise the system would kill the process half way, without a word."""
-    entries = (checkpoint[name] for name in expected_tensors(config))
-    needed = sum(_bytes_held(entry, widens) for entry in entries)
+    tensors = expected_tensors(config).items()
+    needed = sum(_bytes_held(checkpoint.codec(name), shape, widens) for name, shape in tensors)
     available = psutil.virtual_memory().available
     if needed > available:
         raise CheckpointError(
@@ -95,15 +102,14 @@ def _refuse_what_does_not_fit(checkpoint: Checkpoint, config: ModelConfig, widen
         )
 
 
-def _bytes_held(entry: TensorEntry, widens: bool) -> int:
-    is_widened = entry.dtype == "F16" or (entry.dtype == "BF16" and widens)
-    return math.prod(entry.shape) * 4 if is_widened else entry.end - entry.begin
+def _bytes_held(stored: Codec[Any], shape: tuple[int, ...], widens: bool) -> int:
+    return (codec("f32") if widens and stored.name == "bf16" else stored).bytes(shape)
 
 
 class _Builder:
     """Builds the parts of a model from the tensors below a prefix such as `model.layers.3.`."""
 
-    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, ops: Ops, widens: bool) -> None:
+    def __init__(self, checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens: bool) -> None:
         self.checkpoint = checkpoint
         self.config = config
         self.ops = ops
