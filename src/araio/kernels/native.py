@@ -10,15 +10,16 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from araio import env
+from araio.config import ModelConfig
 from araio.errors import KernelError
-from araio.kernels.ops import FeedForward, Int32Array, IntArray, Matrix
+from araio.kernels.ops import FeedForward, Int32Array, IntArray, Matrix, Ops
 from araio.kernels.widen import widen
 from araio.tensors import BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
@@ -61,7 +62,7 @@ def offer(threads: int | None = None) -> Offer:
     isa, threads = _chosen_isa(module), _chosen_threads(threads)
     module.set_threads(threads)
     compiled = CompiledOperations(module, isa)
-    names = ("hold", "embed", "rms_norm", "linear", "swiglu", "experts")
+    names = (entry.name for entry in fields(Ops))
     plural = "s" if threads > 1 else ""
     return Offer(
         {name: getattr(compiled, name) for name in names}, f"compiled for {isa}, {threads} thread{plural}"
@@ -102,6 +103,7 @@ class CompiledOperations:
     def __init__(self, module: ModuleType, isa: str) -> None:
         self.module = module
         self.compiled = module.operations(isa)
+        self.routing: tuple[ModelConfig | None, Any] = None, None
 
     def hold(self, weight: Weight) -> Matrix:
         module = self.module
@@ -133,6 +135,11 @@ class CompiledOperations:
         self.compiled.linear(np.ascontiguousarray(x), weight, y)
         return y
 
+    def rope(self, x: Float32Array, cos: Float32Array, sin: Float32Array) -> Float32Array:
+        y = np.empty(x.shape, np.float32)
+        self.compiled.rope(x, np.ascontiguousarray(cos), np.ascontiguousarray(sin), y)
+        return y
+
     def swiglu(self, x: Float32Array, weights: FeedForward) -> Float32Array:
         y = np.empty(x.shape, np.float32)
         self.compiled.swiglu(np.ascontiguousarray(x), weights, y)
@@ -146,3 +153,47 @@ class CompiledOperations:
             np.ascontiguousarray(x), np.ascontiguousarray(ids), np.ascontiguousarray(weights), experts, y
         )
         return y
+
+    def route(
+        self, logits: Float32Array, bias: Float32Array | None, config: ModelConfig
+    ) -> tuple[Int32Array, Float32Array]:
+        shape = len(logits), config.num_experts_per_tok
+        ids, weights = np.empty(shape, np.int32), np.empty(shape, np.float32)
+        self.compiled.route(self._routing(config), np.ascontiguousarray(logits), bias, ids, weights)
+        return ids, weights
+
+    def _routing(self, config: ModelConfig) -> Any:
+        """What C++ needs of the config; the latest is kept, for a model asks with the same one each time."""
+        known, routing = self.routing
+        if known is not config:
+            has_groups = config.topk_method != "greedy"
+            routing = self.module.routing(
+                config.scoring_func == "sigmoid",
+                config.n_group if has_groups else 1,
+                config.topk_group if has_groups else 1,
+                config.num_experts_per_tok,
+                config.norm_topk_prob,
+                config.routed_scaling_factor,
+            )
+            self.routing = config, routing
+        return routing
+
+    def mla_prefill(
+        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Matrix, scale: float
+    ) -> Float32Array:
+        y = _values_of(q_nope, kv_b_proj)
+        self.compiled.mla_prefill(q_nope, q_pe, np.ascontiguousarray(latent), kv_b_proj, scale, y)
+        return y
+
+    def mla_decode(
+        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Matrix, scale: float
+    ) -> Float32Array:
+        y = _values_of(q_nope, kv_b_proj)
+        self.compiled.mla_decode(q_nope, q_pe, np.ascontiguousarray(latent), kv_b_proj, scale, y)
+        return y
+
+
+def _values_of(q_nope: Float32Array, kv_b_proj: Matrix) -> Float32Array:
+    """Room for one value (V,) per token and head."""
+    T, H, N = q_nope.shape
+    return np.empty((T, H, kv_b_proj.shape[0] // H - N), np.float32)

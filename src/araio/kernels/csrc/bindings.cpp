@@ -114,4 +114,6 @@ NB_MODULE(_native, module) {
         .def("linear", &multiply, "x"_a.noconvert(), "weight"_a, "y"_a.noconvert(),
              "Write x (T, I) times the transpose of weight (O, I) to y (T, O).");
     bind_experts(operations);
+    bind_attention(operations);
+    bind_route(module, operations);
 }

@@ -25,8 +25,9 @@ inline int64_t dim(size_t size) { return static_cast<int64_t>(size); }
 
 using OperationsClass = nb::class_<Operations>;
 
-void bind_matrices(nb::module_& module);           // bindings_matrix.cpp
-void bind_experts(OperationsClass& operations);    // bindings_experts.cpp
-void bind_attention(OperationsClass& operations);  // bindings_attention.cpp
+void bind_matrices(nb::module_& module);                            // bindings_matrix.cpp
+void bind_experts(OperationsClass& operations);                     // bindings_experts.cpp
+void bind_attention(OperationsClass& operations);                   // bindings_attention.cpp
+void bind_route(nb::module_& module, OperationsClass& operations);  // bindings_route.cpp
 
 }  // namespace araio

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "matrix.h"
+#include "queries.h"
 
 namespace araio {
 
@@ -30,6 +31,22 @@ struct Operations {
     void (*swiglu)(float* gate, const float* up, int64_t count);
     // y += factor * x, count numbers
     void (*add_scaled)(const float* x, float factor, float* y, int64_t count);
+
+    // Queries that attention works on at a time.
+    int64_t lanes;
+    // Adds what queries see of these positions to their sums.     weights (count rounded up to kScoreRows,
+    // lanes)
+    void (*attend)(const Queries& queries, const Positions<float>& positions, float* weights);
+    // Sums of no position at all.
+    void (*no_sums)(int64_t Y, float* sums);
+    // Adds the sums over later positions to those over earlier ones, for `count` queries.
+    void (*merge_sums)(const float* more, int64_t count, int64_t Y, float* sums);
+    // y[m * stride + i] = mixed[m][i] / total[m], i < Y
+    void (*average)(const float* sums, int64_t count, int64_t Y, float* y, int64_t stride);
+    // mixed[m] += sum over p of weights[p * lanes + m] * values[p], m < rows <= lanes, p < count
+    //   values (count, Y), rows stride apart; mixed (rows, Y)
+    void (*mix)(const float* weights, int64_t rows, const float* values, int64_t stride, int64_t count,
+                float* mixed, int64_t Y);
 };
 
 // One table for each width that was compiled; a width may be used only where the CPU has it.

@@ -22,6 +22,14 @@ void multiply_q4(const Matrix&, const Activations&, const int64_t*, int64_t, int
                  int64_t);
 void to_integers(const float* x, int64_t T, int64_t I, int8_t* integers, float* scales, int32_t* sums);
 
+// attention_pieces.cpp
+void attend(const Queries& queries, const Positions<float>& positions, float* weights);
+void no_sums(int64_t Y, float* sums);
+void merge_sums(const float* more, int64_t count, int64_t Y, float* sums);
+void average(const float* sums, int64_t count, int64_t Y, float* y, int64_t stride);
+void mix(const float* weights, int64_t rows, const float* values, int64_t stride, int64_t count, float* mixed,
+         int64_t Y);
+
 // widen.cpp
 void widen(const Matrix& weight, int64_t begin, int64_t end, float* y);
 

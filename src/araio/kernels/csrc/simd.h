@@ -19,6 +19,7 @@ namespace araio::ARAIO_ISA {
 constexpr int64_t kLanes = ARAIO_LANES;
 
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 inline float number(float value) { return value; }
 
@@ -61,6 +62,34 @@ inline float sum(Floats values) {
         for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
     }
     return lanes[0];
+}
+
+// 2^n for n in -126..127
+inline Floats power_of_two(Ints n) { return reinterpret_cast<Floats>((n + 127) << 23); }
+
+// e^x, off by less than 2e-7 of it where it is a normal number. 0 and infinity where it leaves the range of
+// floats, and at both infinities; NaN stays NaN.
+inline Floats exp(Floats x) {
+    // Behind these bounds the answer is 0 or infinite already. A comparison with NaN is false.
+    x = x < -104.0f ? Floats{} - 104.0f : x;
+    x = x > 89.0f ? Floats{} + 89.0f : x;
+    // x = n * ln 2 + rest with |rest| <= ln 2 / 2. The sum with 1.5 * 2^23 has n in its last bits; ln 2 comes
+    // in two parts, the first of which multiplies n exactly.
+    const Floats shifted = x * 0x1.715476p+0f + 0x1.8p23f;
+    const Floats n = shifted - 0x1.8p23f;
+    const Floats rest = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
+    // The Taylor series up to rest^7 / 7!, whose next term is below 1e-8.
+    Floats series = rest * (1.0f / 5040) + (1.0f / 720);
+    series = series * rest + (1.0f / 120);
+    series = series * rest + (1.0f / 24);
+    series = series * rest + (1.0f / 6);
+    series = series * rest + 0.5f;
+    series = series * rest + 1.0f;
+    series = series * rest + 1.0f;
+    // In two steps, for 2^n alone may be too large or too small where the answer is not.
+    const Ints power = reinterpret_cast<Ints>(shifted) - 0x4B400000;
+    const Ints half = power >> 1;
+    return series * power_of_two(half) * power_of_two(power - half);
 }
 
 // The value of a half-precision number.

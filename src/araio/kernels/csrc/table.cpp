@@ -17,8 +17,16 @@ void rms_norm(const float* x, const float* weight, float eps, float* y, int64_t 
     }
 }
 
+Floats silu(Floats x) { return x / (1.0f + exp(-x)); }
+
 void swiglu(float* gate, const float* up, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) store(silu(load(gate + i)) * load(up + i), gate + i);
+    if (i == count) return;
+    float rest[kLanes] = {};
+    memcpy(rest, gate + i, static_cast<size_t>(count - i) * sizeof(float));
+    const Floats silu_rest = silu(load(rest));
+    for (int64_t lane = 0; i + lane < count; ++lane) gate[i + lane] = silu_rest[lane] * up[i + lane];
 }
 
 void add_scaled(const float* x, float factor, float* y, int64_t count) {
@@ -35,6 +43,12 @@ const Operations operations = {
     rms_norm,
     swiglu,
     add_scaled,
+    kLanes,
+    attend,
+    no_sums,
+    merge_sums,
+    average,
+    mix,
 };
 
 }  // namespace araio::ARAIO_ISA

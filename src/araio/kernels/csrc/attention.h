@@ -1,0 +1,38 @@
+// Multi-head latent attention on all threads, in two forms; ops.py has the formula.
+#pragma once
+
+#include "matrix.h"
+#include "operations.h"
+#include "scratch.h"
+#include "view.h"
+
+namespace araio {
+
+// What one call is given.
+struct Attention {
+    int64_t T, H, N, R, V, C, S;
+    View q_nope, q_pe;        // (T, H, N), (T, H, R)
+    const float* latent;      // (S, C + R)
+    const Matrix* kv_b_proj;  // (H * (N + V), C)
+    float scale;
+
+    // Positions that query t sees.
+    int64_t seen(int64_t t) const { return S - T + t + 1; }
+};
+
+// The absorbed form, for few queries.      y (T, H, V)
+void mla_decode(const Operations& operations, const Attention& attention, float* y);
+
+// The expanded form, for many.      y (T, H, V)
+void mla_prefill(const Operations& operations, const Attention& attention, float* y);
+
+// Rows [begin, end) of a matrix as float32: where they lie if they are stored so, else widened into scratch.
+inline const float* float_rows(const Operations& operations, const Matrix& weight, int64_t begin, int64_t end,
+                               Scratch<float>& scratch) {
+    if (weight.codec == Codec::f32) return static_cast<const float*>(weight.data) + begin * weight.columns;
+    float* const rows = scratch.take((end - begin) * weight.columns);
+    operations.widen(weight, begin, end, rows);
+    return rows;
+}
+
+}  // namespace araio

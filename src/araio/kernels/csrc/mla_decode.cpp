@@ -1,0 +1,169 @@
+// The absorbed form. Queries are brought into the space of the latents (w_uk^T q), attend to chunks of
+// positions there, and what they found is brought back (w_uv).
+//
+// A row is one head's query of one token. Chunks begin at fixed positions and are merged in their order, so
+// an answer depends neither on the number of threads nor on the other rows of the step.
+
+#include <algorithm>
+
+#include "attention.h"
+#include "thread_pool.h"
+
+namespace araio {
+namespace {
+
+// Positions of a chunk: in float32 a quarter of a MiB of latents of the published models, read twice.
+constexpr int64_t kChunk = 128;
+
+// Rows in work at a time, and numbers of their sums over single chunks: 8 MiB, however long the context.
+constexpr int64_t kRowsAtATime = 1024;
+constexpr int64_t kPartialNumbers = 1 << 21;
+
+// Rows of kv_b_proj that are widened at a time, and numbers of it that are worth an item of work.
+constexpr int64_t kWeightRows = 16;
+constexpr int64_t kNumbersPerItem = 1 << 15;
+
+// Some tokens of a call, all heads of each; rows by token, then head, in groups of `operations.lanes`.
+class Step {
+  public:
+    Step(const Operations& operations, const Attention& attention, int64_t first, int64_t tokens)
+        : operations_(operations),
+          a_(attention),
+          first_(first),
+          tokens_(tokens),
+          rows_(tokens * attention.H),
+          lanes_(operations.lanes),
+          groups_(ceil_div(rows_, lanes_)) {}
+
+    void run(float* y) const;
+
+  private:
+    int64_t X() const { return a_.C + a_.R; }
+    int64_t rows_of(int64_t group) const { return std::min(lanes_, rows_ - group * lanes_); }
+    // Positions that the rows of a group see, the first and the last of them.
+    int64_t seen_by(int64_t row) const { return a_.seen(first_ + row / a_.H); }
+    int64_t most_seen(int64_t group) const { return seen_by(group * lanes_ + rows_of(group) - 1); }
+
+    void absorb_head(int64_t head, float* q) const;
+    void attend_to_chunk(int64_t chunk, int64_t group, const float* q, float* sums) const;
+    void expand_head(int64_t head, const float* mixed, float* y) const;
+    template <typename Work>
+    void for_heads(const Work& work) const;
+
+    const Operations& operations_;
+    const Attention& a_;
+    int64_t first_, tokens_, rows_, lanes_, groups_;
+};
+
+// work(head) for every head, several of them in an item where they are small.
+template <typename Work>
+void Step::for_heads(const Work& work) const {
+    const int64_t numbers = std::max<int64_t>(1, (a_.N + a_.V) / 2 * a_.C * tokens_);
+    const int64_t step = ceil_div(kNumbersPerItem, numbers);
+    ThreadPool::shared().run(ceil_div(a_.H, step), [&](int64_t item) {
+        const int64_t stop = std::min(a_.H, (item + 1) * step);
+        for (int64_t head = item * step; head < stop; ++head) work(head);
+    });
+}
+
+// One head's queries in the space of the latents, scaled, to their lanes of q (groups, X, lanes).
+void Step::absorb_head(int64_t head, float* q) const {
+    static thread_local Scratch<float> wide, absorbed_scratch, weights_scratch;
+    const int64_t C = a_.C, padded = ceil_div(tokens_, lanes_) * lanes_;
+    float* const absorbed = absorbed_scratch.take(padded * C);
+    float* const weights = weights_scratch.take(kWeightRows * lanes_);
+    std::fill_n(absorbed, padded * C, 0.0f);
+    const int64_t top = head * (a_.N + a_.V);
+    for (int64_t n = 0; n < a_.N; n += kWeightRows) {
+        const int64_t count = std::min(kWeightRows, a_.N - n);
+        const float* const w_uk = float_rows(operations_, *a_.kv_b_proj, top + n, top + n + count, wide);
+        for (int64_t t = 0; t < tokens_; t += lanes_) {
+            const int64_t some = std::min(lanes_, tokens_ - t);
+            for (int64_t i = 0; i < count; ++i) {
+                for (int64_t m = 0; m < some; ++m)
+                    weights[i * lanes_ + m] = a_.q_nope.at(first_ + t + m, head, n + i);
+            }
+            operations_.mix(weights, some, w_uk, C, count, absorbed + t * C, C);
+        }
+    }
+    for (int64_t t = 0; t < tokens_; ++t) {
+        const int64_t row = t * a_.H + head;
+        float* const lane = q + row / lanes_ * X() * lanes_ + row % lanes_;
+        for (int64_t c = 0; c < C; ++c) lane[c * lanes_] = absorbed[t * C + c] * a_.scale;
+        for (int64_t r = 0; r < a_.R; ++r)
+            lane[(C + r) * lanes_] = a_.q_pe.at(first_ + t, head, r) * a_.scale;
+    }
+}
+
+// The sums of a group over one chunk, of which it sees a part.
+void Step::attend_to_chunk(int64_t chunk, int64_t group, const float* q, float* sums) const {
+    static thread_local Scratch<float> weights;
+    static thread_local Scratch<int64_t> seen_scratch;
+    const int64_t start = chunk * kChunk, count = std::min(kChunk, most_seen(group) - start);
+    int64_t* const seen = seen_scratch.take(lanes_);
+    for (int64_t lane = 0; lane < lanes_; ++lane) {
+        seen[lane] = lane < rows_of(group) ? seen_by(group * lanes_ + lane) : a_.S;
+    }
+    const float* const latents = a_.latent + start * X();
+    operations_.no_sums(a_.C, sums);
+    operations_.attend({rows_of(group), q + group * X() * lanes_, seen, sums},
+                       {start, count, latents, X(), X(), latents, a_.C, X()}, weights.take(kChunk * lanes_));
+}
+
+// One head's answers from the mixed latents (rows, C).
+void Step::expand_head(int64_t head, const float* mixed, float* y) const {
+    static thread_local Scratch<float> wide;
+    const int64_t stride = a_.H * a_.V, top = head * (a_.N + a_.V) + a_.N;
+    const Activations x = {mixed + head * a_.C, nullptr, nullptr, nullptr, a_.H * a_.C, 0};
+    for (int64_t v = 0; v < a_.V; v += kWeightRows) {
+        const int64_t count = std::min(kWeightRows, a_.V - v);
+        const float* const w_uv = float_rows(operations_, *a_.kv_b_proj, top + v, top + v + count, wide);
+        const Matrix rows = {Codec::f32, count, a_.C, w_uv, nullptr, 0, 0};
+        operations_.multiply[static_cast<int>(Codec::f32)](rows, x, nullptr, tokens_, 0, count,
+                                                           y + first_ * stride + head * a_.V + v, stride);
+    }
+}
+
+void Step::run(float* y) const {
+    static thread_local Scratch<float> q_scratch, partial_scratch, sums_scratch, mixed_scratch;
+    ThreadPool& pool = ThreadPool::shared();
+    const int64_t size = sums_size(lanes_, a_.C), all_seen = a_.seen(first_ + tokens_ - 1);
+    const int64_t chunks = ceil_div(all_seen, kChunk);
+    const int64_t wave = std::min(chunks, std::max<int64_t>(1, kPartialNumbers / (groups_ * size)));
+    float* const q = q_scratch.take(groups_ * X() * lanes_);
+    float* const partial = partial_scratch.take(wave * groups_ * size);
+    float* const sums = sums_scratch.take(groups_ * size);
+    float* const mixed = mixed_scratch.take(rows_ * a_.C);
+
+    std::fill_n(q + (groups_ - 1) * X() * lanes_, X() * lanes_, 0.0f);
+    for_heads([&](int64_t head) { absorb_head(head, q); });
+    for (int64_t group = 0; group < groups_; ++group) operations_.no_sums(a_.C, sums + group * size);
+    for (int64_t start = 0; start < chunks; start += wave) {
+        const int64_t count = std::min(wave, chunks - start);
+        pool.run(count * groups_, [&](int64_t item) {
+            const int64_t chunk = start + item / groups_, group = item % groups_;
+            if (most_seen(group) > chunk * kChunk) attend_to_chunk(chunk, group, q, partial + item * size);
+        });
+        pool.run(groups_, [&](int64_t group) {
+            for (int64_t c = 0; c < count && most_seen(group) > (start + c) * kChunk; ++c) {
+                operations_.merge_sums(partial + (c * groups_ + group) * size, rows_of(group), a_.C,
+                                       sums + group * size);
+            }
+        });
+    }
+    for (int64_t group = 0; group < groups_; ++group) {
+        operations_.average(sums + group * size, rows_of(group), a_.C, mixed + group * lanes_ * a_.C, a_.C);
+    }
+    for_heads([&](int64_t head) { expand_head(head, mixed, y); });
+}
+
+}  // namespace
+
+void mla_decode(const Operations& operations, const Attention& attention, float* y) {
+    const int64_t tokens = std::clamp<int64_t>(kRowsAtATime / attention.H, 1, kTokenTile);
+    for (int64_t first = 0; first < attention.T; first += tokens) {
+        Step(operations, attention, first, std::min(tokens, attention.T - first)).run(y);
+    }
+}
+
+}  // namespace araio
