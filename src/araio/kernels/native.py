@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from araio import env
 from araio.config import ModelConfig
 from araio.errors import KernelError
-from araio.kernels.ops import FeedForward, Int32Array, IntArray, Matrix, Ops
+from araio.kernels.ops import OPERATIONS, FeedForward, Int32Array, IntArray, Matrix
 from araio.kernels.widen import widen
 from araio.tensors import BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
@@ -62,7 +62,7 @@ def offer(threads: int | None = None) -> Offer:
     isa, threads = _chosen_isa(module), _chosen_threads(threads)
     module.set_threads(threads)
     compiled = CompiledOperations(module, isa)
-    names = (entry.name for entry in fields(Ops))
+    names = ("hold", *OPERATIONS)
     plural = "s" if threads > 1 else ""
     return Offer(
         {name: getattr(compiled, name) for name in names}, f"compiled for {isa}, {threads} thread{plural}"
