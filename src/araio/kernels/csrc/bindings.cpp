@@ -86,6 +86,7 @@ void multiply(const Operations& operations, Rows x, const Matrix& weight, Output
     require(dim(x.shape(1)) == weight.columns, "weight must have one column per column of x");
     require(y.shape(0) == x.shape(0) && dim(y.shape(1)) == weight.rows,
             "y must be (rows of x, rows of weight)");
+    if (x.shape(0) == 0) return;
     nb::gil_scoped_release unlocked;
     linear(operations, weight, x.data(), dim(x.shape(0)), y.data());
 }
