@@ -16,29 +16,44 @@ constexpr int kTokens = 4;
 // Asks for what is read next, while the arithmetic still has work: the same columns of the next rows.
 inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 
+// The sums of kR rows, with what lies behind the last whole vector.
+template <int kR, typename Number>
+inline void finish(const Floats* sums, const float* x, const Number* weight, int64_t done, int64_t I,
+                   float* y) {
+    if constexpr (kR == 4) {
+        const Quad four = sum_four(sums);
+        memcpy(y, &four, sizeof four);
+    } else {
+        for (int r = 0; r < kR; ++r) y[r] = sum(sums[r]);
+    }
+    for (int r = 0; r < kR; ++r) {
+        for (int64_t i = done; i < I; ++i) y[r] += x[i] * number(weight[r * I + i]);
+    }
+}
+
 // y[t][r] = x[t] . weight[r]      weight (kR, I)
 template <int kR, int kT, typename Number>
 inline void dot(const float* const* x, const Number* weight, int64_t I, float* const* y) {
+    // Vectors of a cache line, which is asked for once.
+    constexpr int64_t kVectors = 64 / (kLanes * static_cast<int64_t>(sizeof(Number)));
     Floats sums[kT][kR] = {};
-    int64_t i = 0;
-    for (; i + kLanes <= I; i += kLanes) {
+    const auto add = [&](int64_t i) {
         Floats w[kR];
-        for (int r = 0; r < kR; ++r) {
-            if (kT == 1) prefetch(weight + (kR + r) * I + i);
-            w[r] = load(weight + r * I + i);
-        }
+        for (int r = 0; r < kR; ++r) w[r] = load(weight + r * I + i);
         for (int t = 0; t < kT; ++t) {
             const Floats x_t = load(x[t] + i);
             for (int r = 0; r < kR; ++r) sums[t][r] += x_t * w[r];
         }
-    }
-    for (int t = 0; t < kT; ++t) {
-        for (int r = 0; r < kR; ++r) {
-            float total = sum(sums[t][r]);
-            for (int64_t rest = i; rest < I; ++rest) total += x[t][rest] * number(weight[r * I + rest]);
-            y[t][r] = total;
+    };
+    int64_t i = 0;
+    for (; i + kVectors * kLanes <= I; i += kVectors * kLanes) {
+        if (kT == 1) {
+            for (int r = 0; r < kR; ++r) prefetch(weight + (kR + r) * I + i);
         }
+        for (int64_t v = 0; v < kVectors; ++v) add(i + v * kLanes);
     }
+    for (; i + kLanes <= I; i += kLanes) add(i);
+    for (int t = 0; t < kT; ++t) finish<kR>(sums[t], x[t], weight, i, I, y[t]);
 }
 
 // Calls blocks.many or blocks.one with rows of x and y, until all `count` tokens had their turn.

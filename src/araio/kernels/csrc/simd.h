@@ -54,14 +54,35 @@ inline Floats load(const uint16_t* from) {
 
 inline void store(Floats values, float* to) { memcpy(to, &values, sizeof values); }
 
-// Halves are added to halves, which the compiler turns into a few shuffles.
+typedef float Quad __attribute__((vector_size(16)));
+typedef int32_t QuadIndex __attribute__((vector_size(16)));
+
+// The upper half of a vector is added to the lower one until four numbers are left.
+inline Quad fold(Floats values) {
+#if ARAIO_LANES == 16
+    const __m512 all = reinterpret_cast<__m512>(values);
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return reinterpret_cast<Quad>(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+#elif ARAIO_LANES == 8
+    const __m256 half = reinterpret_cast<__m256>(values);
+    return reinterpret_cast<Quad>(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+#else
+    return values;
+#endif
+}
+
+// The sum of each of four vectors; a sum's terms are added as in `sum`, so both give the same bits.
+inline Quad sum_four(const Floats* values) {
+    const Quad a = fold(values[0]), b = fold(values[1]), c = fold(values[2]), d = fold(values[3]);
+    const QuadIndex front = {0, 4, 1, 5}, back = {2, 6, 3, 7}, low = {0, 1, 4, 5}, high = {2, 3, 6, 7};
+    const Quad ab = __builtin_shuffle(a, b, front) + __builtin_shuffle(a, b, back);
+    const Quad cd = __builtin_shuffle(c, d, front) + __builtin_shuffle(c, d, back);
+    return __builtin_shuffle(ab, cd, low) + __builtin_shuffle(ab, cd, high);
+}
+
 inline float sum(Floats values) {
-    float lanes[kLanes];
-    memcpy(lanes, &values, sizeof values);
-    for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    }
-    return lanes[0];
+    const Quad four = fold(values);
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 // 2^n for n in -126..127
