@@ -40,6 +40,7 @@ class Verb:
 VERBS = {
     "run": Verb("araio.cli.commands.run", "Ask a question, or talk in a prompt loop; thinking is shown."),
     "show": Verb("araio.cli.commands.show", "Count a model's parameters, active share and cache bytes."),
+    "convert": Verb("araio.cli.commands.convert", "Store a model in fewer bits, as the kernels read it."),
     "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
@@ -95,7 +96,7 @@ def _prepare_streams() -> None:
 def _dispatch(arguments: list[str]) -> int:
     match arguments:
         case [] | ["--help" | "-h" | "help"]:
-            verbs = "\n".join(f"  {name:<8}{verb.summary}" for name, verb in VERBS.items())
+            verbs = "\n".join(f"  {name:<9}{verb.summary}" for name, verb in VERBS.items())
             _print(FIRST_SCREEN.format(version=araio.__version__, verbs=verbs))
             return 0
         case ["--version" | "-V", *_]:

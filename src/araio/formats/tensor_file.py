@@ -22,7 +22,7 @@ __all__ = ["TensorFileWriter"]
 
 
 class TensorFileWriter:
-    """Writes a file under its final name; whoever reads it before `close` finds holes.
+    """A context in which `append` fills a file; its header comes last, so until then there is none to trust.
 
     tensors    name to safetensors type and shape
     alignment  data begin at a multiple of it
@@ -48,34 +48,31 @@ class TensorFileWriter:
             self._next[name], self._end[name] = begin, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-(8 + len(text)) % alignment)
-        self._body = 8 + len(text)
-        self._handle = path.open("wb", buffering=0)
-        self._write(len(text).to_bytes(8, "little") + text, 0)
+        self._header = len(text).to_bytes(8, "little") + text
 
     def append(self, name: str, array: npt.NDArray[Any]) -> None:
         """Write the next numbers of a tensor, behind those that it has."""
         begin = self._next[name]
         end = self._next[name] = begin + array.nbytes
         assert end <= self._end[name], f"tensor {name} is longer than its header says"
-        self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, self._body + begin)
-
-    def close(self) -> None:
-        """Flush a complete file to the disk."""
-        unfilled = [name for name in self._end if self._next[name] != self._end[name]]
-        assert not unfilled, f"{self.path}: {unfilled[:3]} were not filled"
-        os.fsync(self._handle.fileno())
-        self._handle.close()
+        self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, len(self._header) + begin)
 
     def __enter__(self) -> TensorFileWriter:
+        self._handle = self.path.open("wb", buffering=0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._handle.close()
+        with self._handle:
+            if error is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        unfilled = [name for name in self._end if self._next[name] != self._end[name]]
+        assert not unfilled, f"{self.path}: {unfilled[:3]} were not filled"
+        self._write(self._header, 0)
+        os.fsync(self._handle.fileno())
 
     def _write(self, content: bytes | memoryview, offset: int) -> None:
         done = 0

@@ -71,6 +71,10 @@ class Conversion:
     source_bytes: int
     store_bytes: int
 
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.store_bytes / self.weights
+
 
 def convert(
     folder: Path, out: Path, codecs: StoreCodecs, on_progress: OnProgress = lambda done, total: None
@@ -194,7 +198,9 @@ class _Converter:
             )
             return arrays
 
+        starts = range(0, rows, step)
         try:
-            yield from self.pool.map(encode, range(0, rows, step))
+            # One piece is done here and now: on a busy machine, waking a thread takes longer.
+            yield from map(encode, starts) if len(starts) == 1 else self.pool.map(encode, starts)
         except FormatError as error:
             raise FormatError(f"{self.source.folder}: tensor {name!r} {error}") from None

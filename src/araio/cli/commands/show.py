@@ -1,9 +1,10 @@
-"""`araio show`: what a model consists of, from its config alone."""
+"""`araio show`: what a model consists of, from its config alone; and whether a store is whole."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,12 @@ from araio import env
 from araio.cli.numbers import bytes_text, count_text, share_text
 from araio.cli.printable import printable
 from araio.costs.summary import summarize
-from araio.weights.locate import BUNDLED, locate_config
+from araio.errors import CheckpointError
+from araio.formats.manifest import MANIFEST_NAME, Manifest
+from araio.formats.store import Store
+from araio.formats.store_check import check_store
+from araio.weights.load import open_checked
+from araio.weights.locate import BUNDLED, locate, locate_config
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -25,6 +31,7 @@ EXAMPLES = (
     "araio show deepseek-r1                 a preset: counted from its published config",
     "araio show ~/models/DeepSeek-V2-Lite   a folder; its config.json is enough",
     "araio show kimi-k2 --json",
+    "araio show ~/models/lite-q4 --verify   a store of `araio convert`, against its checksums",
 )
 
 
@@ -37,11 +44,18 @@ def command(
             show_default=False,
         ),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read a whole store and compare its checksums first.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count a model: parameters in total and per token by part, bytes of weights, bytes of cache."""
     name = model or env.get("ARAIO_MODEL")
     summary = {"model": name} | summarize(locate_config(name)) | {"file_bytes": _file_bytes(name)}
+    summary["store"] = _codecs(name)
+    if verify:
+        _verify(locate(name))
+        summary["store"]["is_verified"] = True
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         return
@@ -53,14 +67,31 @@ def command(
 
 def _file_bytes(model: str) -> int | None:
     """Bytes of the safetensors files, where the model is a folder that has any."""
-    folder = BUNDLED.get(model, Path(model).expanduser())
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
+    return sum(path.stat().st_size for path in _folder(model).glob("*.safetensors")) or None
+
+
+def _codecs(model: str) -> dict[str, Any] | None:
+    """The codec of each class of weights, where the model is a store."""
+    path = _folder(model) / MANIFEST_NAME
+    return {"codecs": asdict(Manifest.read(path).codecs)} if path.exists() else None
+
+
+def _folder(model: str) -> Path:
+    return BUNDLED.get(model, Path(model).expanduser())
+
+
+def _verify(folder: Path) -> None:
+    with open_checked(folder) as (_, source):
+        if not isinstance(source, Store):
+            raise CheckpointError(f"{folder}: has no checksums to verify; only stores of `araio convert` do")
+        with Console(stderr=True).status("") as status:
+            check_store(source, lambda file: status.update(f"checking {file}"))
 
 
 def _parts_table(summary: dict[str, Any]) -> Table:
     table = Table(title=Text(printable(summary["model"])), title_justify="left", box=None, pad_edge=False)
     table.add_column("part")
-    for heading in ("parameters", "share", "per token", "weights"):
+    for heading in ("parameters", "share", "per token", "published" if summary["store"] else "weights"):
         table.add_column(heading, justify="right")
     parameters = summary["parameters"]
     whole = {"total": parameters["total"], "active": parameters["active"], "bytes": summary["weight_bytes"]}
@@ -103,9 +134,16 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
         "experts": _experts_text(summary["experts"]),
         "cache": f"{summary['cache_bytes_per_token']:,} bytes per token in bfloat16",
         "context": f"{summary['context']:,} tokens, {_rope_text(**summary['rope'])}",
-        "weights": f"{bytes_text(summary['weight_bytes'])}, {stored}",
-        "files": bytes_text(files) if files else "none here",
+        "published" if summary["store"] else "weights": f"{bytes_text(summary['weight_bytes'])}, {stored}",
+        "files": (bytes_text(files) if files else "none here") + _store_text(summary["store"]),
     }
+
+
+def _store_text(store: dict[str, Any] | None) -> str:
+    if store is None:
+        return ""
+    codecs = ", ".join(f"{name} {codec}" for name, codec in store["codecs"].items())
+    return f", a store: {codecs}" + ("; every checksum holds" if "is_verified" in store else "")
 
 
 def _experts_text(experts: dict[str, Any] | None) -> str:
