@@ -11,11 +11,14 @@ import pytest
 from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import main_tensors
+from araio.formats.store_layout import StoreCodecs
 from araio.formats.write import write_checkpoint
+from araio.kernels import reference
 from araio.nn.attention import LowRankQuery
 from araio.tensors import BFloat16, BlockFP8, Weight
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import load
+from araio.weights.convert import convert
 from araio.weights.load import load_model
 
 IDS = np.arange(3, 20)
@@ -23,7 +26,7 @@ IDS = np.arange(3, 20)
 
 def test_bfloat16_is_widened_where_it_fits(tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path, "v2-lite")
-    model = load_model(tmp_path)
+    model = load_model(tmp_path, reference.OPS)
     assert isinstance(model.embed_tokens, np.ndarray)
     assert isinstance(model.lm_head.weight, np.ndarray)
 
@@ -33,9 +36,9 @@ def test_bfloat16_stays_where_memory_is_short_and_gives_the_same_logits(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_checkpoint(tmp_path, family)
-    wide = load_model(tmp_path)
+    wide = load_model(tmp_path, reference.OPS)
     monkeypatch.setattr(load, "_fits_as_float32", lambda _: False)
-    narrow = load_model(tmp_path)
+    narrow = load_model(tmp_path, reference.OPS)
     assert isinstance(narrow.embed_tokens, BFloat16)
     for router in narrow.routers:
         assert isinstance(router.weight, np.ndarray)
@@ -49,7 +52,7 @@ def test_bfloat16_stays_where_memory_is_short_and_gives_the_same_logits(
 
 def test_fp8_is_kept_where_it_is_stored(tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path, "v3-fp8")
-    model = load_model(tmp_path)
+    model = load_model(tmp_path, reference.OPS)
     attention = model.layers[0].self_attn
     assert isinstance(attention.kv_b_proj, BlockFP8)
     assert isinstance(attention.o_proj.weight, BlockFP8)
@@ -135,8 +138,49 @@ def test_weights_that_memory_cannot_hold_are_refused_before_they_are_read(
     needed = int(numbers) * (4 if widens else 2)
     monkeypatch.setattr(load, "_fits_as_float32", lambda _: widens)
     monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    load_model(tmp_path)
+    load_model(tmp_path, reference.OPS)
     monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
     monkeypatch.setattr(Checkpoint, "read_weight", None)
     with pytest.raises(CheckpointError, match=r"take .* MB of memory, but .* MB are free"):
-        load_model(tmp_path)
+        load_model(tmp_path, reference.OPS)
+
+
+@pytest.mark.parametrize("family", ["v2-lite", "v3", "v3-fp8"])
+def test_a_store_computes_what_its_source_does(tmp_path: Path, family: str) -> None:
+    write_tiny_checkpoint(tmp_path / "model", family)
+    convert(tmp_path / "model", tmp_path / "store", StoreCodecs("f32", "f32", "f32"))
+    model, store = load_model(tmp_path / "model"), load_model(tmp_path / "store")
+    np.testing.assert_allclose(
+        store.logits(store.forward(IDS, store.new_cache())),
+        model.logits(model.forward(IDS, model.new_cache())),
+        rtol=0,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(("name", "most"), [("q8", 0.05), ("q4", 0.6)])
+def test_a_quantised_store_computes_nearly_what_its_source_does(
+    tmp_path: Path, name: str, most: float
+) -> None:
+    write_tiny_checkpoint(tmp_path / "model", "v2-lite")
+    convert(tmp_path / "model", tmp_path / "store", StoreCodecs(name, name, name))
+    # One token: in a random model a router that changes its mind would drown everything else.
+    logits = []
+    for folder in ("model", "store"):
+        model = load_model(tmp_path / folder, reference.OPS)
+        logits.append(model.logits(model.forward(IDS[:1], model.new_cache())))
+    exact, found = logits
+    assert np.abs(found - exact).max() < most * np.abs(exact).max()
+
+
+def test_a_store_needs_the_memory_of_its_codecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_tiny_checkpoint(tmp_path / "model", "v2-lite")
+    codecs = StoreCodecs("q4", "q8", "bf16")
+    convert(tmp_path / "model", tmp_path / "store", codecs)
+    needed = sum(codecs.of(name, shape, (128, 128)).bytes(shape) for name, shape in main_tensors(config))
+    monkeypatch.setattr(load, "_fits_as_float32", lambda _: False)
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
+    load_model(tmp_path / "store")
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
+    with pytest.raises(CheckpointError, match=r"take .* MB of memory"):
+        load_model(tmp_path / "store")
