@@ -44,7 +44,15 @@ class Step {
     int64_t seen_by(int64_t row) const { return a_.seen(first_ + row / a_.H); }
     int64_t most_seen(int64_t group) const { return seen_by(group * lanes_ + rows_of(group) - 1); }
 
+    // Whether heads are whole tiles of integers, which are multiplied as they are stored.
+    bool has_tiles() const {
+        const Codec codec = a_.kv_b_proj->codec;
+        return (codec == Codec::q4 || codec == Codec::q8) && a_.N % kTileRows == 0 && a_.V % kTileRows == 0;
+    }
+
     void absorb_head(int64_t head, float* q) const;
+    void absorb_rows(int64_t head, float* absorbed) const;
+    void absorb_tiles(int64_t head, float* absorbed) const;
     void attend_to_chunk(int64_t chunk, int64_t group, const float* q, float* sums) const;
     void expand_head(int64_t head, const float* mixed, float* y) const;
     template <typename Work>
@@ -68,12 +76,25 @@ void Step::for_heads(const Work& work) const {
 
 // One head's queries in the space of the latents, scaled, to their lanes of q (groups, X, lanes).
 void Step::absorb_head(int64_t head, float* q) const {
-    static thread_local Scratch<float> wide, absorbed_scratch, weights_scratch;
+    static thread_local Scratch<float> absorbed_scratch;
     const int64_t C = a_.C, padded = ceil_div(tokens_, lanes_) * lanes_;
     float* const absorbed = absorbed_scratch.take(padded * C);
-    float* const weights = weights_scratch.take(kWeightRows * lanes_);
     std::fill_n(absorbed, padded * C, 0.0f);
-    const int64_t top = head * (a_.N + a_.V);
+    has_tiles() ? absorb_tiles(head, absorbed) : absorb_rows(head, absorbed);
+    for (int64_t t = 0; t < tokens_; ++t) {
+        const int64_t row = t * a_.H + head;
+        float* const lane = q + row / lanes_ * X() * lanes_ + row % lanes_;
+        for (int64_t c = 0; c < C; ++c) lane[c * lanes_] = absorbed[t * C + c] * a_.scale;
+        for (int64_t r = 0; r < a_.R; ++r)
+            lane[(C + r) * lanes_] = a_.q_pe.at(first_ + t, head, r) * a_.scale;
+    }
+}
+
+// absorbed (tokens, C) += w_uk^T q
+void Step::absorb_rows(int64_t head, float* absorbed) const {
+    static thread_local Scratch<float> wide, weights_scratch;
+    float* const weights = weights_scratch.take(kWeightRows * lanes_);
+    const int64_t C = a_.C, top = head * (a_.N + a_.V);
     for (int64_t n = 0; n < a_.N; n += kWeightRows) {
         const int64_t count = std::min(kWeightRows, a_.N - n);
         const float* const w_uk = float_rows(operations_, *a_.kv_b_proj, top + n, top + n + count, wide);
@@ -86,12 +107,15 @@ void Step::absorb_head(int64_t head, float* q) const {
             operations_.mix(weights, some, w_uk, C, count, absorbed + t * C, C);
         }
     }
+}
+
+void Step::absorb_tiles(int64_t head, float* absorbed) const {
+    static thread_local Scratch<float> query_scratch;
+    float* const query = query_scratch.take(a_.N);
+    const int64_t top = head * (a_.N + a_.V);
     for (int64_t t = 0; t < tokens_; ++t) {
-        const int64_t row = t * a_.H + head;
-        float* const lane = q + row / lanes_ * X() * lanes_ + row % lanes_;
-        for (int64_t c = 0; c < C; ++c) lane[c * lanes_] = absorbed[t * C + c] * a_.scale;
-        for (int64_t r = 0; r < a_.R; ++r)
-            lane[(C + r) * lanes_] = a_.q_pe.at(first_ + t, head, r) * a_.scale;
+        for (int64_t n = 0; n < a_.N; ++n) query[n] = a_.q_nope.at(first_ + t, head, n);
+        operations_.add_tiles(*a_.kv_b_proj, top, top + a_.N, query, absorbed + t * a_.C);
     }
 }
 
@@ -114,6 +138,13 @@ void Step::attend_to_chunk(int64_t chunk, int64_t group, const float* q, float* 
 void Step::expand_head(int64_t head, const float* mixed, float* y) const {
     static thread_local Scratch<float> wide;
     const int64_t stride = a_.H * a_.V, top = head * (a_.N + a_.V) + a_.N;
+    if (has_tiles()) {
+        for (int64_t t = 0; t < tokens_; ++t) {
+            operations_.dot_tiles(*a_.kv_b_proj, top, top + a_.V, mixed + (t * a_.H + head) * a_.C,
+                                  y + (first_ + t) * stride + head * a_.V);
+        }
+        return;
+    }
     const Activations x = {mixed + head * a_.C, nullptr, nullptr, nullptr, a_.H * a_.C, 0};
     for (int64_t v = 0; v < a_.V; v += kWeightRows) {
         const int64_t count = std::min(kWeightRows, a_.V - v);

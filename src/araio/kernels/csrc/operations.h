@@ -24,6 +24,11 @@ struct Operations {
     void (*to_fp8_order)(const float* x, int64_t T, int64_t I, float* values);
     // y = weight[begin:end] as float32, (end - begin, I)
     void (*widen)(const Matrix& weight, int64_t begin, int64_t end, float* y);
+    // Of q8 and q4, whole tiles, with float32 activations:
+    // y[r] = weight[begin + r] . x
+    void (*dot_tiles)(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y);
+    // y += sum over r of factors[r] * weight[begin + r]
+    void (*add_tiles)(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
 
     // y[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight     x, y (T, D)
     void (*rms_norm)(const float* x, const float* weight, float eps, float* y, int64_t T, int64_t D);

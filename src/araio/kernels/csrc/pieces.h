@@ -33,4 +33,8 @@ void mix(const float* weights, int64_t rows, const float* values, int64_t stride
 // widen.cpp
 void widen(const Matrix& weight, int64_t begin, int64_t end, float* y);
 
+// tiles_float.cpp
+void dot_tiles(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y);
+void add_tiles(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
+
 }  // namespace araio::ARAIO_ISA

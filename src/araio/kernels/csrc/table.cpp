@@ -40,6 +40,8 @@ const Operations operations = {
     to_integers,
     to_fp8_order,
     widen,
+    dot_tiles,
+    add_tiles,
     rms_norm,
     swiglu,
     add_scaled,

@@ -29,22 +29,50 @@ void widen_fp8(const Matrix& weight, int64_t row, float* y) {
     }
 }
 
+// The integers of a block in the order of q8: 8 groups of 16 rows of 4 columns.
 template <int kBits>
-void widen_tiles(const Matrix& weight, int64_t row, float* y) {
-    const int64_t blocks = weight.blocks(), tile = row / kTileRows, r = row % kTileRows;
-    const auto* const data = static_cast<const uint8_t*>(weight.data) + tile * blocks * kBlockBytes<kBits>;
-    const auto* const scale = static_cast<const uint16_t*>(weight.scale) + tile * blocks * kTileRows;
-    for (int64_t i = 0; i < weight.columns; ++i) {
-        const int64_t b = i / kBlockColumns, column = i % kBlockColumns;
-        const uint8_t* const block = data + b * kBlockBytes<kBits>;
-        int32_t integer;
-        if constexpr (kBits == 4) {
-            const uint8_t both = block[(column % 16 / 4 * kTileRows + r) * 4 + column % 4];
-            integer = (column < 16 ? both & 15 : both >> 4) - 8;
-        } else {
-            integer = static_cast<int8_t>(block[(column / 4 * kTileRows + r) * 4 + column % 4]);
+inline void unpack(const uint8_t* block, int8_t* integers) {
+    if constexpr (kBits == 4) {
+        for (int64_t i = 0; i < kBlockBytes<4>; ++i) {
+            integers[i] = static_cast<int8_t>((block[i] & 15) - 8);
+            integers[i + kBlockBytes<4>] = static_cast<int8_t>((block[i] >> 4) - 8);
         }
-        y[i] = static_cast<float>(integer) * half_value(scale[b * kTileRows + r]);
+    } else {
+        memcpy(integers, block, kBlockBytes<8>);
+    }
+}
+
+// Rows [begin, end) of one tile; a block is unpacked once for all of them.
+template <int kBits>
+void widen_tile(const Matrix& weight, int64_t begin, int64_t end, float* y) {
+    const int64_t I = weight.columns, blocks = weight.blocks(), first_block = begin / kTileRows * blocks;
+    const auto* const data = static_cast<const uint8_t*>(weight.data) + first_block * kBlockBytes<kBits>;
+    const auto* const scale = static_cast<const uint16_t*>(weight.scale) + first_block * kTileRows;
+    for (int64_t b = 0; b < blocks; ++b) {
+        int8_t integers[kBlockBytes<8>];
+        unpack<kBits>(data + b * kBlockBytes<kBits>, integers);
+        const int64_t start = b * kBlockColumns,
+                      count = I - start < kBlockColumns ? I - start : kBlockColumns;
+        for (int64_t row = begin; row < end; ++row) {
+            const int64_t r = row % kTileRows;
+            int8_t line[kBlockColumns];
+            for (int64_t j = 0; j < kBlockColumns / 4; ++j) {
+                memcpy(line + 4 * j, integers + (j * kTileRows + r) * 4, 4);
+            }
+            const float factor = half_value(scale[b * kTileRows + r]);
+            float values[kBlockColumns];
+            for (int64_t i = 0; i < kBlockColumns; ++i) values[i] = static_cast<float>(line[i]) * factor;
+            memcpy(y + (row - begin) * I + start, values, static_cast<size_t>(count) * sizeof(float));
+        }
+    }
+}
+
+template <int kBits>
+void widen_tiles(const Matrix& weight, int64_t begin, int64_t end, float* y) {
+    for (int64_t row = begin; row < end;) {
+        const int64_t tile_end = (row / kTileRows + 1) * kTileRows, stop = tile_end < end ? tile_end : end;
+        widen_tile<kBits>(weight, row, stop, y + (row - begin) * weight.columns);
+        row = stop;
     }
 }
 
@@ -63,11 +91,9 @@ void widen(const Matrix& weight, int64_t begin, int64_t end, float* y) {
             for (int64_t row = begin; row < end; ++row) widen_fp8(weight, row, y + (row - begin) * I);
             return;
         case Codec::q8:
-            for (int64_t row = begin; row < end; ++row) widen_tiles<8>(weight, row, y + (row - begin) * I);
-            return;
+            return widen_tiles<8>(weight, begin, end, y);
         case Codec::q4:
-            for (int64_t row = begin; row < end; ++row) widen_tiles<4>(weight, row, y + (row - begin) * I);
-            return;
+            return widen_tiles<4>(weight, begin, end, y);
     }
 }
 
