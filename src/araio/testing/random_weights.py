@@ -23,8 +23,8 @@ from araio.weights.build import ModelBuilder
 
 __all__ = ["RandomWeights", "random_model"]
 
-# Rows that are drawn: whole tiles and blocks of every codec, and more than any router has experts.
-DRAWN_ROWS = 512
+# Rows that are drawn: whole tiles and blocks of every codec.
+DRAWN_ROWS = 128
 
 
 class RandomWeights:
@@ -49,7 +49,7 @@ class RandomWeights:
         rows, columns = shape
         rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
         codec = self._codecs.of(name, shape, self._block)
-        drawn = min(rows, DRAWN_ROWS)
+        drawn = rows if name.endswith(".gate.weight") else min(rows, DRAWN_ROWS)
         matrix = rng.standard_normal((drawn, columns), dtype=np.float32) / np.float32(columns**0.5)
         arrays = codec.arrays(codec.encode(matrix))
         parts = codec.parts(shape)
