@@ -1,0 +1,41 @@
+"""The shapes that speed is measured on: real layers of published models, in a size that a laptop holds.
+
+A shape is a config without weights. `checkpoints.py` has the tiny ones that tests run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from araio.config import ModelConfig
+from araio.weights.locate import PRESETS
+
+__all__ = ["SHAPES", "lite", "r1_slice"]
+
+R1_SLICE_VOCABULARY = (
+    4096  # R1's own 129,280 rows would weigh as much as all that is measured in three layers
+)
+
+
+def lite() -> ModelConfig:
+    """DeepSeek-V2-Lite as published: 27 layers, 6 of 64 experts a token; 15.7B parameters, 2.5B active."""
+    return ModelConfig.from_file(PRESETS["deepseek-v2-lite"])
+
+
+def r1_slice() -> ModelConfig:
+    """Three layers of DeepSeek-R1, exactly as large as there: one dense, two with 8 of 256 experts a token.
+
+    Its vocabulary is cut to 4096 and its prediction module left out; 23.7B parameters, 1.8B active.
+    """
+    return replace(
+        ModelConfig.from_file(PRESETS["deepseek-r1"]),
+        num_hidden_layers=3,
+        first_k_dense_replace=1,
+        vocab_size=R1_SLICE_VOCABULARY,
+        num_nextn_predict_layers=0,
+    )
+
+
+SHAPES: dict[str, Callable[[], ModelConfig]] = {"lite": lite, "r1-slice": r1_slice}
+"""Each shape by the name that benchmarks give it."""
