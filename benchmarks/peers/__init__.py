@@ -1,0 +1,1 @@
+"""Other engines, built and driven beside araio; nothing outside benchmarks/ imports this."""
