@@ -1,6 +1,6 @@
 #include "thread_pool.h"
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <chrono>
 
@@ -25,7 +25,16 @@ inline void pause() {
 }  // namespace
 
 ThreadPool& ThreadPool::shared() {
-    static auto* const pool = new ThreadPool;  // never destroyed: workers may outlive static objects
+    static ThreadPool* pool = [] {
+        // The child of a fork has none of the threads, but their locks, held for ever, and a condition that
+        // waits for them. It leaves all that behind and begins anew.
+        pthread_atfork(nullptr, nullptr, [] {
+            const int threads = pool->threads();
+            pool = new ThreadPool;
+            pool->threads_ = threads;
+        });
+        return new ThreadPool;  // never destroyed: workers may outlive static objects
+    }();
     return *pool;
 }
 
@@ -88,14 +97,6 @@ void ThreadPool::work_until(uint64_t retired) {
 }
 
 void ThreadPool::start_workers() {
-    const int process = getpid();
-    if (process_ != process) {
-        // In the child of a fork the threads are gone and their handles mean nothing.
-        for (std::thread& worker : workers_) worker.detach();
-        workers_.clear();
-        sleepers_ = 0;
-        process_ = process;
-    }
     while (static_cast<int>(workers_.size()) + 1 < threads()) {
         const uint64_t seen = gate_.load();
         workers_.emplace_back([this, seen] { work_until(seen); });
@@ -103,7 +104,6 @@ void ThreadPool::start_workers() {
 }
 
 void ThreadPool::stop_workers() {
-    if (process_ != getpid()) return;
     is_stopping_ = true;
     {
         const std::lock_guard<std::mutex> awake(sleep_);

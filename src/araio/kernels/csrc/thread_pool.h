@@ -57,7 +57,6 @@ class ThreadPool {
     std::mutex owner_;  // held by the caller whose job it is
     std::atomic<int> threads_{1};
     std::vector<std::thread> workers_;
-    int process_ = 0;  // that started the workers; a fork leaves them behind
 
     std::mutex sleep_;
     std::condition_variable wake_;

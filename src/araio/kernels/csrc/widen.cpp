@@ -8,25 +8,48 @@ namespace araio::ARAIO_ISA {
 namespace {
 
 void widen_bf16(const uint16_t* bits, int64_t count, float* y) {
-    for (int64_t i = 0; i < count; ++i) y[i] = number(bits[i]);
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) store(load(bits + i), y + i);
+    for (; i < count; ++i) y[i] = number(bits[i]);
+}
+
+// A group of 64 from the order of its reader to the order of its columns.
+void from_fp8_order(const Floats* wide, float* y) {
+#if ARAIO_LANES == 16
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 0, 16, 1, 17, 2, 18, 3, 19);
+    const auto both = [&](int v, __m512i index) {
+        const auto even = reinterpret_cast<__m512>(wide[v]), odd = reinterpret_cast<__m512>(wide[v + 1]);
+        return _mm512_permutex2var_ps(even, index, odd);
+    };
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const __m512i index = _mm512_add_epi32(first, _mm512_set1_epi32(4 * quarter));
+        _mm512_storeu_ps(y + 16 * quarter, _mm512_mask_blend_ps(0xFF00, both(0, index), both(2, index)));
+    }
+#else
+    memcpy(y, wide, kFp8Group * sizeof(float));
+#endif
 }
 
 void widen_fp8(const Matrix& weight, int64_t row, float* y) {
     const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
     const auto* const codes = static_cast<const uint8_t*>(weight.data) + row * I;
     const auto* const scale = static_cast<const float*>(weight.scale) + row / weight.block_rows * scales;
-    for (int64_t group = 0; group < I; group += kFp8Group) {
-        const int64_t count = I - group < kFp8Group ? I - group : kFp8Group;
-        uint8_t padded[kFp8Group] = {};
-        memcpy(padded, codes + group, static_cast<size_t>(count));
+    const Fp8Reader read;
+    const auto widen_group = [&](const uint8_t* group, int64_t column, float* out) {
         Floats wide[kFp8Vectors];
-        Fp8Reader()(padded, wide);
-        const float factor = scale[group / weight.block_columns] * kFp8Factor;
-        for (int64_t place = 0; place < kFp8Group; ++place) {
-            const int64_t i = fp8_source(place);
-            if (i < count) y[group + i] = wide[place / kLanes][place % kLanes] * factor;
-        }
-    }
+        read(group, wide);
+        for (Floats& values : wide) values *= scale[column / weight.block_columns] * kFp8Factor;
+        from_fp8_order(wide, out);
+    };
+    int64_t i = 0;
+    for (; i + kFp8Group <= I; i += kFp8Group) widen_group(codes + i, i, y + i);
+    if (i == I) return;
+    const auto rest = static_cast<size_t>(I - i);
+    uint8_t padded[kFp8Group] = {};
+    float out[kFp8Group];
+    memcpy(padded, codes + i, rest);
+    widen_group(padded, i, out);
+    memcpy(y + i, out, rest * sizeof(float));
 }
 
 // The integers of a block in the order of q8: 8 groups of 16 rows of 4 columns.
