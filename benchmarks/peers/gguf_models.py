@@ -4,10 +4,10 @@
     .venv/bin/python benchmarks/peers/gguf_models.py r1-slice q4_k --folder FOLDER
 
 How fast a token is computed does not depend on what the weights are, with one exception: which experts it
-chooses. Trained models spread their choices; random weights do so only where no matrix has a mean. A mean
-adds one and the same vector to every token, it grows from layer to layer, and in the end all tokens look
-alike and choose alike. Hence blocks of random bits have scales of random sign, activations stay near 1, and
-the rows of a router have equal norm. `LlamaCpp.experts` shows what is chosen.
+chooses. Trained models spread their choices; random weights do so only if a token's hidden state stays its
+own from layer to layer. So no matrix has a mean, which would add the same vector to every token: blocks of
+random bits have scales of random sign. The embedding outweighs all that the layers add to it. And the rows of
+a router have equal norm. `LlamaCpp.experts` shows what is chosen.
 
 A file is written tensor by tensor, the largest of 2.1 GB. Read `llama_cpp.py` next for what runs it.
 """
@@ -259,6 +259,7 @@ def _describe_yarn(writer: GGUFWriter, scaling: RopeScaling) -> None:
 
 # ---------------------------------------------------------------------- random weights
 
+EMBEDDING_RMS = 8.0  # the layers of a model add about 0.6 each, part of it the same for all tokens
 # Root mean square of what a block's bits stand for at a scale of 1: q - 8, an int8, and 16 * (q - 7.5).
 RMS = {Kind.Q4_0: 4.637, Kind.Q8_0: 73.9, Kind.Q4_K: 73.8}
 # Eight scales and eight minima of 16, six bits each, in the order of ggml's `block_q4_K`.
@@ -267,9 +268,9 @@ Q4_K_MEAN = 7.5
 
 
 def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
-    """Values that keep activations near 1: a row's squares add up to 1, those of the embedding are 1 each."""
+    """Values that keep activations near 1: the squares of a row add up to 1; the embedding's are larger."""
     if tensor.kind != Kind.F32:
-        rms = 1.0 if tensor.name == EMBEDDING else tensor.shape[-1] ** -0.5
+        rms = EMBEDDING_RMS if tensor.name == EMBEDDING else tensor.shape[-1] ** -0.5
         return random_blocks(tensor.kind, math.prod(tensor.shape), rms, rng)
     if tensor.part == ROUTER:
         rows: Array = rng.standard_normal(tensor.shape, np.float32)

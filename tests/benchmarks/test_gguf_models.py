@@ -8,6 +8,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 from peers.gguf_models import (
+    EMBEDDING_RMS,
     QUANTISATIONS,
     active_bytes,
     gguf_file,
@@ -71,7 +72,7 @@ def test_what_is_written_can_be_read(tmp_path: Path, config: ModelConfig, quanti
         assert tensor.tensor_type == wanted[tensor.name].kind
         values = dequantize(tensor.data, tensor.tensor_type)
         if values.ndim > 1:
-            rms = 1.0 if "token_embd" in tensor.name else values.shape[-1] ** -0.5
+            rms = EMBEDDING_RMS if "token_embd" in tensor.name else values.shape[-1] ** -0.5
             assert np.sqrt(np.mean(values**2)) == pytest.approx(rms, rel=0.1)
     assert list(tmp_path.iterdir()) == [path]
 
