@@ -96,7 +96,7 @@ def one_round(model: Model, ids: IntArray, decode: int) -> tuple[float, float]:
     logits = model.logits(model.forward(ids, cache)[-1:])
     prefilled = time.perf_counter()
     for _ in range(decode):
-        logits = model.logits(model.forward(logits.argmax(-1), cache))
+        logits = model.logits(model.forward(logits.argmax(-1), cache, absorbed=True))
     return prefilled - started, time.perf_counter() - prefilled
 
 

@@ -44,7 +44,10 @@ def scripted(folder, text):
         return row
 
     network = SimpleNamespace(
-        config=config, new_cache=list, forward=lambda ids, cache: np.zeros((len(ids), 4)), logits=logits
+        config=config,
+        new_cache=list,
+        forward=lambda ids, cache, absorbed=False: np.zeros((len(ids), 4)),
+        logits=logits,
     )
     return Model("scripted", network, tokenizer, ChatFormat.from_folder(folder, tokenizer), {})
 

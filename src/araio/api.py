@@ -20,8 +20,8 @@ import numpy.typing as npt
 from araio.config import ModelConfig
 from araio.costs.parameters import count_parameters
 from araio.engine.answer import Answer, Event, Finish
-from araio.engine.generate import PREFILL_CHUNK, check_ids, generate
-from araio.engine.request import params_from, read_generation_defaults, read_stop_ids
+from araio.engine.generate import PREFILL_CHUNK, generate
+from araio.engine.request import check_ids, params_from, read_generation_defaults, read_stop_ids
 from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError
 from araio.kernels.select import select

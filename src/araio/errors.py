@@ -12,6 +12,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
     ├── RequestError           a parameter of a generation request
     ├── GenerationError        a model whose output is not a number
+    ├── CacheFullError         more tokens than the latent cache was given room for
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 __all__ = [
     "AraioError",
+    "CacheFullError",
     "CheckpointError",
     "ConfigError",
     "FormatError",
@@ -69,6 +71,10 @@ class RequestError(AraioError):
 
 class GenerationError(AraioError):
     """A model that gives logits which are NaN or infinite, so that no token can be chosen."""
+
+
+class CacheFullError(AraioError):
+    """A sequence, or a request, that needs more tokens of cache than there are."""
 
 
 class KernelError(AraioError):

@@ -25,7 +25,7 @@ class ScriptedModel:
     def new_cache(self):
         return []
 
-    def forward(self, ids, cache):
+    def forward(self, ids, cache, *, absorbed=False):
         self.fed.append(list(map(int, ids)))
         start = len(cache)
         cache.extend(ids)

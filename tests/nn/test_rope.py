@@ -60,7 +60,7 @@ def theirs(config: ModelConfig, positions: np.ndarray) -> tuple[np.ndarray, np.n
 )
 @pytest.mark.parametrize("start", [0, 4000, 20_000])
 def test_rotations_are_transformers(config: ModelConfig, start: int) -> None:
-    rotation = RotaryEmbedding(config)(start, 200)
+    rotation = RotaryEmbedding(config)(np.arange(start, start + 200))
     cos, sin = theirs(config, np.arange(start, start + 200))
     # A last bit of the frequency becomes `position * 2^-24` of angle; both implementations have that error.
     tolerance = {"rtol": 0, "atol": 1e-6 + 2.0**-23 * (start + 200)}
@@ -68,9 +68,13 @@ def test_rotations_are_transformers(config: ModelConfig, start: int) -> None:
     np.testing.assert_allclose(rotation.sin, sin, **tolerance)
 
 
-def test_positions_are_the_same_wherever_a_step_begins() -> None:
-    rotary = RotaryEmbedding(published(1.0, 1.0))
-    np.testing.assert_array_equal(rotary(0, 300).cos[250:], rotary(250, 50).cos)
+@pytest.mark.parametrize("start", [0, 3000, 130_000])
+def test_a_rotation_depends_on_its_position_alone(start: int) -> None:
+    rotary, positions = RotaryEmbedding(published(1.0, 1.0)), np.arange(start, start + 300)
+    whole = rotary(positions)
+    for at in (slice(0, 1), slice(1, 8), slice(299, 300), slice(7, 250), slice(None, None, -3)):
+        np.testing.assert_array_equal(rotary(positions[at]).cos, whole.cos[at])
+        np.testing.assert_array_equal(rotary(positions[at]).sin, whole.sin[at])
 
 
 def test_the_softmax_scale_has_the_published_value() -> None:
@@ -85,4 +89,6 @@ def test_a_factor_of_one_changes_nothing() -> None:
     still = replace(config, rope_scaling=replace(config.rope_scaling, factor=1.0))
     plain = replace(config, rope_scaling=None)
     assert softmax_scale(still) == softmax_scale(plain)
-    np.testing.assert_array_equal(RotaryEmbedding(still)(0, 9).sin, RotaryEmbedding(plain)(0, 9).sin)
+    np.testing.assert_array_equal(
+        RotaryEmbedding(still)(np.arange(9)).sin, RotaryEmbedding(plain)(np.arange(9)).sin
+    )

@@ -91,11 +91,11 @@ def test_it_predicts_what_the_equations_say(tmp_path: Path, chunks: list[int]) -
     model = load_model(tmp_path)
     assert model.mtp is not None
     ids = np.random.default_rng(0).integers(0, config.vocab_size, 30)
-    hidden = model.forward(ids, model.new_cache())
+    hidden = model.forward(ids, model.new_cache("float32"))
     with Checkpoint.open(tmp_path) as checkpoint:
         expected = Oracle(checkpoint, config).logits(ids[1:], hidden[:-1])
 
-    cache = model.mtp.new_cache()
+    cache = model.mtp.new_cache("float32")
     pieces = zip(np.split(ids[1:], chunks), np.split(hidden[:-1], chunks), strict=True)
     states = [model.mtp.forward(next_ids, before, cache) for next_ids, before in pieces]
     np.testing.assert_allclose(model.logits(np.concatenate(states)), expected, rtol=0, atol=1e-4)

@@ -60,7 +60,7 @@ def load_oracle(folder: Path, config: ModelConfig) -> PreTrainedModel:
 
 def test_prefill_gives_the_same_logits(pair: Pair) -> None:
     ids = pair.ids(24)
-    logits = pair.ours.logits(pair.ours.forward(ids, pair.ours.new_cache()))
+    logits = pair.ours.logits(pair.ours.forward(ids, pair.ours.new_cache("float32")))
     np.testing.assert_allclose(logits, pair.expected_logits(ids), **TOLERANCE)
 
 
@@ -68,13 +68,13 @@ def test_yarn_beyond_the_original_context_gives_the_same_logits(pair: Pair) -> N
     ids = pair.ids(200)
     assert pair.config.rope_scaling is not None
     assert len(ids) > 4 * pair.config.rope_scaling.original_max_position_embeddings
-    logits = pair.ours.logits(pair.ours.forward(ids, pair.ours.new_cache()))
+    logits = pair.ours.logits(pair.ours.forward(ids, pair.ours.new_cache("float32")))
     np.testing.assert_allclose(logits, pair.expected_logits(ids), **TOLERANCE)
 
 
 def test_chunked_prefill_gives_the_same_logits(pair: Pair) -> None:
     ids = pair.ids(64)
-    cache = pair.ours.new_cache()
+    cache = pair.ours.new_cache("float32")
     chunks = [pair.ours.forward(chunk, cache) for chunk in np.split(ids, [1, 20, 23, 60])]
     np.testing.assert_allclose(
         pair.ours.logits(np.concatenate(chunks)), pair.expected_logits(ids), **TOLERANCE
@@ -83,9 +83,9 @@ def test_chunked_prefill_gives_the_same_logits(pair: Pair) -> None:
 
 def test_cached_decode_gives_the_same_logits(pair: Pair) -> None:
     ids = pair.ids(40)
-    cache = pair.ours.new_cache()
+    cache = pair.ours.new_cache("float32")
     hidden = [pair.ours.forward(ids[:8], cache)]
-    hidden += [pair.ours.forward(ids[i : i + 1], cache) for i in range(8, len(ids))]
+    hidden += [pair.ours.forward(ids[i : i + 1], cache, absorbed=True) for i in range(8, len(ids))]
     np.testing.assert_allclose(
         pair.ours.logits(np.concatenate(hidden)), pair.expected_logits(ids), **TOLERANCE
     )
@@ -106,7 +106,7 @@ def test_greedy_text_is_identical(pair: Pair) -> None:
 
 
 def greedy(model: Model, prompt: np.ndarray, count: int, never: tuple[int, ...]) -> list[int]:
-    cache = model.new_cache()
+    cache = model.new_cache("float32")
     hidden = model.forward(prompt, cache)
     tokens: list[int] = []
     while True:
@@ -115,4 +115,4 @@ def greedy(model: Model, prompt: np.ndarray, count: int, never: tuple[int, ...])
         tokens.append(int(logits.argmax()))
         if len(tokens) == count:
             return tokens
-        hidden = model.forward(np.array(tokens[-1:]), cache)
+        hidden = model.forward(np.array(tokens[-1:]), cache, absorbed=True)

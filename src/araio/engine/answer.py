@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
 
-from araio.engine.generate import FinishReason
+from araio.engine.tokens import FinishReason
 
 __all__ = ["Answer", "ContentDelta", "Event", "Finish", "ReasoningDelta", "Timings", "TokenLogprob", "Usage"]
 

@@ -1,4 +1,4 @@
-"""What a caller may ask of a generation: `SamplingParams`, checked when it is made.
+"""What a caller may ask of a generation: `SamplingParams`, checked when made, and a prompt that can run.
 
 Plain Python, no tensors. A value that is out of range, NaN, or of another type is refused by name, with the
 allowed range; nothing is clamped in silence. Read `sampling.py` next for what each number does to the
@@ -7,16 +7,27 @@ logits, or `answer.py` for what comes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from araio.config import ModelConfig
 from araio.errors import ConfigError, FormatError, RequestError
 from araio.json_reader import ObjectReader, read_object, shown
 
-__all__ = ["DEFAULT_MAX_TOKENS", "SamplingParams", "params_from", "read_generation_defaults", "read_stop_ids"]
+__all__ = [
+    "DEFAULT_MAX_TOKENS",
+    "SamplingParams",
+    "check_ids",
+    "check_prompt",
+    "params_from",
+    "read_generation_defaults",
+    "read_stop_ids",
+    "room_for",
+]
 
 DEFAULT_MAX_TOKENS = 4096
 MAX_STOP_STRINGS = 16
@@ -88,6 +99,50 @@ def params_from(given: dict[str, Any], defaults: dict[str, Any] | None = None) -
             hint = f"did you mean {close[0]}? " if close else ""
             raise RequestError(f"{name!r} is no sampling parameter; {hint}known: {', '.join(known)}")
     return SamplingParams(**{**(defaults or {}), **given})
+
+
+def check_prompt(
+    config: ModelConfig, ids: Sequence[object], params: SamplingParams, *, has_tokenizer: bool
+) -> None:
+    """Refuse a prompt that no token can follow, and stop strings where there is no text to look for them.
+
+    Raises:
+        RequestError: as `check_ids`, or naming `params.stop`.
+    """
+    check_ids(config, ids, spare=1)
+    if params.stop and not has_tokenizer:
+        raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
+
+
+def room_for(config: ModelConfig, ids: Sequence[object], params: SamplingParams) -> int:
+    """How many tokens may follow a prompt: what was asked for, or what the context leaves."""
+    return min(params.max_tokens, config.max_position_embeddings - len(ids))
+
+
+def check_ids(config: ModelConfig, ids: Sequence[object], spare: int = 0) -> None:
+    """Refuse ids that cannot run: none at all, some outside the vocabulary, more than the context holds.
+
+    spare  positions that must stay free behind them
+
+    Raises:
+        RequestError: naming the first bad id, or the length, and the limit.
+    """
+    if len(ids) == 0:
+        raise RequestError("the prompt is empty; give at least one token")
+    context = config.max_position_embeddings
+    if len(ids) + spare > context:
+        for_answer = ", one of them for the answer" if spare else ""
+        raise RequestError(
+            f"the prompt has {len(ids)} tokens and the model's context holds {context}{for_answer}; shorten "
+            "the prompt or the conversation"
+        )
+    for place, token in enumerate(ids):
+        is_integer = isinstance(token, Integral) and not isinstance(token, bool)
+        if not is_integer or not 0 <= token < config.vocab_size:  # type: ignore[operator]
+            raise RequestError(
+                f"token {place} of the prompt is {token!r}; expected an integer from 0 to "
+                f"{config.vocab_size - 1}, the model's vocabulary"
+            )
 
 
 def read_generation_defaults(folder: Path) -> dict[str, Any]:

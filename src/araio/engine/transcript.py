@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from time import perf_counter
 
 from araio.engine.answer import Answer, ContentDelta, ReasoningDelta, Timings, TokenLogprob, Usage
-from araio.engine.generate import FinishReason, GeneratedToken
+from araio.engine.tokens import FinishReason, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
 

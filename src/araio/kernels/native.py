@@ -19,7 +19,16 @@ import numpy as np
 from araio import env
 from araio.config import ModelConfig
 from araio.errors import KernelError
-from araio.kernels.ops import OPERATIONS, FeedForward, Int32Array, IntArray, Matrix
+from araio.kernels.ops import (
+    OPERATIONS,
+    FeedForward,
+    Int32Array,
+    Int64Array,
+    IntArray,
+    LatentPages,
+    Latents,
+    Matrix,
+)
 from araio.kernels.widen import widen
 from araio.tensors import BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
@@ -178,18 +187,23 @@ class CompiledOperations:
             self.routing = config, routing
         return routing
 
+    def store_latents(
+        self, c_kv: Float32Array, k_pe: Float32Array, slots: Int64Array, pages: LatentPages
+    ) -> None:
+        self.compiled.store_latents(np.ascontiguousarray(c_kv), np.ascontiguousarray(k_pe), slots, pages)
+
     def mla_prefill(
-        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Matrix, scale: float
+        self, q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Matrix, scale: float
     ) -> Float32Array:
         y = _values_of(q_nope, kv_b_proj)
-        self.compiled.mla_prefill(q_nope, q_pe, np.ascontiguousarray(latent), kv_b_proj, scale, y)
+        self.compiled.mla_prefill(q_nope, q_pe, *latents, kv_b_proj, scale, y)
         return y
 
     def mla_decode(
-        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Matrix, scale: float
+        self, q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Matrix, scale: float
     ) -> Float32Array:
         y = _values_of(q_nope, kv_b_proj)
-        self.compiled.mla_decode(q_nope, q_pe, np.ascontiguousarray(latent), kv_b_proj, scale, y)
+        self.compiled.mla_decode(q_nope, q_pe, *latents, kv_b_proj, scale, y)
         return y
 
 

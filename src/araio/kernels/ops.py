@@ -6,15 +6,15 @@ The docstring of each operation's type is its contract; `reference.py` is its de
 `select.py` fills the table with the best implementation this machine has.
 
 Letters: T tokens of the step, S cached positions, D hidden_size, H heads, N qk_nope_head_dim,
-R qk_rope_head_dim, V v_head_dim, C kv_lora_rank, E experts, K experts per token, F width of a feed-forward
-layer, W vocabulary, I and O the input and output size of a linear layer.
+R qk_rope_head_dim, V v_head_dim, C kv_lora_rank, P pages of the latent cache, E experts, K experts per token,
+F width of a feed-forward layer, W vocabulary, I and O the input and output size of a linear layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,16 @@ from araio.tensors import Float32Array, Weight
 
 __all__ = [
     "OPERATIONS",
+    "PAGE",
     "Embed",
     "Experts",
     "FeedForward",
     "Hold",
     "Int32Array",
+    "Int64Array",
     "IntArray",
+    "LatentPages",
+    "Latents",
     "Linear",
     "Matrix",
     "MultiHeadLatentAttention",
@@ -37,11 +41,20 @@ __all__ = [
     "RMSNorm",
     "Rope",
     "Route",
+    "StoreLatents",
     "SwiGLU",
 ]
 
+PAGE = 128
+"""Positions in a page of the latent cache, which is also what attention works on at a time: sums over the
+positions of a page come first, then those over pages, so that an answer depends on positions alone."""
+
 Int32Array: TypeAlias = npt.NDArray[np.int32]
+Int64Array: TypeAlias = npt.NDArray[np.int64]
 IntArray: TypeAlias = npt.NDArray[np.integer]
+LatentPages: TypeAlias = Float32Array | npt.NDArray[np.uint16]
+"""One layer's pages (P, PAGE, C + R): float32, or bfloat16 as its bits. A latent is the normalised `c_kv`,
+then the rotated `k_pe`, of one position."""
 Matrix: TypeAlias = Any
 """A weight in its backend's hands: what `Ops.hold` made of it, with a `shape` (O, I) and of use to that
 backend alone."""
@@ -180,6 +193,32 @@ class Experts(Protocol):
         """
 
 
+class Latents(NamedTuple):
+    """What the cache holds of one sequence in one layer.
+
+    pages   (P, PAGE, C + R), those of other sequences among them
+    table   (ceil(length / PAGE) or more,) int64: the pages of this sequence, in order
+    length  S
+    """
+
+    pages: LatentPages
+    table: Int64Array
+    length: int
+
+
+class StoreLatents(Protocol):
+    """`pages[slot // PAGE, slot % PAGE] = [c_kv, k_pe]`; bfloat16 is rounded to the nearest, ties to even."""
+
+    def __call__(self, c_kv: Float32Array, k_pe: Float32Array, slots: Int64Array, pages: LatentPages) -> None:
+        """Write the latents of a step, which may belong to several sequences.
+
+        c_kv   (T, C) normalised
+        k_pe   (T, R) rotated
+        slots  (T,) where each goes, in [0, P * PAGE)
+        pages  (P, PAGE, C + R), changed in place
+        """
+
+
 class MultiHeadLatentAttention(Protocol):
     """Causal attention over the latent cache (DeepSeek-V2 report, section 2.1 and appendix C).
 
@@ -191,16 +230,18 @@ class MultiHeadLatentAttention(Protocol):
     The same numbers come out of two forms. *Expanded* computes `k_h` and `v_h` for every position: less work
     per pair of positions, worth it for many queries. *Absorbed* moves `w_uk` to the query and `w_uv` behind
     the sum, so that attention runs on the latents themselves: no expansion, the form for decoding.
+
+    Within one form, compiled operations give a query the same bits whatever T is, on any number of threads.
     """
 
     def __call__(
-        self, q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Matrix, scale: float
+        self, q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Matrix, scale: float
     ) -> Float32Array:
         """Attend from the last T of S positions.
 
         q_nope     (T, H, N)
         q_pe       (T, H, R) rotated
-        latent     (S, C + R), S >= T: normalised `c_kv`, then rotated `k_pe`, of each position
+        latents    of S >= T positions
         kv_b_proj  (H * (N + V), C)
         scale      multiplies the scores before the softmax
         returns    (T, H, V)
@@ -223,6 +264,7 @@ class Ops:
     swiglu: SwiGLU
     route: Route
     experts: Experts
+    store_latents: StoreLatents
     mla_prefill: MultiHeadLatentAttention
     mla_decode: MultiHeadLatentAttention
 

@@ -11,12 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from araio.codecs.integers import unpack_rows
 from araio.config import ModelConfig
-from araio.kernels.ops import FeedForward, Int32Array, IntArray, Ops
+from araio.kernels.ops import (
+    PAGE,
+    FeedForward,
+    Int32Array,
+    Int64Array,
+    IntArray,
+    LatentPages,
+    Latents,
+    Ops,
+)
 from araio.kernels.widen import row_multiple, rows_at, rows_of, widen
-from araio.tensors import BLOCK_COLUMNS, Float32Array, Quantized, Weight
+from araio.tensors import BLOCK_COLUMNS, BFloat16, Float32Array, Quantized, Weight
 
 __all__ = ["OPS"]
 
@@ -198,10 +208,31 @@ def experts(
     return y
 
 
+def store_latents(c_kv: Float32Array, k_pe: Float32Array, slots: Int64Array, pages: LatentPages) -> None:
+    latents = np.concatenate([c_kv, k_pe], axis=1)
+    positions = pages.reshape(-1, pages.shape[2])
+    positions[slots] = bfloat16_bits(latents) if pages.dtype == np.uint16 else latents
+
+
+def bfloat16_bits(x: Float32Array) -> npt.NDArray[np.uint16]:
+    """The bits of the nearest bfloat16, ties to even; NaN stays NaN."""
+    bits = x.view(np.uint32)
+    rounded = bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(x), np.uint32(0x7FC0), rounded).astype(np.uint16)
+
+
+def gathered(latents: Latents) -> Float32Array:
+    """The latents of all positions side by side (S, C + R), as float32."""
+    pages = latents.pages[latents.table[: -(-latents.length // PAGE)]]
+    positions = pages.reshape(-1, pages.shape[2])[: latents.length]
+    return widen(BFloat16(positions)) if positions.dtype == np.uint16 else positions
+
+
 def mla_prefill(
-    q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Weight, scale: float
+    q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Weight, scale: float
 ) -> Float32Array:
     """The expanded form: keys and values of every position, for as many heads at a time as fit."""
+    latent = gathered(latents)
     T, H, N = q_nope.shape
     S, R = len(latent), q_pe.shape[-1]
     C = latent.shape[1] - R
@@ -225,9 +256,10 @@ def mla_prefill(
 
 
 def mla_decode(
-    q_nope: Float32Array, q_pe: Float32Array, latent: Float32Array, kv_b_proj: Weight, scale: float
+    q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Weight, scale: float
 ) -> Float32Array:
     """The absorbed form: the heads of all queries against the latents in one product."""
+    latent = gathered(latents)
     T, H, N = q_nope.shape
     S, R = len(latent), q_pe.shape[-1]
     C = latent.shape[1] - R
@@ -275,6 +307,7 @@ OPS = Ops(
     swiglu=swiglu,
     route=route,
     experts=experts,
+    store_latents=store_latents,
     mla_prefill=mla_prefill,
     mla_decode=mla_decode,
 )

@@ -1,20 +1,22 @@
 """Multi-head latent attention (DeepSeek-V2 report, section 2.1): projections around one of two kernels.
 
 Queries come from one matrix, or from a low-rank pair (`q_lora_rank`); keys and values from a latent that all
-heads share and that alone is cached. Many queries are cheaper in the expanded form, few in the absorbed one;
-both give the same numbers. Read `kernels/ops.py` for the two forms.
+heads share and that alone is cached. Read `kernels/ops.py` for the two forms, and `batch.py` for who decides
+which one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from araio.config import ModelConfig
 from araio.kernels.ops import Matrix, Ops
-from araio.nn.kv_cache import LatentCache
+from araio.nn.batch import Batch
 from araio.nn.linear import Linear
 from araio.nn.norm import RMSNorm
-from araio.nn.rope import Rotation, softmax_scale
+from araio.nn.rope import softmax_scale
 from araio.tensors import Float32Array
 
 __all__ = ["Attention", "LowRankQuery"]
@@ -53,27 +55,23 @@ class Attention:
     o_proj: Linear
     ops: Ops
 
-    def __call__(self, x: Float32Array, rotation: Rotation, cache: LatentCache) -> Float32Array:
-        """Attend from x (T, D) to the cache and to itself, and append to the cache; returns (T, D)."""
+    def __call__(self, x: Float32Array, batch: Batch) -> Float32Array:
+        """Write the latents of x (T, D), then attend, each segment to its own sequence; returns (T, D)."""
         config, ops, T = self.config, self.ops, len(x)
         C, N, V = config.kv_lora_rank, config.qk_nope_head_dim, config.v_head_dim
         q = self.q_proj(x).reshape(T, config.num_attention_heads, config.qk_head_dim)
-        q_pe = ops.rope(q[..., N:], rotation.cos, rotation.sin)
+        rotation = batch.rotation
+        q_nope, q_pe = q[..., :N], ops.rope(q[..., N:], rotation.cos, rotation.sin)
 
         latent = self.kv_a_proj_with_mqa(x)
         c_kv = self.kv_a_layernorm(latent[:, :C])
         k_pe = ops.rope(latent[:, None, C:], rotation.cos, rotation.sin)
-        cached = cache.append(self.layer, c_kv, k_pe[:, 0])
+        ops.store_latents(c_kv, k_pe[:, 0], batch.slots, batch.pool.layer(self.layer))
 
-        attend = ops.mla_decode if is_absorbed_cheaper(T, len(cached), config) else ops.mla_prefill
-        y = attend(q[..., :N], q_pe, cached, self.kv_b_proj, softmax_scale(config))
+        scale, found = softmax_scale(config), []
+        for rows, cache, length, absorbed in batch.spans:
+            attend = ops.mla_decode if absorbed else ops.mla_prefill
+            latents = cache.latents(self.layer, length)
+            found.append(attend(q_nope[rows], q_pe[rows], latents, self.kv_b_proj, scale))
+        y = found[0] if len(found) == 1 else np.concatenate(found)
         return self.o_proj(y.reshape(T, config.num_attention_heads * V))
-
-
-def is_absorbed_cheaper(T: int, S: int, config: ModelConfig) -> bool:
-    """Whether T queries over S positions take fewer multiplications in the absorbed form (per head)."""
-    C, R = config.kv_lora_rank, config.qk_rope_head_dim
-    N, V = config.qk_nope_head_dim, config.v_head_dim
-    absorbed = T * C * (N + V) + T * S * (2 * C + R)
-    expanded = S * C * (N + V) + T * S * (N + R + V)
-    return absorbed < expanded

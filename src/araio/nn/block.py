@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from araio.nn.attention import Attention
-from araio.nn.kv_cache import LatentCache
+from araio.nn.batch import Batch
 from araio.nn.linear import SwiGLU
 from araio.nn.moe import MoE
 from araio.nn.norm import RMSNorm
-from araio.nn.rope import Rotation
 from araio.tensors import Float32Array
 
 __all__ = ["Block"]
@@ -24,7 +23,7 @@ class Block:
     post_attention_layernorm: RMSNorm
     mlp: SwiGLU | MoE
 
-    def __call__(self, x: Float32Array, rotation: Rotation, cache: LatentCache) -> Float32Array:
-        """Map x (T, D) to (T, D), appending the step's latents to the cache."""
-        x = x + self.self_attn(self.input_layernorm(x), rotation, cache)
+    def __call__(self, x: Float32Array, batch: Batch) -> Float32Array:
+        """Map x (T, D) of a step's tokens to (T, D), writing their latents to the cache."""
+        x = x + self.self_attn(self.input_layernorm(x), batch)
         return x + self.mlp(self.post_attention_layernorm(x))

@@ -1,7 +1,8 @@
 """`Model`: embedding, layers, final norm and output matrix of a DeepSeek-V2/V3-class language model.
 
-It computes on one sequence at a time and holds no state but its weights and the routers' hook: the
-sequence lives in a `LatentCache`. `weights/load.py` builds it from a checkpoint; `block.py` is one layer.
+It holds no state but its weights and the routers' hook: a sequence lives in a `LatentCache`. `forward` runs
+the next tokens of one sequence, `step` those of several together. `weights/load.py` builds a model from a
+checkpoint; `block.py` is one layer.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 
 from araio.config import ModelConfig
 from araio.kernels.ops import IntArray, Matrix, Ops
+from araio.nn.batch import Batch, Segment
 from araio.nn.block import Block
-from araio.nn.kv_cache import LatentCache
+from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
 from araio.nn.moe import MoE
 from araio.nn.mtp import MTPModule
@@ -42,22 +44,42 @@ class Model:
     mtp: MTPModule | None
     ops: Ops
 
-    def new_cache(self) -> LatentCache:
-        """An empty cache for a new sequence."""
-        return LatentCache(self.config.latent_dim)
+    def new_pool(self, tokens: int, cache_type: CacheType = "bfloat16") -> LatentPool:
+        """Room for sequences of so many tokens in all."""
+        return LatentPool(self.config.latent_dim, tokens, cache_type)
 
-    def forward(self, ids: IntArray, cache: LatentCache) -> Float32Array:
+    def new_cache(self, cache_type: CacheType = "bfloat16") -> LatentCache:
+        """A new sequence that has a pool to itself, with room for the whole context."""
+        return LatentCache(self.new_pool(self.config.max_position_embeddings, cache_type))
+
+    def forward(self, ids: IntArray, cache: LatentCache, *, absorbed: bool = False) -> Float32Array:
         """Run the next tokens of a sequence through every layer.
 
-        ids      (T,) token ids in [0, W); they continue the `cache.length` tokens before
-        cache    gets T positions longer
-        returns  (T, D) after the final norm, for `logits` and for `mtp`
+        ids       (T,) token ids in [0, W); they continue the `cache.length` tokens before
+        cache     gets T positions longer
+        absorbed  the form of attention, see `batch.Segment`: False for a prompt, True for what follows it
+        returns   (T, D) after the final norm, for `logits` and for `mtp`
+
+        Raises:
+            CacheFullError: the cache's pool has no room for the tokens.
         """
-        x = self.ops.embed(ids, self.embed_tokens)
-        rotation = self.rotary(cache.length, len(ids))
-        for layer in self.layers:
-            x = layer(x, rotation, cache)
+        hidden = self.step([Segment(ids, cache, absorbed)])
         cache.advance(len(ids))
+        return hidden
+
+    def step(self, segments: Sequence[Segment]) -> Float32Array:
+        """Run the next tokens of several sequences, which the caller advances if it wants to keep them.
+
+        segments  one or more, each of another sequence, all in one pool
+        returns   (T, D) for the tokens of all segments in their order, as `forward`
+
+        Raises:
+            CacheFullError: as `forward`; no sequence has changed.
+        """
+        batch = Batch(segments, self.rotary)
+        x = self.ops.embed(batch.ids, self.embed_tokens)
+        for layer in self.layers:
+            x = layer(x, batch)
         return self.norm(x)
 
     def logits(self, hidden: Float32Array) -> Float32Array:

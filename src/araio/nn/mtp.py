@@ -6,13 +6,15 @@ and output matrix are the main model's; what checkpoints store of them again is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from araio.kernels.ops import IntArray, Matrix, Ops
+from araio.nn.batch import Batch, Segment
 from araio.nn.block import Block
-from araio.nn.kv_cache import LatentCache
+from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
 from araio.nn.norm import RMSNorm
 from araio.nn.rope import RotaryEmbedding
@@ -40,22 +42,30 @@ class MTPModule:
     shared_head_norm: RMSNorm
     ops: Ops
 
-    def new_cache(self) -> LatentCache:
-        """An empty cache of the module's own layer; the main model's has no room for it."""
-        return LatentCache(self.block.self_attn.config.latent_dim)
+    def new_cache(self, cache_type: CacheType = "bfloat16") -> LatentCache:
+        """A new sequence for the module's own layer, in a pool to itself."""
+        config = self.block.self_attn.config
+        return LatentCache(LatentPool(config.latent_dim, config.max_position_embeddings, cache_type))
 
-    def forward(self, next_ids: IntArray, hidden: Float32Array, cache: LatentCache) -> Float32Array:
+    def forward(
+        self, next_ids: IntArray, hidden: Float32Array, cache: LatentCache, *, absorbed: bool = False
+    ) -> Float32Array:
         """States whose logits, by `Model.logits`, predict the token after `next_ids` (equations 21 to 23).
 
         next_ids  (T,) the token that follows each position
         hidden    (T, D) of `Model.forward` at each position, or of this method when drafting further
         cache     from `new_cache`, holding the positions before
+        absorbed  as in `Model.forward`
         returns   (T, D) normalised
         """
-        embedded = self.ops.embed(next_ids, self.embed_tokens)
+        states = self.step([Segment(next_ids, cache, absorbed)], hidden)
+        cache.advance(len(next_ids))
+        return states
+
+    def step(self, segments: Sequence[Segment], hidden: Float32Array) -> Float32Array:
+        """The same for several sequences, which the caller advances; hidden (T, D) in their order."""
+        batch = Batch(segments, self.rotary)
+        embedded = self.ops.embed(batch.ids, self.embed_tokens)
         # The report writes the hidden state first; the published weights expect the embedding first.
         x = self.eh_proj(np.concatenate([self.enorm(embedded), self.hnorm(hidden)], axis=1))
-        rotation = self.rotary(cache.length, len(next_ids))
-        x = self.block(x, rotation, cache)
-        cache.advance(len(next_ids))
-        return self.shared_head_norm(x)
+        return self.shared_head_norm(self.block(x, batch))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from araio.config import ModelConfig, RopeScaling
+from araio.kernels.ops import IntArray
 from araio.tensors import Float32Array
 
 __all__ = ["RotaryEmbedding", "Rotation", "softmax_scale"]
@@ -39,12 +40,11 @@ class RotaryEmbedding:
         self.inverse_frequencies = _inverse_frequencies(config)
         self.yarn_ratio = np.float32(_yarn_ratio(config.rope_scaling))
 
-    def __call__(self, start: int, count: int) -> Rotation:
-        """The rotation of positions `start` to `start + count - 1`."""
+    def __call__(self, positions: IntArray) -> Rotation:
+        """The rotation of each of the positions (T,)."""
         # The product is rounded to float32 as in every public implementation of these models: far out, an
         # exact angle would not be the one they were trained with.
-        positions = np.arange(start, start + count, dtype=np.float32)
-        angles = positions[:, None] * self.inverse_frequencies
+        angles = positions.astype(np.float32)[:, None] * self.inverse_frequencies
         return Rotation(np.cos(angles) * self.yarn_ratio, np.sin(angles) * self.yarn_ratio)
 
 

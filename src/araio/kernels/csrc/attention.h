@@ -8,16 +8,32 @@
 
 namespace araio {
 
+// Positions in a page of the latent cache. Both forms work on one page at a time.
+constexpr int64_t kPage = 128;
+
+// The latents of one sequence, in pages that lie anywhere.
+struct Latents {
+    Codec codec;           // f32 or bf16
+    const void* pages;     // (pages, kPage, C + R)
+    const int64_t* table;  // (ceil_div(S, kPage)) where positions [i * kPage, (i + 1) * kPage) are
+};
+
 // What one call is given.
 struct Attention {
     int64_t T, H, N, R, V, C, S;
-    View q_nope, q_pe;        // (T, H, N), (T, H, R)
-    const float* latent;      // (S, C + R)
+    View q_nope, q_pe;  // (T, H, N), (T, H, R)
+    Latents latents;
     const Matrix* kv_b_proj;  // (H * (N + V), C)
     float scale;
 
     // Positions that query t sees.
     int64_t seen(int64_t t) const { return S - T + t + 1; }
+
+    // The latents of a run of kPage positions (kPage, C + R).
+    template <typename Number>
+    const Number* page(int64_t run) const {
+        return static_cast<const Number*>(latents.pages) + latents.table[run] * kPage * (C + R);
+    }
 };
 
 // The absorbed form, for few queries.      y (T, H, V)

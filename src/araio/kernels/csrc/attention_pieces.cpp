@@ -21,27 +21,39 @@ struct Narrow {
 };
 
 // scores[p][lane] = q[lane] . keys[p] for kScoreRows rows of keys and the first kWidth lanes.
-template <int kWidth, typename Number>
-inline void score_block(const float* q, const Number* const* keys, int64_t X, float* scores) {
+template <int kWidth>
+inline void score_block(const float* q, const float* const* keys, int64_t X, float* scores) {
     typedef typename Narrow<kWidth>::Floats Lanes;
     Lanes sums[kScoreRows] = {};
     for (int64_t x = 0; x < X; ++x) {
         Lanes q_x;
         memcpy(&q_x, q + x * kLanes, sizeof q_x);
-        for (int64_t p = 0; p < kScoreRows; ++p) sums[p] += q_x * number(keys[p][x]);
+        for (int64_t p = 0; p < kScoreRows; ++p) sums[p] += q_x * keys[p][x];
     }
     for (int64_t p = 0; p < kScoreRows; ++p) memcpy(scores + p * kLanes, &sums[p], sizeof sums[p]);
 }
 
-// scores (count rounded up to kScoreRows, lanes)
+// A key as floats: where it lies, or widened. Every number of it meets all queries, one at a time, so it is
+// cheaper to widen them in vectors beforehand.
+inline const float* floats_of(const float* key, int64_t, float*) { return key; }
+
+inline const float* floats_of(const uint16_t* key, int64_t X, float* wide) {
+    int64_t x = 0;
+    for (; x + kLanes <= X; x += kLanes) store(load(key + x), wide + x);
+    for (; x < X; ++x) wide[x] = number(key[x]);
+    return wide;
+}
+
+// scores (count rounded up to kScoreRows, lanes); wide (kScoreRows, X)
 template <int kWidth, typename Number>
-void score(const float* q, const Positions<Number>& positions, float* scores) {
+void score(const float* q, const Positions<Number>& positions, float* scores, float* wide) {
     for (int64_t p = 0; p < positions.count; p += kScoreRows) {
-        const Number* keys[kScoreRows];
+        const float* keys[kScoreRows];
         for (int64_t i = 0; i < kScoreRows; ++i) {
             // Behind the last position its key again, for a score that nobody reads.
             const int64_t row = p + i < positions.count ? p + i : positions.count - 1;
-            keys[i] = positions.keys + row * positions.key_stride;
+            keys[i] =
+                floats_of(positions.keys + row * positions.key_stride, positions.X, wide + i * positions.X);
         }
         score_block<kWidth>(q, keys, positions.X, scores + p * kLanes);
     }
@@ -49,14 +61,14 @@ void score(const float* q, const Positions<Number>& positions, float* scores) {
 
 // Few queries fill a narrower vector, of which the CPU may do more at a time.
 template <typename Number>
-void score(const Queries& queries, const Positions<Number>& positions, float* scores) {
+void score(const Queries& queries, const Positions<Number>& positions, float* scores, float* wide) {
     if constexpr (kLanes > 8) {
-        if (queries.count <= 8 && queries.count > 4) return score<8>(queries.q, positions, scores);
+        if (queries.count <= 8 && queries.count > 4) return score<8>(queries.q, positions, scores, wide);
     }
     if constexpr (kLanes > 4) {
-        if (queries.count <= 4) return score<4>(queries.q, positions, scores);
+        if (queries.count <= 4) return score<4>(queries.q, positions, scores, wide);
     }
-    score<kLanes>(queries.q, positions, scores);
+    score<kLanes>(queries.q, positions, scores, wide);
 }
 
 // Scores of positions that a query does not see become -infinity.
@@ -139,8 +151,9 @@ Floats weigh(int64_t count, float* scores, float* sums) {
 }
 
 template <typename Number>
-void attend_to(const Queries& queries, const Positions<Number>& positions, float* weights) {
-    score(queries, positions, weights);
+void attend_to(const Queries& queries, const Positions<Number>& positions, float* scratch) {
+    float* const weights = scratch + kScoreRows * positions.X;
+    score(queries, positions, weights, scratch);
     hide_future(queries.seen, positions.first, positions.count, weights);
     const Floats factor = weigh(positions.count, weights, queries.sums);
     float* const mixed = queries.sums + 2 * kLanes;
@@ -153,8 +166,12 @@ void attend_to(const Queries& queries, const Positions<Number>& positions, float
 
 }  // namespace
 
-void attend(const Queries& queries, const Positions<float>& positions, float* weights) {
-    attend_to(queries, positions, weights);
+void attend(const Queries& queries, const Positions<float>& positions, float* scratch) {
+    attend_to(queries, positions, scratch);
+}
+
+void attend_bf16(const Queries& queries, const Positions<uint16_t>& positions, float* scratch) {
+    attend_to(queries, positions, scratch);
 }
 
 void mix(const float* weights, int64_t rows, const float* values, int64_t stride, int64_t count, float* mixed,

@@ -3,6 +3,7 @@
 
 #include "attention.h"
 #include "bindings.h"
+#include "latents.h"
 #include "rope.h"
 
 namespace araio {
@@ -27,25 +28,56 @@ void rope(const Operations&, Heads x, Rows cos, Rows sin, Array<float, 3> y) {
     rotate(view_of(x), T, H, R, cos.data(), sin.data(), y.data());
 }
 
-Attention attention_of(const Heads& q_nope, const Heads& q_pe, const Rows& latent, const Matrix& kv_b_proj,
-                       float scale, const Array<float, 3>& y) {
-    const int64_t T = dim(q_nope.shape(0)), H = dim(q_nope.shape(1)), S = dim(latent.shape(0));
+// Pages of latents (pages, kPage, C + R) as they lie in the cache, of floats or of the bits of bfloat16.
+template <typename... Access>
+using Pages = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu, Access...>;
+
+template <typename... Access>
+Codec codec_of(const Pages<Access...>& pages, int64_t width) {
+    require(dim(pages.shape(1)) == kPage, "pages must be (pages, 128, width of a latent)");
+    require(dim(pages.shape(2)) == width, "a latent must have a number per column of kv_b_proj and of q_pe");
+    if (pages.dtype() == nb::dtype<float>()) return Codec::f32;
+    require(pages.dtype() == nb::dtype<uint16_t>(), "pages must be float32, or bfloat16 as uint16");
+    return Codec::bf16;
+}
+
+using Table = Array<const int64_t, 1>;
+
+void store_latents(const Operations&, Rows c_kv, Rows k_pe, Table slots, Pages<> pages) {
+    const int64_t T = dim(c_kv.shape(0)), C = dim(c_kv.shape(1)), R = dim(k_pe.shape(1));
+    require(dim(k_pe.shape(0)) == T && dim(slots.shape(0)) == T, "c_kv, k_pe and slots must be as many");
+    const Codec codec = codec_of(pages, C + R);
+    const int64_t positions = dim(pages.shape(0)) * kPage;
+    for (int64_t t = 0; t < T; ++t) {
+        require(slots.data()[t] >= 0 && slots.data()[t] < positions, "slots must be positions of pages");
+    }
+    nb::gil_scoped_release unlocked;
+    store(c_kv.data(), k_pe.data(), T, C, R, slots.data(), codec, pages.data());
+}
+
+Attention attention_of(const Heads& q_nope, const Heads& q_pe, const Pages<nb::ro>& pages, const Table& table,
+                       int64_t S, const Matrix& kv_b_proj, float scale, const Array<float, 3>& y) {
+    const int64_t T = dim(q_nope.shape(0)), H = dim(q_nope.shape(1));
     const int64_t N = dim(q_nope.shape(2)), R = dim(q_pe.shape(2)), V = dim(y.shape(2));
     const int64_t C = kv_b_proj.columns;
     require(dim(q_pe.shape(0)) == T && dim(q_pe.shape(1)) == H,
             "q_pe must have the tokens and heads of q_nope");
     require(dim(y.shape(0)) == T && dim(y.shape(1)) == H, "y must have the tokens and heads of q_nope");
     require(kv_b_proj.rows == H * (N + V), "kv_b_proj must have a row per number of a head's key and value");
-    require(dim(latent.shape(1)) == C + R,
-            "latent must be (positions, columns of kv_b_proj + width of q_pe)");
-    require(S >= T, "latent must have a position for every token");
-    return {T, H, N, R, V, C, S, view_of(q_nope), view_of(q_pe), latent.data(), &kv_b_proj, scale};
+    const Codec codec = codec_of(pages, C + R);
+    require(S >= T, "there must be a position for every token");
+    require(dim(table.shape(0)) >= ceil_div(S, kPage), "table must have a page for every 128 positions");
+    for (int64_t i = 0; i < ceil_div(S, kPage); ++i) {
+        require(table.data()[i] >= 0 && table.data()[i] < dim(pages.shape(0)), "table must hold pages");
+    }
+    const Latents latents = {codec, pages.data(), table.data()};
+    return {T, H, N, R, V, C, S, view_of(q_nope), view_of(q_pe), latents, &kv_b_proj, scale};
 }
 
 template <void (*attend)(const Operations&, const Attention&, float*)>
-void attention(const Operations& operations, Heads q_nope, Heads q_pe, Rows latent, const Matrix& kv_b_proj,
-               float scale, Array<float, 3> y) {
-    const Attention given = attention_of(q_nope, q_pe, latent, kv_b_proj, scale, y);
+void attention(const Operations& operations, Heads q_nope, Heads q_pe, Pages<nb::ro> pages, Table table,
+               int64_t S, const Matrix& kv_b_proj, float scale, Array<float, 3> y) {
+    const Attention given = attention_of(q_nope, q_pe, pages, table, S, kv_b_proj, scale, y);
     if (given.T * given.H == 0) return;
     nb::gil_scoped_release unlocked;
     attend(operations, given, y.data());
@@ -57,11 +89,15 @@ void bind_attention(OperationsClass& operations) {
     operations
         .def("rope", &rope, "x"_a.noconvert(), "cos"_a.noconvert(), "sin"_a.noconvert(), "y"_a.noconvert(),
              "Write x (T, H, R), rotated by the angles of its tokens (T, R / 2), to y (T, H, R).")
+        .def("store_latents", &store_latents, "c_kv"_a.noconvert(), "k_pe"_a.noconvert(),
+             "slots"_a.noconvert(), "pages"_a.noconvert(),
+             "Write c_kv (T, C) and k_pe (T, R) to the positions that slots (T,) count from the first page "
+             "on.")
         .def("mla_decode", &attention<mla_decode>, "q_nope"_a.noconvert(), "q_pe"_a.noconvert(),
-             "latent"_a.noconvert(), "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
-             "Write what queries (T, H, N) and (T, H, R) find in latent (S, C + R) to y (T, H, V): absorbed.")
+             "pages"_a.noconvert(), "table"_a.noconvert(), "S"_a, "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
+             "Write what queries (T, H, N) and (T, H, R) find in S positions to y (T, H, V): absorbed.")
         .def("mla_prefill", &attention<mla_prefill>, "q_nope"_a.noconvert(), "q_pe"_a.noconvert(),
-             "latent"_a.noconvert(), "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
+             "pages"_a.noconvert(), "table"_a.noconvert(), "S"_a, "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
              "The same in the expanded form.");
 }
 

@@ -1,8 +1,8 @@
-// The absorbed form. Queries are brought into the space of the latents (w_uk^T q), attend to chunks of
-// positions there, and what they found is brought back (w_uv).
+// The absorbed form. Queries are brought into the space of the latents (w_uk^T q), attend to one page of
+// positions after the other there, and what they found is brought back (w_uv).
 //
-// A row is one head's query of one token. Chunks begin at fixed positions and are merged in their order, so
-// an answer depends neither on the number of threads nor on the other rows of the step.
+// A row is one head's query of one token. Pages begin at fixed positions and are merged in their order, so an
+// answer depends neither on the number of threads nor on the other rows of the step.
 
 #include <algorithm>
 
@@ -12,10 +12,7 @@
 namespace araio {
 namespace {
 
-// Positions of a chunk: in float32 a quarter of a MiB of latents of the published models, read twice.
-constexpr int64_t kChunk = 128;
-
-// Rows in work at a time, and numbers of their sums over single chunks: 8 MiB, however long the context.
+// Rows in work at a time, and numbers of their sums over single pages: 8 MiB, however long the context.
 constexpr int64_t kRowsAtATime = 1024;
 constexpr int64_t kPartialNumbers = 1 << 21;
 
@@ -53,7 +50,7 @@ class Step {
     void absorb_head(int64_t head, float* q) const;
     void absorb_rows(int64_t head, float* absorbed) const;
     void absorb_tiles(int64_t head, float* absorbed) const;
-    void attend_to_chunk(int64_t chunk, int64_t group, const float* q, float* sums) const;
+    void attend_to_page(int64_t page, int64_t group, const float* q, float* sums) const;
     void expand_head(int64_t head, const float* mixed, float* y) const;
     template <typename Work>
     void for_heads(const Work& work) const;
@@ -119,19 +116,23 @@ void Step::absorb_tiles(int64_t head, float* absorbed) const {
     }
 }
 
-// The sums of a group over one chunk, of which it sees a part.
-void Step::attend_to_chunk(int64_t chunk, int64_t group, const float* q, float* sums) const {
-    static thread_local Scratch<float> weights;
+// The sums of a group over one page, of which it sees a part.
+void Step::attend_to_page(int64_t page, int64_t group, const float* q, float* sums) const {
+    static thread_local Scratch<float> scratch;
     static thread_local Scratch<int64_t> seen_scratch;
-    const int64_t start = chunk * kChunk, count = std::min(kChunk, most_seen(group) - start);
+    const int64_t start = page * kPage, count = std::min(kPage, most_seen(group) - start);
     int64_t* const seen = seen_scratch.take(lanes_);
     for (int64_t lane = 0; lane < lanes_; ++lane) {
         seen[lane] = lane < rows_of(group) ? seen_by(group * lanes_ + lane) : a_.S;
     }
-    const float* const latents = a_.latent + start * X();
     operations_.no_sums(a_.C, sums);
-    operations_.attend({rows_of(group), q + group * X() * lanes_, seen, sums},
-                       {start, count, latents, X(), X(), latents, a_.C, X()}, weights.take(kChunk * lanes_));
+    const auto attend = [&](auto to_positions, const auto* latents) {
+        to_positions({rows_of(group), q + group * X() * lanes_, seen, sums},
+                     {start, count, latents, X(), X(), latents, a_.C, X()},
+                     scratch.take(attend_scratch(lanes_, kPage, X())));
+    };
+    a_.latents.codec == Codec::bf16 ? attend(operations_.attend_bf16, a_.page<uint16_t>(page))
+                                    : attend(operations_.attend, a_.page<float>(page));
 }
 
 // One head's answers from the mixed latents (rows, C).
@@ -159,8 +160,8 @@ void Step::run(float* y) const {
     static thread_local Scratch<float> q_scratch, partial_scratch, sums_scratch, mixed_scratch;
     ThreadPool& pool = ThreadPool::shared();
     const int64_t size = sums_size(lanes_, a_.C), all_seen = a_.seen(first_ + tokens_ - 1);
-    const int64_t chunks = ceil_div(all_seen, kChunk);
-    const int64_t wave = std::min(chunks, std::max<int64_t>(1, kPartialNumbers / (groups_ * size)));
+    const int64_t pages = ceil_div(all_seen, kPage);
+    const int64_t wave = std::min(pages, std::max<int64_t>(1, kPartialNumbers / (groups_ * size)));
     float* const q = q_scratch.take(groups_ * X() * lanes_);
     float* const partial = partial_scratch.take(wave * groups_ * size);
     float* const sums = sums_scratch.take(groups_ * size);
@@ -169,15 +170,15 @@ void Step::run(float* y) const {
     std::fill_n(q + (groups_ - 1) * X() * lanes_, X() * lanes_, 0.0f);
     for_heads([&](int64_t head) { absorb_head(head, q); });
     for (int64_t group = 0; group < groups_; ++group) operations_.no_sums(a_.C, sums + group * size);
-    for (int64_t start = 0; start < chunks; start += wave) {
-        const int64_t count = std::min(wave, chunks - start);
+    for (int64_t start = 0; start < pages; start += wave) {
+        const int64_t count = std::min(wave, pages - start);
         pool.run(count * groups_, [&](int64_t item) {
-            const int64_t chunk = start + item / groups_, group = item % groups_;
-            if (most_seen(group) > chunk * kChunk) attend_to_chunk(chunk, group, q, partial + item * size);
+            const int64_t page = start + item / groups_, group = item % groups_;
+            if (most_seen(group) > page * kPage) attend_to_page(page, group, q, partial + item * size);
         });
         pool.run(groups_, [&](int64_t group) {
-            for (int64_t c = 0; c < count && most_seen(group) > (start + c) * kChunk; ++c) {
-                operations_.merge_sums(partial + (c * groups_ + group) * size, rows_of(group), a_.C,
+            for (int64_t p = 0; p < count && most_seen(group) > (start + p) * kPage; ++p) {
+                operations_.merge_sums(partial + (p * groups_ + group) * size, rows_of(group), a_.C,
                                        sums + group * size);
             }
         });

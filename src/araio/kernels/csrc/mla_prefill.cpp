@@ -1,5 +1,7 @@
-// The expanded form, head by head: keys and values of a chunk of positions are made once, for all queries of
-// the step. Working memory is that of one chunk, however many positions there are.
+// The expanded form, head by head: keys and values of a page of positions are made once, for all queries of
+// the step. Working memory is that of one page, however many positions there are.
+//
+// Pages begin at fixed positions, so an answer does not depend on which other queries the step has.
 
 #include <algorithm>
 
@@ -9,9 +11,7 @@
 namespace araio {
 namespace {
 
-// Positions of a chunk: keys and values of a head stay in the second-level cache. Chunks begin at fixed
-// positions, so an answer does not depend on which other queries the step has.
-constexpr int64_t kChunk = kTokenTile;
+static_assert(kPage <= kTokenTile, "a page is one piece of work for `multiply`");
 
 // The queries of one head, in groups of `operations.lanes`.
 class Head {
@@ -30,7 +30,7 @@ class Head {
     int64_t count_of(int64_t group) const { return std::min(lanes_, a_.T - group * lanes_); }
 
     void gather_queries(float* q, int64_t* seen) const;
-    void expand(const Matrix& weight, int64_t start, int64_t count, float* keys, float* values) const;
+    void expand(const Matrix& weight, int64_t page, int64_t count, float* keys, float* values) const;
 
     const Operations& operations_;
     const Attention& a_;
@@ -48,11 +48,16 @@ void Head::gather_queries(float* q, int64_t* seen) const {
     }
 }
 
-// keys (count, X) and values (count, V) of the positions from `start` on.     weight (N + V, C) float32
-void Head::expand(const Matrix& weight, int64_t start, int64_t count, float* keys, float* values) const {
+// keys (count, X) and values (count, V) of the first positions of a page.     weight (N + V, C) float32
+void Head::expand(const Matrix& weight, int64_t page, int64_t count, float* keys, float* values) const {
+    static thread_local Scratch<float> wide;
     const auto multiply = operations_.multiply[static_cast<int>(Codec::f32)];
     const int64_t stride = a_.C + a_.R;
-    const float* const latents = a_.latent + start * stride;
+    const bool is_bf16 = a_.latents.codec == Codec::bf16;
+    const void* const stored =
+        is_bf16 ? static_cast<const void*>(a_.page<uint16_t>(page)) : a_.page<float>(page);
+    const Matrix rows = {a_.latents.codec, kPage, stride, stored, nullptr, 0, 0};
+    const float* const latents = float_rows(operations_, rows, 0, count, wide);
     const Activations x = {latents, nullptr, nullptr, nullptr, stride, 0};
     multiply(weight, x, nullptr, count, 0, a_.N, keys, X());
     for (int64_t p = 0; p < count; ++p) {
@@ -62,29 +67,29 @@ void Head::expand(const Matrix& weight, int64_t start, int64_t count, float* key
 }
 
 void Head::run(float* y) const {
-    static thread_local Scratch<float> wide, q_scratch, sums_scratch, keys_scratch, values_scratch, weights;
+    static thread_local Scratch<float> wide, q_scratch, sums_scratch, keys_scratch, values_scratch, scratch;
     static thread_local Scratch<int64_t> seen_scratch;
     const int64_t size = sums_size(lanes_, a_.V), rows = a_.N + a_.V;
     float* const q = q_scratch.take(groups_ * X() * lanes_);
     float* const sums = sums_scratch.take(groups_ * size);
-    float* const keys = keys_scratch.take(kChunk * X());
-    float* const values = values_scratch.take(kChunk * a_.V);
+    float* const keys = keys_scratch.take(kPage * X());
+    float* const values = values_scratch.take(kPage * a_.V);
     int64_t* const seen = seen_scratch.take(groups_ * lanes_);
     const float* const w = float_rows(operations_, *a_.kv_b_proj, head_ * rows, (head_ + 1) * rows, wide);
     const Matrix weight = {Codec::f32, rows, a_.C, w, nullptr, 0, 0};
 
     gather_queries(q, seen);
     for (int64_t group = 0; group < groups_; ++group) operations_.no_sums(a_.V, sums + group * size);
-    for (int64_t start = 0; start < a_.S; start += kChunk) {
-        const int64_t count = std::min(kChunk, a_.S - start);
-        expand(weight, start, count, keys, values);
+    for (int64_t start = 0; start < a_.S; start += kPage) {
+        const int64_t count = std::min(kPage, a_.S - start);
+        expand(weight, start / kPage, count, keys, values);
         for (int64_t group = 0; group < groups_; ++group) {
             const int64_t* const group_seen = seen + group * lanes_;
             const int64_t visible = std::min(count, group_seen[lanes_ - 1] - start);
             if (visible <= 0) continue;
             operations_.attend({count_of(group), q + group * X() * lanes_, group_seen, sums + group * size},
                                {start, visible, keys, X(), X(), values, a_.V, a_.V},
-                               weights.take(kChunk * lanes_));
+                               scratch.take(attend_scratch(lanes_, kPage, X())));
         }
     }
     for (int64_t group = 0; group < groups_; ++group) {

@@ -39,9 +39,9 @@ struct Operations {
 
     // Queries that attention works on at a time.
     int64_t lanes;
-    // Adds what queries see of these positions to their sums.     weights (count rounded up to kScoreRows,
-    // lanes)
-    void (*attend)(const Queries& queries, const Positions<float>& positions, float* weights);
+    // Adds what queries see of these positions to their sums.     scratch attend_scratch(...) numbers
+    void (*attend)(const Queries& queries, const Positions<float>& positions, float* scratch);
+    void (*attend_bf16)(const Queries& queries, const Positions<uint16_t>& positions, float* scratch);
     // Sums of no position at all.
     void (*no_sums)(int64_t Y, float* sums);
     // Adds the sums over later positions to those over earlier ones, for `count` queries.

@@ -23,7 +23,8 @@ void multiply_q4(const Matrix&, const Activations&, const int64_t*, int64_t, int
 void to_integers(const float* x, int64_t T, int64_t I, int8_t* integers, float* scales, int32_t* sums);
 
 // attention_pieces.cpp
-void attend(const Queries& queries, const Positions<float>& positions, float* weights);
+void attend(const Queries& queries, const Positions<float>& positions, float* scratch);
+void attend_bf16(const Queries& queries, const Positions<uint16_t>& positions, float* scratch);
 void no_sums(int64_t Y, float* sums);
 void merge_sums(const float* more, int64_t count, int64_t Y, float* sums);
 void average(const float* sums, int64_t count, int64_t Y, float* y, int64_t stride);

@@ -47,6 +47,7 @@ const Operations operations = {
     add_scaled,
     kLanes,
     attend,
+    attend_bf16,
     no_sums,
     merge_sums,
     average,

@@ -1,0 +1,68 @@
+"""`Batch`: the tokens of one step, of one sequence or of several, side by side.
+
+Everything but attention treats all tokens alike, in one product; attention goes segment by segment. Nothing a
+token computes depends on the other segments. Read `attention.py` next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from araio.kernels.ops import IntArray
+from araio.nn.kv_cache import LatentCache
+from araio.nn.rope import RotaryEmbedding
+
+__all__ = ["Batch", "Segment", "Span"]
+
+
+class Segment(NamedTuple):
+    """The next tokens of one sequence.
+
+    ids       (T,)
+    cache     the sequence; the tokens continue it
+    absorbed  attend in the absorbed form. It differs from the expanded one in the last bits, so what a token
+              is must decide, not how many there are: a prompt is expanded, what follows it is absorbed
+    """
+
+    ids: IntArray
+    cache: LatentCache
+    absorbed: bool
+
+
+class Span(NamedTuple):
+    """One segment's rows among those of the step, and the positions that its last row sees."""
+
+    rows: slice
+    cache: LatentCache
+    length: int
+    absorbed: bool
+
+
+class Batch:
+    """What the layers need to know of a step's segments, which all live in one pool.
+
+    ids       (T,) of all segments
+    rotation  of each token, by its position
+    slots     (T,) where each token's latents go
+    """
+
+    def __init__(self, segments: Sequence[Segment], rotary: RotaryEmbedding) -> None:
+        self.pool = segments[0].cache.pool
+        self.spans: list[Span] = []
+        positions, slots, start = [], [], 0
+        for ids, cache, absorbed in segments:
+            assert cache.pool is self.pool
+            cache.reserve(len(ids))
+            stop, length = start + len(ids), cache.length + len(ids)
+            at = np.arange(cache.length, length)
+            positions.append(at)
+            slots.append(cache.slots(at))
+            self.spans.append(Span(slice(start, stop), cache, length, absorbed))
+            start = stop
+        one = len(segments) == 1
+        self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
+        self.rotation = rotary(positions[0] if one else np.concatenate(positions))
+        self.slots = slots[0] if one else np.concatenate(slots)
