@@ -1,6 +1,7 @@
 """`Model` over a tiny random checkpoint, and over a scripted network whose words are known."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import araio
 from araio.api import Model
 from araio.errors import CheckpointError, ModelNotFoundError, RequestError, TextError
+from araio.nn.kv_cache import LatentPool
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.text.chat import ChatFormat
 from araio.text.tokenizer import Span, Tokenizer
@@ -45,8 +47,8 @@ def scripted(folder, text):
 
     network = SimpleNamespace(
         config=config,
-        new_cache=list,
-        forward=lambda ids, cache, absorbed=False: np.zeros((len(ids), 4)),
+        new_pool=lambda tokens, cache_type: LatentPool(config.latent_dim, tokens, cache_type),
+        step=lambda segments: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,
     )
     return Model("scripted", network, tokenizer, ChatFormat.from_folder(folder, tokenizer), {})
@@ -120,6 +122,23 @@ def test_one_seed_gives_one_text(model):
 
     assert ask(1) == ask(1)
     assert ask(1) != ask(2)
+
+
+def test_threads_that_ask_at_the_same_time_get_what_they_would_get_alone(model):
+    def ask(seed):
+        return model.chat("Hello", seed=seed, temperature=1.0, max_tokens=20).reasoning
+
+    alone = [ask(seed) for seed in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(ask, range(3))) == alone
+
+
+def test_what_was_asked_before_need_not_be_read_again(model):
+    question = "word " * 40
+    first, second = (model.chat(question, seed=1, max_tokens=5) for _ in range(2))
+    assert first.usage["prompt_tokens_details"] == {"cached_tokens": 0}
+    assert second.usage["prompt_tokens_details"] == {"cached_tokens": 128}
+    assert first.reasoning == second.reasoning
 
 
 def test_the_checkpoints_own_defaults_are_used_until_overridden(model):

@@ -4,13 +4,15 @@
     answer = model.chat("What is 47 + 38 - 12?")
     answer.reasoning, answer.content, answer.usage
 
-It joins the parts below: weights and kernels, tokenizer and chat format, the generation loop. A `Model`
-serves one request at a time. Read `engine/generate.py` for the loop, `engine/request.py` for the parameters.
+It joins the parts below: weights and kernels, tokenizer and chat format, the engine. Threads may ask one
+`Model` at the same time; what they ask then runs together. Read `engine/engine.py` for how,
+`engine/request.py` for the parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +22,8 @@ import numpy.typing as npt
 from araio.config import ModelConfig
 from araio.costs.parameters import count_parameters
 from araio.engine.answer import Answer, Event, Finish
-from araio.engine.generate import PREFILL_CHUNK, generate
+from araio.engine.engine import Engine
+from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.request import check_ids, params_from, read_generation_defaults, read_stop_ids
 from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError
@@ -95,6 +98,7 @@ class Model:
         self._stop_ids = {*network.config.eos_token_id, *stop_ids}
         if tokenizer.eos_id is not None:
             self._stop_ids.add(tokenizer.eos_id)
+        self.engine = Engine(network, tokenizer)
 
     @property
     def config(self) -> ModelConfig:
@@ -111,6 +115,7 @@ class Model:
         Raises:
             RequestError: a parameter out of range, or a conversation that fills the context; at once.
             TextError: messages that the chat format cannot render; at once.
+            CacheFullError: a conversation that needs more cache than there is; at once.
             GenerationError: a model whose output is not a number; while iterating.
         """
         conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
@@ -128,7 +133,8 @@ class Model:
         Raises:
             RequestError: no ids, an id outside the vocabulary, or more ids than the context holds.
         """
-        return np.concatenate([self.network.logits(hidden) for hidden in self._forward(ids)])
+        with self.engine.lock:
+            return np.concatenate([self.network.logits(hidden) for hidden in self._forward(ids)])
 
     def route(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Which experts one forward pass chose for every token, and their weights.
@@ -142,13 +148,14 @@ class Model:
         chosen: dict[int, list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]] = {
             layer: [] for layer in self.config.moe_layers
         }
-        earlier = self.network.on_route
-        self.network.on_route = lambda layer, ids, weights: chosen[layer].append((ids, weights))
-        try:
-            for _ in self._forward(ids):
-                pass
-        finally:
-            self.network.on_route = earlier
+        with self.engine.lock:
+            earlier = self.network.on_route
+            self.network.on_route = lambda layer, ids, weights: chosen[layer].append((ids, weights))
+            try:
+                for _ in self._forward(ids):
+                    pass
+            finally:
+                self.network.on_route = earlier
         shape = (len(ids), 0, self.config.num_experts_per_tok)
         if not chosen:
             return np.zeros(shape, np.int32), np.zeros(shape, np.float32)
@@ -168,13 +175,14 @@ class Model:
         self, prompt_ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: dict[str, Any]
     ) -> Iterator[Event]:
         params = params_from(sampling, self.generation_defaults)
-        tokens = generate(self.network, prompt_ids, params, stop_ids=self._stop_ids, tokenizer=self.tokenizer)
+        job = self.engine.prepare(prompt_ids, params, self._stop_ids)
         transcript = Transcript(self.tokenizer, splitter)
 
         def events() -> Iterator[Event]:
-            for token, seconds in timed(tokens):
-                yield from transcript.add(token, seconds)
-            yield Finish(transcript.answer(self.name, len(prompt_ids), self._parameters))
+            with closing(self.engine.tokens(job)) as tokens:
+                for token, seconds in timed(tokens):
+                    yield from transcript.add(token, seconds)
+            yield Finish(transcript.answer(self.name, job, self._parameters))
 
         # Not a generator itself, so that a mistake in the request is raised here and not at the first event.
         return events()

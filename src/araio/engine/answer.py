@@ -14,6 +14,12 @@ from araio.engine.tokens import FinishReason
 __all__ = ["Answer", "ContentDelta", "Event", "Finish", "ReasoningDelta", "Timings", "TokenLogprob", "Usage"]
 
 
+class PromptTokensDetails(TypedDict):
+    """Parts of `prompt_tokens`."""
+
+    cached_tokens: int
+
+
 class CompletionTokensDetails(TypedDict):
     """Parts of `completion_tokens`."""
 
@@ -36,6 +42,7 @@ class Usage(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
     araio: AraioUsage
 

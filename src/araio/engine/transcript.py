@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from time import perf_counter
 
 from araio.engine.answer import Answer, ContentDelta, ReasoningDelta, Timings, TokenLogprob, Usage
+from araio.engine.job import Job
 from araio.engine.tokens import FinishReason, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
@@ -59,17 +60,20 @@ class Transcript:
             split = Split(split.reasoning + rest.reasoning, split.content + rest.content)
         return self._keep(split)
 
-    def answer(self, model: str, prompt_tokens: int, parameters: tuple[int, int]) -> Answer:
+    def answer(self, model: str, job: Job, parameters: tuple[int, int]) -> Answer:
         """The finished answer, after the last token was added.
 
+        job         the request that the tokens came from
         parameters  (total, active per token)
         """
         assert self._finish_reason is not None
+        prompt_tokens = len(job.prompt)
         timings = Timings(self._seconds[0], sum(self._seconds[1:]), len(self._seconds))
         usage: Usage = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": len(self._seconds),
             "total_tokens": prompt_tokens + len(self._seconds),
+            "prompt_tokens_details": {"cached_tokens": job.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": self._reasoning_tokens},
             "araio": {
                 "prefill_s": timings.prefill_s,

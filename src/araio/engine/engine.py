@@ -1,0 +1,191 @@
+"""`Engine`: many requests at a time over one model, step by step.
+
+    job = engine.submit(prompt_ids, params)
+    while engine.step(): ...
+    job.tokens, job.error
+
+A step schedules, runs the model once, samples and gives out. What a request gets does not depend on what else
+runs: its ids and log-probabilities are those of the naive loop, bit for bit with the compiled operations.
+Steps exclude each other, so threads may submit, iterate and cancel as they like. Read `scheduler.py`,
+`job.py` and `prefix.py` for the parts, `generate.py` for the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from threading import Lock
+
+from araio.engine.job import Job
+from araio.engine.prefix import PrefixCache
+from araio.engine.request import SamplingParams
+from araio.engine.scheduler import Scheduler, Work
+from araio.engine.tokens import GeneratedToken
+from araio.errors import AraioError, CacheFullError, RequestError
+from araio.kernels.ops import PAGE
+from araio.nn.kv_cache import CacheType, LatentCache
+from araio.nn.model import Model
+from araio.tensors import Float32Array
+from araio.text.tokenizer import Tokenizer
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Runs requests together.
+
+    tokenizer     turns ids into text; without it every text is empty, and requests may not have stop strings
+    max_batch     requests that run together; more of them wait
+    chunk         prompt tokens in a step
+    cache_tokens  tokens of cache for all requests; one whole context if None
+    cache_type    numbers of the cache
+
+    Raises:
+        RequestError: a number below 1.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer | None = None,
+        *,
+        max_batch: int = 16,
+        chunk: int = 512,
+        cache_tokens: int | None = None,
+        cache_type: CacheType = "bfloat16",
+    ) -> None:
+        if cache_tokens is None:
+            cache_tokens = model.config.max_position_embeddings
+        for name, value in (("max_batch", max_batch), ("chunk", chunk), ("cache_tokens", cache_tokens)):
+            if value < 1:
+                raise RequestError(f"{name} is {value}; expected 1 or more")
+        self.model = model
+        self.lock = Lock()
+        """Held during a step. Whoever runs the model beside the engine takes it."""
+        self._tokenizer = tokenizer
+        self._pool = model.new_pool(cache_tokens, cache_type)
+        self._prefix = PrefixCache(self._pool)
+        self._scheduler = Scheduler(max_batch, chunk, self._pool.size)
+
+    @property
+    def total_pages(self) -> int:
+        """Pages of the cache."""
+        return self._pool.size
+
+    @property
+    def free_pages(self) -> int:
+        """Pages that no request holds: those that nobody holds, and those kept for prompts to come."""
+        return self._pool.free + self._prefix.idle
+
+    def prepare(
+        self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
+    ) -> Job:
+        """A request that has been checked but does not run yet: for `tokens`.
+
+        stop_ids  ids that end the text; the config's `eos_token_id` if None
+
+        Raises:
+            RequestError: a prompt that cannot run.
+            CacheFullError: a request that could outgrow the whole cache.
+        """
+        config = self.model.config
+        job = Job(
+            config, prompt_ids, params, config.eos_token_id if stop_ids is None else stop_ids, self._tokenizer
+        )
+        if job.pages > self._pool.size:
+            raise CacheFullError(
+                f"a prompt of {len(prompt_ids)} tokens with max_tokens {params.max_tokens} needs "
+                f"{job.pages * PAGE} tokens of cache, and the engine has {self._pool.size * PAGE}; lower "
+                "max_tokens or shorten the prompt, or give the engine more cache_tokens"
+            )
+        return job
+
+    def submit(
+        self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
+    ) -> Job:
+        """Put a request in line; `prepare` says what is refused."""
+        job = self.prepare(prompt_ids, params, stop_ids)
+        with self.lock:
+            self._scheduler.waiting.append(job)
+        return job
+
+    def step(self) -> bool:
+        """Run one step; False if there is nothing to do."""
+        with self.lock:
+            return self._step()
+
+    def cancel(self, job: Job) -> None:
+        """End a request and free what it holds, at the latest after the step that is running."""
+        with self.lock:
+            if not job.is_done:
+                job.is_done = True
+                self._retire(job)
+
+    def tokens(self, job: Job) -> Generator[GeneratedToken, None, None]:
+        """Submit a prepared request and give its tokens as they come; closing the iterator cancels it.
+
+        Whoever waits runs the engine: threads that iterate at the same time take turns, and each step serves
+        all of them.
+
+        Raises:
+            GenerationError: the model's output is not a number.
+        """
+        try:
+            with self.lock:
+                self._scheduler.waiting.append(job)
+            while True:
+                while job.tokens:
+                    yield job.tokens.popleft()
+                if job.error is not None:
+                    raise job.error
+                if job.is_done:
+                    return
+                with self.lock:
+                    if not job.tokens and not job.is_done:
+                        self._step()
+        finally:
+            self.cancel(job)
+
+    def _step(self) -> bool:
+        while (job := self._scheduler.admit()) is not None:
+            job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt))
+            job.cached_tokens = job.cache.length
+        plan = self._scheduler.plan()
+        if not plan:
+            return False
+        # Every page was promised on admission; the prefix cache lives on what is not in use.
+        self._prefix.give_up(pages=sum(1 + work.count // PAGE for work in plan))
+        hidden = self.model.step([work.job.segment(work.count) for work in plan])
+        logits = self._logits(plan, hidden)
+        row = 0
+        for work in plan:
+            self._take(work, logits[row : row + work.wanted])
+            row += work.wanted
+        return True
+
+    def _logits(self, plan: Sequence[Work], hidden: Float32Array) -> Float32Array:
+        """Logits of the rows that are wanted, those of one request behind those of another."""
+        rows: list[int] = []
+        stop = 0
+        for work in plan:
+            stop += work.count
+            rows.extend(range(stop - work.wanted, stop))
+        return self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
+
+    def _take(self, work: Work, logits: Float32Array) -> None:
+        """Give a request what it has come to; what goes wrong with it is its own error."""
+        job, is_first = work.job, work.job.prompt_left > 0 and work.wanted > 0
+        try:
+            job.take(work.count, logits)
+        except AraioError as error:
+            job.error, job.is_done = error, True
+        if is_first and job.error is None:
+            assert job.cache is not None
+            self._prefix.keep(job.prompt, job.cache.pages)
+        if job.is_done:
+            self._retire(job)
+
+    def _retire(self, job: Job) -> None:
+        self._scheduler.remove(job)
+        if job.cache is not None:
+            job.cache.truncate(0)
+            job.cache = None

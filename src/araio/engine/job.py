@@ -1,0 +1,112 @@
+"""`Job`: one request in the engine, from the moment it is submitted until its last token.
+
+It holds what belongs to the request alone: its prompt, its sampler, its pages, the tokens that nobody has
+fetched yet. Read `scheduler.py` for when it runs, `engine.py` for how.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from araio.config import ModelConfig
+from araio.engine.request import SamplingParams, check_prompt, room_for
+from araio.engine.sampling import Sampler
+from araio.engine.tokens import Emitter, GeneratedToken
+from araio.errors import AraioError
+from araio.nn.batch import Segment
+from araio.nn.kv_cache import LatentCache, pages_for
+from araio.tensors import Float32Array
+from araio.text.tokenizer import Tokenizer
+
+__all__ = ["Job"]
+
+
+class Job:
+    """A request's life: waiting, its prompt in chunks, its tokens one or two at a time, done.
+
+    prompt         (n,) int64
+    cache          its sequence; None while it waits and when it is done
+    pages          the most that it can ever hold
+    tokens         what was generated and not yet fetched
+    error          what ended it early
+    is_done        nothing more will come
+    cached_tokens  of the prompt, found in the cache instead of being run
+    draft          the token that is expected to come next, if one was drafted
+
+    Raises:
+        RequestError: a prompt that cannot run, see `check_prompt`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        stop_ids: Collection[int],
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
+        room = room_for(config, prompt_ids, params)
+        self.prompt = np.asarray(prompt_ids, dtype=np.int64)
+        self.pages = pages_for(len(self.prompt) + room)
+        self.cache: LatentCache | None = None
+        self.tokens: deque[GeneratedToken] = deque()
+        self.error: AraioError | None = None
+        self.is_done = False
+        self.cached_tokens = 0
+        self.draft: int | None = None
+        self._last = 0  # the newest token, which has not run yet
+        self._sampler = Sampler(params, prompt_ids, config.vocab_size)
+        self._emitter = Emitter(tokenizer, params, stop_ids, room)
+
+    @property
+    def prompt_left(self) -> int:
+        """Tokens of the prompt that have not run yet."""
+        return len(self.prompt) - self.length if self.length < len(self.prompt) else 0
+
+    @property
+    def length(self) -> int:
+        """Positions that are filled."""
+        return 0 if self.cache is None else self.cache.length
+
+    def segment(self, count: int) -> Segment:
+        """What runs next: `count` tokens of the prompt, or the newest token and the draft behind it."""
+        assert self.cache is not None
+        if self.prompt_left:
+            start = self.cache.length
+            return Segment(self.prompt[start : start + count], self.cache, absorbed=False)
+        ids = [self._last] if self.draft is None else [self._last, self.draft]
+        return Segment(np.array(ids, dtype=np.int64), self.cache, absorbed=True)
+
+    def take(self, count: int, logits: Float32Array) -> int:
+        """Choose tokens after `count` tokens have run.
+
+        logits   (n, W): none within a prompt, one row behind it, one row for each token of an answer
+        returns  how many of the tokens that have run are kept, which is all but a wrong draft
+
+        Raises:
+            GenerationError: a logit is NaN or infinite.
+        """
+        assert self.cache is not None
+        draft, self.draft = self.draft, None
+        if self.prompt_left:
+            self.cache.advance(count)
+            if len(logits):
+                self._choose(logits[0])
+            return count
+        self.cache.advance(1)
+        self._choose(logits[0])
+        if draft is None or self.is_done or self._last != draft:
+            return 1
+        self.cache.advance(1)
+        self._choose(logits[1])
+        return 2
+
+    def _choose(self, logits: Float32Array) -> None:
+        token = self._emitter.emit(self._sampler.sample(logits))
+        self.tokens.append(token)
+        self._last = token.id
+        self.is_done = token.finish_reason is not None

@@ -1,0 +1,75 @@
+"""`Scheduler`: which requests run in the next step, and how much of each; plain Python.
+
+First come, first served, and nothing is ever taken away again: a request is admitted when the pages that it
+may come to need are there, counted at the most (prompt and `max_tokens`). So it never stops halfway for want
+of memory, no two wait for each other, and those at the head of the line get in as others end. Read
+`engine.py` next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from araio.engine.job import Job
+
+__all__ = ["Scheduler", "Work"]
+
+
+class Work(NamedTuple):
+    """One request's part in a step: how many tokens run, and after how many of them logits are wanted."""
+
+    job: Job
+    count: int
+    wanted: int
+
+
+class Scheduler:
+    """Two lines: those that wait and those that run.
+
+    max_batch  requests that run together
+    chunk      prompt tokens in a step, which bounds how long the others wait for their next token
+    pages      of the pool
+    """
+
+    def __init__(self, max_batch: int, chunk: int, pages: int) -> None:
+        self.max_batch = max_batch
+        self.chunk = chunk
+        self.pages = pages
+        self.waiting: deque[Job] = deque()
+        self.running: list[Job] = []
+        self._promised = 0
+
+    def admit(self) -> Job | None:
+        """The next request to begin, or None if nobody waits or there is no room."""
+        if not self.waiting or len(self.running) == self.max_batch:
+            return None
+        if self._promised + self.waiting[0].pages > self.pages:
+            return None
+        job = self.waiting.popleft()
+        self._promised += job.pages
+        self.running.append(job)
+        return job
+
+    def remove(self, job: Job) -> None:
+        """Forget a request, wherever it stands."""
+        if job in self.running:
+            self.running.remove(job)
+            self._promised -= job.pages
+        elif job in self.waiting:
+            self.waiting.remove(job)
+
+    def plan(self) -> list[Work]:
+        """The next step: every answer goes on, then prompts as far as the chunk reaches."""
+        plan = []
+        for job in self.running:
+            if not job.prompt_left:
+                tokens = 1 if job.draft is None else 2
+                plan.append(Work(job, tokens, tokens))
+        budget = self.chunk
+        for job in self.running:
+            if (left := job.prompt_left) and budget:
+                count = min(left, budget)
+                budget -= count
+                plan.append(Work(job, count, int(count == left)))
+        return plan

@@ -1,0 +1,269 @@
+"""The engine against the naive loop: the same tokens, whatever runs beside them and however it is cut."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from threading import Barrier, Thread
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from araio.engine.engine import Engine
+from araio.engine.generate import generate
+from araio.engine.job import Job
+from araio.engine.request import SamplingParams
+from araio.engine.tokens import GeneratedToken
+from araio.errors import CacheFullError, GenerationError, RequestError
+from araio.kernels import native
+from araio.kernels.ops import PAGE
+from araio.kernels.select import select
+from araio.nn.model import Model
+from araio.testing.checkpoints import write_tiny_checkpoint
+from araio.weights.load import load_model
+
+pytestmark = pytest.mark.native
+
+RNG = np.random.default_rng(0)
+PROMPTS = [RNG.integers(0, 200, length).tolist() for length in (1, 5, 40, 300, 140, 129)]
+PARAMS = [
+    SamplingParams(max_tokens=9, logprobs=2),
+    SamplingParams(max_tokens=7, temperature=1.0, seed=3, logprobs=0),
+    SamplingParams(max_tokens=11, temperature=0.7, top_p=0.9, seed=4, repetition_penalty=1.1),
+]
+REQUESTS = [(prompt, PARAMS[place % len(PARAMS)]) for place, prompt in enumerate(PROMPTS)]
+SHARED = [*PROMPTS[3][:280], 1, 2, 3]  # two full pages of another prompt, then its own end
+
+Kept = list[tuple[int, float | None, tuple[tuple[int, float], ...]]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    if not native.offer().operations:
+        pytest.skip("the compiled kernels are not built")
+    from araio.kernels import _native
+
+    before = _native.threads()
+    folder = tmp_path_factory.mktemp("model")
+    write_tiny_checkpoint(folder, "v3", max_position_embeddings=1024)
+    yield load_model(folder, select(threads=1).ops)
+    _native.set_threads(before)
+
+
+@pytest.fixture(scope="module")
+def expected(model: Model) -> list[Kept]:
+    return [kept(generate(model, prompt, params)) for prompt, params in REQUESTS]
+
+
+@pytest.fixture
+def not_a_number(model: Model, expected: list[Kept], monkeypatch: pytest.MonkeyPatch) -> int:
+    """A token that nobody else comes across, whose embedding is NaN."""
+    seen = {*SHARED, *(token for prompt in PROMPTS for token in prompt)}
+    seen |= {token for answer in expected for token, *_ in answer}
+    bad, embed = max(set(range(model.config.vocab_size)) - seen), model.ops.embed
+
+    def with_nan(ids, weight):
+        x = embed(ids, weight)
+        x[np.asarray(ids) == bad] = np.nan
+        return x
+
+    monkeypatch.setattr(model, "ops", replace(model.ops, embed=with_nan))
+    return bad
+
+
+def kept(tokens: Iterator[GeneratedToken]) -> Kept:
+    return [(token.id, token.sampled.logprob, token.sampled.alternatives) for token in tokens]
+
+
+def run(engine: Engine) -> None:
+    while engine.step():
+        pass
+
+
+def nothing_is_held(engine: Engine) -> bool:
+    return engine.free_pages == engine.total_pages and not engine.step()
+
+
+@pytest.mark.parametrize(("chunk", "threads"), [(1, 1), (7, 3), (64, 1), (512, 1), (512, 3)])
+def test_requests_that_come_and_go_get_what_each_gets_alone(
+    model, expected, chunk: int, threads: int
+) -> None:
+    from araio.kernels import _native
+
+    _native.set_threads(threads)
+    engine = Engine(model, max_batch=3, chunk=chunk)
+    jobs = []
+    for request in REQUESTS:
+        jobs.append(engine.submit(*request))
+        engine.step()
+        engine.step()
+    run(engine)
+    _native.set_threads(1)
+    assert [kept(iter(job.tokens)) for job in jobs] == expected
+    assert all(job.tokens[-1].finish_reason for job in jobs)
+    assert nothing_is_held(engine)
+
+
+def test_a_cached_beginning_changes_no_bit(model, expected) -> None:
+    engine = Engine(model)
+    cold = engine.submit(*REQUESTS[3])
+    run(engine)
+    warm, other = engine.submit(*REQUESTS[3]), engine.submit(SHARED, PARAMS[0])
+    run(engine)
+    assert (cold.cached_tokens, warm.cached_tokens, other.cached_tokens) == (0, 2 * PAGE, 2 * PAGE)
+    assert kept(iter(cold.tokens)) == kept(iter(warm.tokens)) == expected[3]
+    assert kept(iter(other.tokens)) == kept(generate(model, SHARED, PARAMS[0]))
+    assert nothing_is_held(engine)
+
+
+def test_a_prompt_of_full_pages_still_runs_its_last_token(model) -> None:
+    engine = Engine(model)
+    prompt = PROMPTS[3][: 2 * PAGE]
+    jobs = []
+    for _ in range(2):
+        jobs.append(engine.submit(prompt, PARAMS[0]))
+        run(engine)
+    assert [job.cached_tokens for job in jobs] == [0, PAGE]
+    assert kept(iter(jobs[1].tokens)) == kept(generate(model, prompt, PARAMS[0]))
+
+
+def test_what_is_kept_makes_room_for_what_runs_oldest_first(model, expected) -> None:
+    engine = Engine(model, cache_tokens=4 * PAGE)
+    for place in (3, 4, 5, 3):
+        job = engine.submit(*REQUESTS[place])
+        run(engine)
+        assert kept(iter(job.tokens)) == expected[place]
+    assert job.cached_tokens < 2 * PAGE  # the pages it built on had to go
+    assert nothing_is_held(engine)
+
+
+def test_requests_wait_for_room_in_the_order_they_came(model, expected) -> None:
+    engine = Engine(model, cache_tokens=3 * PAGE)
+    jobs = [engine.submit(*REQUESTS[place]) for place in (3, 4, 0)]
+    while not jobs[0].is_done:
+        engine.step()
+        assert not jobs[1].tokens
+        assert not jobs[2].tokens
+    run(engine)
+    assert [kept(iter(job.tokens)) for job in jobs] == [expected[place] for place in (3, 4, 0)]
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_request_can_be_cancelled_at_any_time(model, expected, steps: int) -> None:
+    engine = Engine(model, chunk=100, max_batch=2)
+    jobs = [engine.submit(*REQUESTS[place]) for place in (4, 3, 2)]
+    for _ in range(steps):
+        engine.step()
+    engine.cancel(jobs[1])
+    engine.cancel(jobs[1])
+    held = jobs[1].tokens.copy()
+    run(engine)
+    assert jobs[1].tokens == held
+    assert [kept(iter(jobs[place].tokens)) for place in (0, 2)] == [expected[4], expected[2]]
+    assert nothing_is_held(engine)
+
+
+def test_a_request_that_fails_ends_alone(model, expected, not_a_number: int) -> None:
+    engine = Engine(model, chunk=64)
+    bad = [engine.submit([*PROMPTS[3][:at], not_a_number], PARAMS[0]) for at in (0, 200)]
+    good = [engine.submit(*request) for request in REQUESTS]
+    run(engine)
+    for job in bad:
+        assert isinstance(job.error, GenerationError)
+        assert not job.tokens
+    with pytest.raises(GenerationError, match="NaN"):
+        next(engine.tokens(engine.prepare([not_a_number], PARAMS[0])))
+    assert [kept(iter(job.tokens)) for job in good] == expected
+    assert nothing_is_held(engine)
+
+
+def test_a_request_that_could_never_fit_is_refused_at_once(model) -> None:
+    engine = Engine(model, cache_tokens=PAGE)
+    with pytest.raises(CacheFullError, match=rf"300 tokens with max_tokens 9 needs {3 * PAGE}.*has {PAGE}"):
+        engine.submit(PROMPTS[3], PARAMS[0])
+    with pytest.raises(RequestError, match="context holds 1024"):
+        engine.submit([1] * 1024, PARAMS[0])
+    assert nothing_is_held(engine)
+
+
+@pytest.mark.parametrize("name", ["max_batch", "chunk", "cache_tokens"])
+def test_numbers_below_one_are_refused(model, name: str) -> None:
+    with pytest.raises(RequestError, match=f"{name} is 0"):
+        Engine(model, **{name: 0})
+
+
+def test_threads_that_iterate_together_each_get_their_own(model, expected) -> None:
+    engine, barrier = Engine(model), Barrier(4)
+    found: dict[int, Kept] = {}
+
+    def ask(place: int) -> None:
+        tokens = engine.tokens(engine.prepare(*REQUESTS[place]))
+        barrier.wait()
+        found[place] = kept(tokens)
+
+    threads = [Thread(target=ask, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[place] for place in range(4)] == expected[:4]
+    assert nothing_is_held(engine)
+
+
+def test_an_iterator_that_is_closed_frees_what_it_held(model) -> None:
+    engine = Engine(model)
+    tokens = engine.tokens(engine.prepare(*REQUESTS[3]))
+    next(tokens)
+    assert engine.free_pages < engine.total_pages
+    tokens.close()
+    assert nothing_is_held(engine)
+
+
+def test_an_iterator_that_is_never_asked_holds_nothing(model) -> None:
+    engine = Engine(model)
+    engine.tokens(engine.prepare(*REQUESTS[3]))
+    assert nothing_is_held(engine)
+
+
+def test_an_interrupted_step_is_repeated(model, expected) -> None:
+    engine = Engine(model)
+    jobs = [engine.submit(*REQUESTS[place]) for place in (1, 2)]
+    calls = count()
+
+    def interrupt(*_: object) -> None:
+        if next(calls) % 5 == 3:
+            raise KeyboardInterrupt
+
+    model.on_route = interrupt
+    try:
+        while not all(job.is_done for job in jobs):
+            try:
+                engine.step()
+            except KeyboardInterrupt:
+                continue
+    finally:
+        model.on_route = None
+    assert [kept(iter(job.tokens)) for job in jobs] == expected[1:3]
+    assert nothing_is_held(engine)
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans()), max_size=8), st.integers(1, 200)
+)
+def test_no_page_is_ever_lost(model, expected, actions, chunk: int) -> None:
+    engine = Engine(model, chunk=chunk, max_batch=3, cache_tokens=6 * PAGE)
+    jobs: list[tuple[int, Job]] = []
+    for place, steps, cancels in actions:
+        jobs.append((place, engine.submit(*REQUESTS[place])))
+        for _ in range(steps):
+            engine.step()
+        if cancels:
+            engine.cancel(jobs[len(jobs) // 2][1])
+    run(engine)
+    for place, job in jobs:
+        assert job.is_done
+        found = kept(iter(job.tokens))
+        assert found == expected[place][: len(found)]
+    assert nothing_is_held(engine)
