@@ -38,19 +38,20 @@ def answer_from(word: str, prompt: str) -> str:
     if match := re.search(r"letters? (\w) ", prompt):
         return str(word.count(match[1]))
     if "backwards" in prompt or "Reverse" in prompt:
-        return word[::-1]
+        return " ".join(word[::-1])
     if "alphabetical" in prompt or "from a to z" in prompt:
-        return "".join(sorted(word))
+        return " ".join(sorted(word))
     ordinal = next(name for name in (*ORDINALS, "last") if f" {name} " in prompt)
     return word[-1] if ordinal == "last" else word[ORDINALS.index(ordinal)]
 
 
-def test_letters_may_be_spaced_where_letters_are_the_answer():
-    reverse = Example("letters", "", "", "tac", 3, "reverse", {"answer": "tac", "spaces": True})
+def test_letters_may_be_joined_where_letters_are_the_answer():
+    reverse = Example("letters", "", "", "t a c", 3, "reverse", {"answer": "t a c", "several": True})
     assert TASKS["letters"].verify(reverse, "t a c")
+    assert TASKS["letters"].verify(reverse, "tac")
     assert not TASKS["letters"].verify(reverse, "ta c")
     assert not TASKS["letters"].verify(reverse, "t a c t a c")
-    count = Example("letters", "", "", "11", 3, "count", {"answer": "11", "spaces": False})
+    count = Example("letters", "", "", "11", 3, "count", {"answer": "11", "several": False})
     assert not TASKS["letters"].verify(count, "1 1")
 
 

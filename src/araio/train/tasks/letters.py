@@ -1,6 +1,7 @@
 """Letters of a word: count one, reverse all, sort them, or find one by its position.
 
-A model that reads words as tokens must learn to spell before it can count, so every trace spells first.
+A model that reads words as tokens must learn to spell before it can count, so every trace spells first, and
+reversed or sorted letters stay spaced: joined, they would be no word, and its tokens a second riddle.
 A problem is the form, the word and what is asked of it: a test word may have been spelled in training
 for another question, never for the same one. Beyond training: long words that are never trained. Read
 `words.py` for the words.
@@ -69,14 +70,14 @@ class Letters:
             answer=answer,
             difficulty=len(problem.word),
             level=problem.form,
-            facts={"answer": answer, "spaces": problem.form in ("reverse", "sort")},
+            facts={"answer": answer, "several": problem.form in ("reverse", "sort")},
         )
 
     def verify(self, example: Example, answer: str) -> bool:
-        """True for exactly the number, letter or letters; reversed or sorted letters may be spaced."""
+        """True for exactly the number, letter or letters; reversed or sorted letters may be joined."""
         text = normalize(answer)
-        if example.facts["spaces"] and all(len(part) == 1 for part in text.split()):
-            text = text.replace(" ", "")
+        if example.facts["several"] and " " not in text:
+            text = " ".join(text)
         return same_text(text, example.facts["answer"])
 
 
@@ -111,5 +112,5 @@ def spell_out(problem: Problem) -> tuple[str, str]:
         place = len(word) if problem.which == "last" else 1 + ORDINALS.index(problem.which)
         answer = word[place - 1]
         return f"{numbered}\n{problem.which}, {place} -> {answer}", answer
-    ordered = word[::-1] if problem.form == "reverse" else "".join(sorted(word))
-    return f"{spelled}\n{' '.join(ordered)}\n{ordered}", ordered
+    ordered = " ".join(word[::-1] if problem.form == "reverse" else sorted(word))
+    return f"{spelled}\n{ordered}", ordered

@@ -1,7 +1,8 @@
 """Orderings: who is the tallest, the second, in the middle, or is one taller than another.
 
 The premises are all neighbouring pairs, shuffled and said from either side. The trace rewrites each in
-one direction, finds the one who is on no right side, and copies pair after pair into a numbered row. A
+one direction, finds the one who is on no right side, and copies pair after pair into a row, numbered so that
+what the question names comes first: `2 Eva` where a place is asked, `Eva 2` where people are compared. A
 problem is its premises and question with their names. Beyond training: six or seven people. Read
 `base.py` for the split.
 """
@@ -124,6 +125,9 @@ def chain_up(problem: Problem) -> str:
     row = problem.row
     pairs = ", ".join(f"{row[upper]} > {row[upper + 1]}" for upper, _ in problem.premises)
     lowers = " ".join(row[upper + 1] for upper, _ in problem.premises)
-    numbered = " ".join(f"{place} {name}" for place, name in enumerate(row, start=1))
+    by_name = problem.answer in ("yes", "no")
+    numbered = " ".join(
+        f"{name} {place}" if by_name else f"{place} {name}" for place, name in enumerate(row, start=1)
+    )
     links = ", ".join(f"{upper} > {lower}" for upper, lower in pairwise(row))
     return "\n".join((pairs, f"below: {lowers}", f"top: {row[0]}", links, numbered, problem.closing))

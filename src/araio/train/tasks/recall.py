@@ -60,13 +60,14 @@ class Recall:
     def generate(self, rng: Random, split: Split, length: int | None = None) -> Example:
         """Draw a document of about `length` tokens and ask for one of its codes.
 
-        Without `length`, short documents are the most frequent and 1,000 tokens the most in training.
+        Without `length`, 1,000 tokens are the most in training and its tests. Tests have more short documents
+        than long ones; training has as many of each length, since the long ones are hard.
         Raises RequestError outside of 1 to MAX_LENGTH.
         """
         if length is not None and not 1 <= length <= MAX_LENGTH:
             raise RequestError(f"recall length {length} is out of range; expected 1 to {MAX_LENGTH} tokens")
         if length is None:
-            length = draw_length(rng, BEYOND_LENGTHS if split == "beyond" else TRAIN_LENGTHS)
+            length = rng.randint(*TRAIN_LENGTHS) if split == "train" else draw_length(rng, split)
         n_entries = max(1, length // TOKENS_PER_LINE)
         # A document is long and an answer short: training asks for several codes to teach more of each.
         n_asked = rng.randint(1, min(MOST_ASKED, n_entries)) if split == "train" else 1
@@ -95,9 +96,9 @@ def level_of(length: int) -> str:
     return f"up to {1 << max(length - 1, 1).bit_length()} tokens"
 
 
-def draw_length(rng: Random, bounds: tuple[int, int]) -> int:
-    """Log-uniform, so that a stream of examples is not made of its longest."""
-    shortest, longest = bounds
+def draw_length(rng: Random, split: Split) -> int:
+    """Log-uniform, so that a test is not made of its longest."""
+    shortest, longest = BEYOND_LENGTHS if split == "beyond" else TRAIN_LENGTHS
     return round(math.exp(rng.uniform(math.log(shortest), math.log(longest))))
 
 
