@@ -10,9 +10,6 @@
 namespace araio::ARAIO_ISA {
 namespace {
 
-// Tokens that share a block once it is unpacked; their sums stay in registers.
-constexpr int kManyTokens = kLanes == 16 ? 12 : 4;
-
 // One tile against kT tokens.
 template <int kBits, int kT>
 void multiply_tile(const uint8_t* data, const uint16_t* scale, const Activations& x, const int64_t* tokens,
@@ -41,26 +38,36 @@ void multiply_tile(const uint8_t* data, const uint16_t* scale, const Activations
     }
 }
 
+// One tile against all tokens, kT at a time and the rest in smaller groups.
+template <int kBits, int kT, int... kSmaller>
+void multiply_tokens(const uint8_t* data, const uint16_t* scale, const Activations& x, const int64_t* tokens,
+                     int64_t first, int64_t count, int64_t rows, float* y, int64_t stride) {
+    for (; first + kT <= count; first += kT) {
+        int64_t chosen[kT];
+        for (int t = 0; t < kT; ++t) chosen[t] = tokens ? tokens[first + t] : first + t;
+        multiply_tile<kBits, kT>(data, scale, x, chosen, rows, y + first * stride, stride);
+    }
+    if constexpr (sizeof...(kSmaller) > 0) {
+        multiply_tokens<kBits, kSmaller...>(data, scale, x, tokens, first, count, rows, y, stride);
+    }
+}
+
 template <int kBits>
 void multiply(const Matrix& weight, const Activations& x, const int64_t* tokens, int64_t count, int64_t begin,
               int64_t end, float* y, int64_t stride) {
     const auto* const data = static_cast<const uint8_t*>(weight.data);
     const auto* const scale = static_cast<const uint16_t*>(weight.scale);
     for (int64_t row = begin; row < end; row += kTileRows) {
-        const int64_t first_block = row / kTileRows * x.blocks;
+        const int64_t block = row / kTileRows * x.blocks;
         const int64_t rows = end - row < kTileRows ? end - row : kTileRows;
-        const uint8_t* const tile = data + first_block * kBlockBytes<kBits>;
-        const uint16_t* const tile_scale = scale + first_block * kTileRows;
-        int64_t m = 0;
-        for (; m + kManyTokens <= count; m += kManyTokens) {
-            int64_t chosen[kManyTokens];
-            for (int t = 0; t < kManyTokens; ++t) chosen[t] = tokens ? tokens[m + t] : m + t;
-            multiply_tile<kBits, kManyTokens>(tile, tile_scale, x, chosen, rows, y + m * stride + row - begin,
-                                              stride);
-        }
-        for (; m < count; ++m) {
-            const int64_t chosen = tokens ? tokens[m] : m;
-            multiply_tile<kBits, 1>(tile, tile_scale, x, &chosen, rows, y + m * stride + row - begin, stride);
+        const uint8_t* const tile = data + block * kBlockBytes<kBits>;
+        const uint16_t* const tile_scale = scale + block * kTileRows;
+        float* const out = y + row - begin;
+        // Tokens that share a block once it is unpacked, as many as have room for their sums in registers.
+        if constexpr (kLanes == 16) {
+            multiply_tokens<kBits, 12, 6, 3, 2, 1>(tile, tile_scale, x, tokens, 0, count, rows, out, stride);
+        } else {
+            multiply_tokens<kBits, 4, 2, 1>(tile, tile_scale, x, tokens, 0, count, rows, out, stride);
         }
     }
 }
