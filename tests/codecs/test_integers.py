@@ -70,33 +70,34 @@ def test_rows_are_those_of_the_whole(name: str, shape: tuple[int, int]) -> None:
 finite = st.floats(width=32, min_value=-3e5, max_value=3e5)
 
 
-@given(arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(1, 70)), elements=finite))
+@given(arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 40)), elements=finite))
 def test_q8_is_off_by_at_most_half_a_step(matrix: Float32Array) -> None:
     weight: Quantized = codec("q8").encode(matrix)
     _, scale = unpack_rows(weight, np.arange(len(matrix)))
     step = np.repeat(scale, 32, axis=1)[:, : matrix.shape[1]]
     error = np.abs(widen(weight).astype(float) - matrix)
-    assert (error <= step * (0.5 + 1e-5)).all()
+    # Subnormal numbers of which a 127th part is nothing are nothing themselves.
+    assert (error <= step * (0.5 + 1e-5) + 1e-42).all()
     # Nor is a step wider than it has to be: the float16 above the largest magnitude over 127.
     largest = np.abs(np.pad(matrix, [(0, 0), (0, -matrix.shape[1] % 32)])).reshape(*scale.shape, 32).max(2)
     assert (scale <= largest / 127 * (1 + 2.0**-10) + 2.0**-24).all()
 
 
-@given(arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(1, 70)), elements=finite))
+@given(arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 40)), elements=finite))
 def test_q4_never_enlarges_an_error_beyond_the_number_itself(matrix: Float32Array) -> None:
     error = np.abs(widen(codec("q4").encode(matrix)).astype(float) - matrix)
     largest = np.abs(np.pad(matrix, [(0, 0), (0, -matrix.shape[1] % 32)])).reshape(len(matrix), -1, 32).max(2)
     assert (error <= np.repeat(largest, 32, axis=1)[:, : matrix.shape[1]] / 4 + 2.0**-24).all()
 
 
-@given(arrays(np.int8, (3, 64), elements=st.integers(-8, 7)), st.integers(-10, 10))
+@given(arrays(np.int8, (2, 64), elements=st.integers(-8, 7)), st.integers(-10, 10))
 def test_q4_gives_back_what_it_stored(integers: npt.NDArray[np.int8], exponent: int) -> None:
     integers[:, ::32] = -8  # the scale is then known: each block reaches its end
     matrix = integers * np.float32(2.0**exponent)
     np.testing.assert_array_equal(widen(codec("q4").encode(matrix)), matrix)
 
 
-@given(arrays(np.int8, (3, 64), elements=st.integers(-127, 127)), st.integers(-10, 10))
+@given(arrays(np.int8, (2, 64), elements=st.integers(-127, 127)), st.integers(-10, 10))
 def test_q8_gives_back_what_it_stored(integers: npt.NDArray[np.int8], exponent: int) -> None:
     integers[:, ::32] = -127
     matrix = integers * np.float32(2.0**exponent)
