@@ -47,6 +47,7 @@ def scripted(folder, text):
 
     network = SimpleNamespace(
         config=config,
+        mtp=None,
         new_pool=lambda tokens, cache_type: LatentPool(config.latent_dim, tokens, cache_type),
         step=lambda segments: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,

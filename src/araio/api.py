@@ -19,12 +19,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from araio import env
 from araio.config import ModelConfig
 from araio.costs.parameters import count_parameters
 from araio.engine.answer import Answer, Event, Finish
 from araio.engine.engine import Engine
 from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.request import check_ids, params_from, read_generation_defaults, read_stop_ids
+from araio.engine.speculate import Speculate, check_speculate
 from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError
 from araio.kernels.select import select
@@ -41,17 +43,23 @@ Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A question, or a conversation of {"role", "content", optional "reasoning_content"}."""
 
 
-def load(name: str | Path = "pocket", *, threads: int | None = None) -> Model:
+def load(
+    name: str | Path = "pocket", *, threads: int | None = None, speculate: Speculate | None = None
+) -> Model:
     """Load a model: "pocket", which comes with araio, or the folder of a checkpoint or a store.
 
-    threads  that the compiled kernels use from now on, in the whole process; None reads `ARAIO_THREADS`,
-             whose default is every processor
+    threads    that the compiled kernels use from now on, in the whole process; None reads `ARAIO_THREADS`,
+               whose default is every processor
+    speculate  draft tokens with the model's prediction module, which changes the speed and never the text:
+               "on", "off", or "auto", where it pays; None reads `ARAIO_SPECULATE`
 
     Raises:
         ModelNotFoundError: `name` is neither bundled nor a folder with a checkpoint.
         CheckpointError, ConfigError, TextError: the folder's files are damaged or not supported.
         KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
+        RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three.
     """
+    mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
     ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
@@ -69,6 +77,7 @@ def load(name: str | Path = "pocket", *, threads: int | None = None) -> Model:
         ChatFormat.from_folder(folder, tokenizer),
         read_generation_defaults(folder),
         read_stop_ids(folder, network.config.vocab_size),
+        mode,
     )
 
 
@@ -87,6 +96,7 @@ class Model:
         chat_format: ChatFormat,
         generation_defaults: Mapping[str, Any],
         stop_ids: Sequence[int] = (),
+        speculate: Speculate = "auto",
     ) -> None:
         self.name = name
         self.network = network
@@ -98,7 +108,7 @@ class Model:
         self._stop_ids = {*network.config.eos_token_id, *stop_ids}
         if tokenizer.eos_id is not None:
             self._stop_ids.add(tokenizer.eos_id)
-        self.engine = Engine(network, tokenizer)
+        self.engine = Engine(network, tokenizer, speculate=speculate)
 
     @property
     def config(self) -> ModelConfig:

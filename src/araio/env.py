@@ -27,6 +27,11 @@ VARIABLES = {
             "ARAIO_CPU_ISA", "auto", "Instruction set of the compiled kernels; `araio doctor` lists them."
         ),
         Variable("ARAIO_KERNELS", "auto", "Kernel backend: `auto`, `native` or `reference`."),
+        Variable(
+            "ARAIO_SPECULATE",
+            "auto",
+            "Draft tokens with the model's prediction module: `auto` where it pays, `on` or `off`.",
+        ),
         Variable("ARAIO_THREADS", "auto", "Threads of the compiled kernels; `auto` takes every processor."),
         Variable("ARAIO_MODEL", "pocket", "The MODEL of `araio run`, `show` and `eval` when none is given."),
     )

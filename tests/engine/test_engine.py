@@ -85,14 +85,15 @@ def nothing_is_held(engine: Engine) -> bool:
     return engine.free_pages == engine.total_pages and not engine.step()
 
 
+@pytest.mark.parametrize("speculate", ["off", "on"])
 @pytest.mark.parametrize(("chunk", "threads"), [(1, 1), (7, 3), (64, 1), (512, 1), (512, 3)])
 def test_requests_that_come_and_go_get_what_each_gets_alone(
-    model, expected, chunk: int, threads: int
+    model, expected, chunk: int, threads: int, speculate: str
 ) -> None:
     from araio.kernels import _native
 
     _native.set_threads(threads)
-    engine = Engine(model, max_batch=3, chunk=chunk)
+    engine = Engine(model, max_batch=3, chunk=chunk, speculate=speculate)
     jobs = []
     for request in REQUESTS:
         jobs.append(engine.submit(*request))
@@ -253,7 +254,7 @@ def test_an_interrupted_step_is_repeated(model, expected) -> None:
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans()), max_size=8), st.integers(1, 200)
 )
 def test_no_page_is_ever_lost(model, expected, actions, chunk: int) -> None:
-    engine = Engine(model, chunk=chunk, max_batch=3, cache_tokens=6 * PAGE)
+    engine = Engine(model, chunk=chunk, max_batch=3, cache_tokens=6 * PAGE, speculate="on")
     jobs: list[tuple[int, Job]] = []
     for place, steps, cancels in actions:
         jobs.append((place, engine.submit(*REQUESTS[place])))

@@ -34,6 +34,8 @@ class AraioUsage(TypedDict):
     tok_per_s: float | None
     parameters_total: int
     parameters_active: int
+    draft_tokens: int
+    accepted_draft_tokens: int
 
 
 class Usage(TypedDict):

@@ -7,27 +7,33 @@
 A step schedules, runs the model once, samples and gives out. What a request gets does not depend on what else
 runs: its ids and log-probabilities are those of the naive loop, bit for bit with the compiled operations.
 Steps exclude each other, so threads may submit, iterate and cancel as they like. Read `scheduler.py`,
-`job.py` and `prefix.py` for the parts, `generate.py` for the definition.
+`job.py` and `prefix.py` and `speculate.py` for the parts, `generate.py` for the definition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 from threading import Lock
+from time import perf_counter
+
+import numpy as np
 
 from araio.engine.job import Job
 from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
+from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import GeneratedToken
 from araio.errors import AraioError, CacheFullError, RequestError
-from araio.kernels.ops import PAGE
+from araio.kernels.ops import PAGE, Int64Array
 from araio.nn.kv_cache import CacheType, LatentCache
 from araio.nn.model import Model
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 
 __all__ = ["Engine"]
+
+NOTHING = np.empty(0, np.int64)
 
 
 class Engine:
@@ -38,6 +44,7 @@ class Engine:
     chunk         prompt tokens in a step
     cache_tokens  tokens of cache for all requests; one whole context if None
     cache_type    numbers of the cache
+    speculate     draft with the MTP module, if the model has one: "on", "off", or "auto", where it pays
 
     Raises:
         RequestError: a number below 1.
@@ -52,6 +59,7 @@ class Engine:
         chunk: int = 512,
         cache_tokens: int | None = None,
         cache_type: CacheType = "bfloat16",
+        speculate: Speculate = "auto",
     ) -> None:
         if cache_tokens is None:
             cache_tokens = model.config.max_position_embeddings
@@ -65,6 +73,8 @@ class Engine:
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
         self._scheduler = Scheduler(max_batch, chunk, self._pool.size)
+        self._drafter = None if model.mtp is None else Drafter(model, model.mtp)
+        self._speculation = Speculation(speculate)
 
     @property
     def total_pages(self) -> int:
@@ -149,33 +159,58 @@ class Engine:
         while (job := self._scheduler.admit()) is not None:
             job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt))
             job.cached_tokens = job.cache.length
+            job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
         plan = self._scheduler.plan()
         if not plan:
             return False
+        started = perf_counter()
         # Every page was promised on admission; the prefix cache lives on what is not in use.
-        self._prefix.give_up(pages=sum(1 + work.count // PAGE for work in plan))
-        hidden = self.model.step([work.job.segment(work.count) for work in plan])
-        logits = self._logits(plan, hidden)
-        row = 0
-        for work in plan:
-            self._take(work, logits[row : row + work.wanted])
-            row += work.wanted
+        self._prefix.give_up(pages=sum(1 + work.tokens // PAGE for work in plan))
+        hidden = self.model.step([work.job.segment(work.tokens) for work in plan])
+        progress = self._take_all(plan, hidden)
+        if self._drafter is not None and (drafting := [entry for entry in progress if entry.job.is_drafting]):
+            self._drafter.draft(drafting)
+        self._measure(plan, progress, perf_counter() - started)
         return True
+
+    def _take_all(self, plan: Sequence[Work], hidden: Float32Array) -> list[Progress]:
+        """Give every request what it has come to; what those that go on have done."""
+        logits = self._logits(plan, hidden)
+        progress, row, wanted = [], 0, 0
+        for work in plan:
+            is_prompt = work.job.prompt_left > 0
+            followers = self._take(work, logits[wanted : wanted + work.wanted])
+            if not work.job.is_done:
+                rows = hidden[row : row + len(followers)]
+                progress.append(Progress(work.job, followers, rows, is_prompt))
+            row += work.tokens
+            wanted += work.wanted
+        return progress
+
+    def _measure(self, plan: Sequence[Work], progress: Sequence[Progress], seconds: float) -> None:
+        """Tell what a step took, if it was of one kind: answers only, all with drafts or all without."""
+        kinds = {(entry.is_prompt, entry.job.is_drafting) for entry in progress}
+        if len(progress) == len(plan) and len(kinds) == 1:
+            is_prompt, drafts = kinds.pop()
+            if not is_prompt:
+                tokens = sum(len(entry.followers) for entry in progress)
+                self._speculation.record(len(plan), drafts, seconds, tokens)
 
     def _logits(self, plan: Sequence[Work], hidden: Float32Array) -> Float32Array:
         """Logits of the rows that are wanted, those of one request behind those of another."""
         rows: list[int] = []
         stop = 0
         for work in plan:
-            stop += work.count
+            stop += work.tokens
             rows.extend(range(stop - work.wanted, stop))
         return self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
 
-    def _take(self, work: Work, logits: Float32Array) -> None:
+    def _take(self, work: Work, logits: Float32Array) -> Int64Array:
         """Give a request what it has come to; what goes wrong with it is its own error."""
         job, is_first = work.job, work.job.prompt_left > 0 and work.wanted > 0
+        followers = NOTHING
         try:
-            job.take(work.count, logits)
+            followers = job.take(work.tokens, logits)
         except AraioError as error:
             job.error, job.is_done = error, True
         if is_first and job.error is None:
@@ -183,6 +218,7 @@ class Engine:
             self._prefix.keep(job.prompt, job.cache.pages)
         if job.is_done:
             self._retire(job)
+        return followers
 
     def _retire(self, job: Job) -> None:
         self._scheduler.remove(job)

@@ -16,6 +16,7 @@ from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
 from araio.errors import AraioError
+from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache, pages_for
 from araio.tensors import Float32Array
@@ -34,7 +35,9 @@ class Job:
     error          what ended it early
     is_done        nothing more will come
     cached_tokens  of the prompt, found in the cache instead of being run
+    is_drafting    the MTP module runs along
     draft          the token that is expected to come next, if one was drafted
+    draft_tokens, accepted_draft_tokens  that were checked, and that were right
 
     Raises:
         RequestError: a prompt that cannot run, see `check_prompt`.
@@ -57,7 +60,10 @@ class Job:
         self.error: AraioError | None = None
         self.is_done = False
         self.cached_tokens = 0
+        self.is_drafting = False
         self.draft: int | None = None
+        self.draft_tokens = 0
+        self.accepted_draft_tokens = 0
         self._last = 0  # the newest token, which has not run yet
         self._sampler = Sampler(params, prompt_ids, config.vocab_size)
         self._emitter = Emitter(tokenizer, params, stop_ids, room)
@@ -72,6 +78,11 @@ class Job:
         """Positions that are filled."""
         return 0 if self.cache is None else self.cache.length
 
+    @property
+    def can_use_draft(self) -> bool:
+        """Whether two more tokens may come: one that is certain, and the draft behind it."""
+        return self.prompt_left == 0 and not self.is_done and self._emitter.room >= 2
+
     def segment(self, count: int) -> Segment:
         """What runs next: `count` tokens of the prompt, or the newest token and the draft behind it."""
         assert self.cache is not None
@@ -81,11 +92,11 @@ class Job:
         ids = [self._last] if self.draft is None else [self._last, self.draft]
         return Segment(np.array(ids, dtype=np.int64), self.cache, absorbed=True)
 
-    def take(self, count: int, logits: Float32Array) -> int:
+    def take(self, count: int, logits: Float32Array) -> Int64Array:
         """Choose tokens after `count` tokens have run.
 
         logits   (n, W): none within a prompt, one row behind it, one row for each token of an answer
-        returns  how many of the tokens that have run are kept, which is all but a wrong draft
+        returns  (T,) the token that follows each of those that have run and are kept: all but a wrong draft
 
         Raises:
             GenerationError: a logit is NaN or infinite.
@@ -94,16 +105,20 @@ class Job:
         draft, self.draft = self.draft, None
         if self.prompt_left:
             self.cache.advance(count)
-            if len(logits):
-                self._choose(logits[0])
-            return count
+            followers = self.prompt[self.length - count + 1 : self.length + 1]
+            if not len(logits):
+                return followers
+            self._choose(logits[0])
+            return np.append(followers, self._last)
         self.cache.advance(1)
         self._choose(logits[0])
-        if draft is None or self.is_done or self._last != draft:
-            return 1
+        self.draft_tokens += draft is not None
+        if self._last != draft or self.is_done:
+            return np.array([self._last])
+        self.accepted_draft_tokens += 1
         self.cache.advance(1)
         self._choose(logits[1])
-        return 2
+        return np.array([draft, self._last])
 
     def _choose(self, logits: Float32Array) -> None:
         token = self._emitter.emit(self._sampler.sample(logits))

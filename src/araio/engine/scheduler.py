@@ -20,7 +20,7 @@ class Work(NamedTuple):
     """One request's part in a step: how many tokens run, and after how many of them logits are wanted."""
 
     job: Job
-    count: int
+    tokens: int
     wanted: int
 
 
@@ -39,6 +39,11 @@ class Scheduler:
         self.waiting: deque[Job] = deque()
         self.running: list[Job] = []
         self._promised = 0
+
+    @property
+    def active(self) -> int:
+        """Requests that run."""
+        return len(self.running)
 
     def admit(self) -> Job | None:
         """The next request to begin, or None if nobody waits or there is no room."""

@@ -81,6 +81,8 @@ class Transcript:
                 "tok_per_s": timings.tok_per_s,
                 "parameters_total": parameters[0],
                 "parameters_active": parameters[1],
+                "draft_tokens": job.draft_tokens,
+                "accepted_draft_tokens": job.accepted_draft_tokens,
             },
         }
         return Answer(

@@ -225,7 +225,9 @@ def gathered(latents: Latents) -> Float32Array:
     """The latents of all positions side by side (S, C + R), as float32."""
     pages = latents.pages[latents.table[: -(-latents.length // PAGE)]]
     positions = pages.reshape(-1, pages.shape[2])[: latents.length]
-    return widen(BFloat16(positions)) if positions.dtype == np.uint16 else positions
+    if positions.dtype == np.uint16:
+        return widen(BFloat16(positions.view(np.uint16)))
+    return positions.view(np.float32)
 
 
 def mla_prefill(

@@ -39,7 +39,7 @@ class LatentPool:
     def __init__(self, latent_dim: int, tokens: int, cache_type: CacheType = "bfloat16") -> None:
         self.size = pages_for(tokens)
         self._shape = self.size, PAGE, latent_dim
-        self._dtype = np.uint16 if cache_type == "bfloat16" else np.float32
+        self._cache_type = cache_type
         self._layers: dict[int, LatentPages] = {}
         self._owners = [0] * self.size
         self._free = list(range(self.size - 1, -1, -1))
@@ -51,10 +51,10 @@ class LatentPool:
 
     def layer(self, index: int) -> LatentPages:
         """All pages of one layer (P, PAGE, C + R)."""
-        pages = self._layers.get(index)
-        if pages is None:
-            pages = self._layers[index] = np.empty(self._shape, self._dtype)
-        return pages
+        if index not in self._layers:
+            is_narrow = self._cache_type == "bfloat16"
+            self._layers[index] = np.empty(self._shape, np.uint16 if is_narrow else np.float32)
+        return self._layers[index]
 
     def take(self) -> int:
         """A page for one owner.

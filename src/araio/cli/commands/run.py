@@ -18,6 +18,7 @@ from araio.api import Model, load
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.screen import Screen
 from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
+from araio.engine.speculate import check_speculate
 from araio.errors import ModelNotFoundError, RequestError
 from araio.weights.locate import BUNDLED, PRESETS, locate
 
@@ -76,6 +77,9 @@ def command(
     threads: Annotated[
         int | None, typer.Option(help="Processors to compute on; every one if not given.")
     ] = None,
+    speculate: Annotated[
+        str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
+    ] = None,
 ) -> None:
     """Ask a model: it thinks (dim, on stderr), then answers (on stdout).
 
@@ -101,9 +105,12 @@ def command(
         "seed": seed,
     }
     sampling = {field: value for field, value in given.items() if value is not None}
-    params_from(sampling)  # a value out of range is told before a large model is loaded
+    # A value out of range is told before a large model is loaded.
+    params_from(sampling)
+    mode = None if speculate is None else check_speculate(speculate)
     screen = Screen(hide_thinking=hide_thinking)
-    _run(load(name, threads=threads), question, system, sampling, as_json=as_json, screen=screen)
+    loaded = load(name, threads=threads, speculate=mode)
+    _run(loaded, question, system, sampling, as_json=as_json, screen=screen)
 
 
 def _run(
