@@ -1,12 +1,10 @@
 """The choice of backends, with and without compiled kernels."""
 
-from dataclasses import fields
-
 import pytest
 
 from araio.errors import KernelError
 from araio.kernels import native, reference
-from araio.kernels.ops import Ops
+from araio.kernels.ops import OPERATIONS
 from araio.kernels.select import select
 
 ABSENT = native.Offer({}, "the compiled kernels are missing; install a compiler")
@@ -25,7 +23,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_takes_what_is_offered_and_the_reference_for_the_rest(monkeypatch) -> None:
-    monkeypatch.setattr(native, "offer", lambda: PRESENT)
+    monkeypatch.setattr(native, "offer", lambda threads: PRESENT)
     selection = select()
     assert selection.ops.rms_norm is fast_norm
     assert selection.ops.linear is reference.linear
@@ -34,14 +32,14 @@ def test_auto_takes_what_is_offered_and_the_reference_for_the_rest(monkeypatch) 
 
 
 def test_auto_without_a_compiled_module_says_why(monkeypatch) -> None:
-    monkeypatch.setattr(native, "offer", lambda: ABSENT)
+    monkeypatch.setattr(native, "offer", lambda threads: ABSENT)
     selection = select("auto")
     assert selection.ops == reference.OPS
     assert {choice.reason for choice in selection.reasons.values()} == {ABSENT.summary}
 
 
 def test_native_without_a_compiled_module_is_refused_with_the_reason(monkeypatch) -> None:
-    monkeypatch.setattr(native, "offer", lambda: ABSENT)
+    monkeypatch.setattr(native, "offer", lambda threads: ABSENT)
     with pytest.raises(KernelError, match="install a compiler"):
         select("native")
 
@@ -52,14 +50,22 @@ def test_reference_never_looks_for_a_compiled_module(monkeypatch) -> None:
 
 
 def test_every_operation_has_a_reason() -> None:
-    assert set(select().reasons) == {entry.name for entry in fields(Ops)}
+    assert set(select().reasons) == set(OPERATIONS)
 
 
 def test_the_environment_chooses_where_the_caller_does_not(monkeypatch) -> None:
-    monkeypatch.setattr(native, "offer", lambda: PRESENT)
+    monkeypatch.setattr(native, "offer", lambda threads: PRESENT)
     monkeypatch.setenv("ARAIO_KERNELS", "reference")
     assert select().ops == reference.OPS
     assert select("auto").ops.rms_norm is fast_norm
+
+
+def test_the_number_of_threads_reaches_the_compiled_operations(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(native, "offer", lambda threads: asked.append(threads) or PRESENT)
+    select()
+    select("native", 3)
+    assert asked == [None, 3]
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(monkeypatch) -> None:
