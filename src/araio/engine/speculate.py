@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -39,9 +39,9 @@ def check_speculate(mode: str) -> Speculate:
     Raises:
         RequestError: there is none.
     """
-    if mode not in ("auto", "on", "off"):
-        raise RequestError(f"speculate is {mode!r}; expected auto, on or off")
-    return mode
+    if mode in ("auto", "on", "off"):
+        return cast(Speculate, mode)
+    raise RequestError(f"speculate is {mode!r}; expected auto, on or off")
 
 
 class Progress(NamedTuple):

@@ -52,8 +52,10 @@ class LatentPool:
     def layer(self, index: int) -> LatentPages:
         """All pages of one layer (P, PAGE, C + R)."""
         if index not in self._layers:
-            is_narrow = self._cache_type == "bfloat16"
-            self._layers[index] = np.empty(self._shape, np.uint16 if is_narrow else np.float32)
+            if self._cache_type == "bfloat16":
+                self._layers[index] = np.empty(self._shape, np.uint16)
+            else:
+                self._layers[index] = np.empty(self._shape, np.float32)
         return self._layers[index]
 
     def take(self) -> int:
