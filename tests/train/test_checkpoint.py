@@ -50,7 +50,7 @@ def logits_of(model, ids):
 
 def reference_logits(folder, ids):
     model = load_model(folder)
-    return model.logits(model.forward(ids, model.new_cache()))
+    return model.logits(model.forward(ids, model.new_cache("float32")))
 
 
 IDS = np.random.default_rng(0).integers(0, 290, 50)

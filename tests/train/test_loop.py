@@ -266,7 +266,7 @@ def test_the_exported_model_is_the_trained_one(tiny_recipe, tmp_path):
     folder = tmp_path / "model"
     ids = np.array(Tokenizer.from_folder(folder).encode("What is 47 + 38?"))
     reference = load_model(folder)
-    logits = reference.logits(reference.forward(ids, reference.new_cache()))
+    logits = reference.logits(reference.forward(ids, reference.new_cache("float32")))
     with torch.no_grad():
         expected = trainer.model.logits(torch.from_numpy(ids)[None])[0].numpy()
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)

@@ -83,7 +83,7 @@ def documents_of(model, *documents, padding=0):
 def test_logits_are_those_of_the_runtime_without_torch(pair):
     ids = pair.ids(100)
     assert len(ids) > 3 * pair.config.rope_scaling.original_max_position_embeddings
-    expected = pair.reference.logits(pair.reference.forward(ids, pair.reference.new_cache()))
+    expected = pair.reference.logits(pair.reference.forward(ids, pair.reference.new_cache("float32")))
     with torch.no_grad():
         logits = pair.model.logits(torch.from_numpy(ids)[None])[0].numpy()
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
@@ -107,8 +107,8 @@ def test_routers_weigh_as_the_runtime_without_torch_does(pair):
 def test_mtp_states_are_those_of_the_runtime_without_torch(v3):
     ids = v3.ids(60)
     mtp = v3.reference.mtp
-    hidden = v3.reference.forward(ids, v3.reference.new_cache())
-    expected = mtp.forward(ids[1:], hidden[:-1], mtp.new_cache())
+    hidden = v3.reference.forward(ids, v3.reference.new_cache("float32"))
+    expected = mtp.forward(ids[1:], hidden[:-1], mtp.new_cache("float32"))
     output = documents_of(v3.model, torch.from_numpy(ids))
     np.testing.assert_allclose(output.mtp_hidden[0].numpy(), expected, rtol=0, atol=1e-4)
 

@@ -26,7 +26,7 @@ from araio.train.tasks import TASKS
 __all__ = ["Divergence", "divergence", "task_sequences", "text_sequences"]
 
 WINDOW = 512
-"""Tokens of one piece of plain text; each piece starts without memory of the one before."""
+"""Most tokens of one piece of plain text; each piece starts without memory of the one before."""
 
 # Rows of logits that are compared at once: a vocabulary of 129,280 in float64 takes 1 MB a row.
 ROWS = 64
@@ -133,7 +133,8 @@ def task_sequences(model: Model, tasks: Sequence[str], n: int, seed: int) -> lis
 
 
 def text_sequences(model: Model, text: str) -> list[list[int]]:
-    """A text in pieces of `WINDOW` tokens, each behind the token that opens a sequence."""
+    """A text in pieces of `WINDOW` tokens or the context, each behind the token that opens a sequence."""
     opening = [] if model.tokenizer.bos_id is None else [model.tokenizer.bos_id]
     ids = model.tokenizer.encode(text)
-    return [opening + ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
+    window = min(WINDOW, model.config.max_position_embeddings - len(opening))
+    return [opening + ids[start : start + window] for start in range(0, len(ids), window)]
