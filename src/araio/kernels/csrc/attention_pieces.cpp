@@ -20,15 +20,22 @@ struct Narrow {
     typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
 };
 
-// scores[p][lane] = q[lane] . keys[p] for kScoreRows rows of keys and the first kWidth lanes.
-template <int kWidth>
-inline void score_block(const float* q, const float* const* keys, int64_t X, float* scores) {
+// scores[p][lane] = q[lane] . keys[p] for kScoreRows rows of keys and the first kWidth lanes. Meanwhile the
+// rows from `next` on are asked for, a line of each at a time: they would not arrive by themselves.
+template <int kWidth, typename Number>
+inline void score_block(const float* q, const float* const* keys, int64_t X, const Number* next,
+                        int64_t stride, float* scores) {
     typedef typename Narrow<kWidth>::Floats Lanes;
+    constexpr int64_t kLine = 64 / sizeof(Number);
     Lanes sums[kScoreRows] = {};
-    for (int64_t x = 0; x < X; ++x) {
-        Lanes q_x;
-        memcpy(&q_x, q + x * kLanes, sizeof q_x);
-        for (int64_t p = 0; p < kScoreRows; ++p) sums[p] += q_x * keys[p][x];
+    for (int64_t start = 0; start < X; start += kLine) {
+        for (int64_t p = 0; p < kScoreRows; ++p) __builtin_prefetch(next + p * stride + start, 0, 2);
+        const int64_t stop = start + kLine < X ? start + kLine : X;
+        for (int64_t x = start; x < stop; ++x) {
+            Lanes q_x;
+            memcpy(&q_x, q + x * kLanes, sizeof q_x);
+            for (int64_t p = 0; p < kScoreRows; ++p) sums[p] += q_x * keys[p][x];
+        }
     }
     for (int64_t p = 0; p < kScoreRows; ++p) memcpy(scores + p * kLanes, &sums[p], sizeof sums[p]);
 }
@@ -55,7 +62,8 @@ void score(const float* q, const Positions<Number>& positions, float* scores, fl
             keys[i] =
                 floats_of(positions.keys + row * positions.key_stride, positions.X, wide + i * positions.X);
         }
-        score_block<kWidth>(q, keys, positions.X, scores + p * kLanes);
+        const Number* const next = positions.keys + (p + kScoreRows) * positions.key_stride;
+        score_block<kWidth>(q, keys, positions.X, next, positions.key_stride, scores + p * kLanes);
     }
 }
 
