@@ -8,6 +8,7 @@ which one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,11 @@ class Attention:
     o_proj: Linear
     ops: Ops
 
+    @cached_property
+    def scale(self) -> float:
+        """What scores are multiplied by before the softmax."""
+        return softmax_scale(self.config)
+
     def __call__(self, x: Float32Array, batch: Batch) -> Float32Array:
         """Write the latents of x (T, D), then attend, each segment to its own sequence; returns (T, D)."""
         config, ops, T = self.config, self.ops, len(x)
@@ -68,10 +74,10 @@ class Attention:
         k_pe = ops.rope(latent[:, None, C:], rotation.cos, rotation.sin)
         ops.store_latents(c_kv, k_pe[:, 0], batch.slots, batch.pool.layer(self.layer))
 
-        scale, found = softmax_scale(config), []
+        found = []
         for rows, cache, length, absorbed in batch.spans:
             attend = ops.mla_decode if absorbed else ops.mla_prefill
             latents = cache.latents(self.layer, length)
-            found.append(attend(q_nope[rows], q_pe[rows], latents, self.kv_b_proj, scale))
+            found.append(attend(q_nope[rows], q_pe[rows], latents, self.kv_b_proj, self.scale))
         y = found[0] if len(found) == 1 else np.concatenate(found)
         return self.o_proj(y.reshape(T, config.num_attention_heads * V))
