@@ -27,7 +27,7 @@ FLOORS = (
     ("cli", "eval", "train", "testing"),
     ("api", "engine", "weights", "nn"),
     ("kernels", "formats", "text", "costs"),
-    ("config", "codecs", "atomic", "json_reader", "env", "tensors", "errors"),
+    ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "errors"),
 )
 
 

@@ -24,13 +24,13 @@ import numpy.typing as npt
 
 from araio.errors import FormatError
 from araio.json_reader import parse_object, shown
+from araio.memory import weight_memory
 
 __all__ = ["STORED_TYPES", "SafetensorsFile", "TensorEntry", "tensor_bytes"]
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 MAX_TENSOR_BYTES = 1 << 62  # keeps every product of dimensions inside NumPy's own arithmetic
 MAX_DIMENSIONS = 16
-CACHE_LINE_BYTES = 64
 
 # What each stored type is read as. NumPy has no bfloat16 or float8: their bits stay bits.
 STORED_TYPES: dict[str, np.dtype[Any]] = {
@@ -117,10 +117,7 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
     ) -> npt.NDArray[Any]:
         dtype = STORED_TYPES[entry.dtype]
         size = math.prod(shape) * dtype.itemsize
-        # NumPy aligns to 16 bytes, but a vector that crosses a cache line takes two reads.
-        room = np.empty(size + CACHE_LINE_BYTES, np.uint8)
-        start = -room.ctypes.data % CACHE_LINE_BYTES
-        content = room[start : start + size]
+        content = weight_memory(size)
         self._read_into(content.data, begin, f"tensor {name!r}")
         return content.view(dtype).reshape(shape)
 

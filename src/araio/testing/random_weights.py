@@ -7,6 +7,7 @@ spread over all experts.
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from araio.config import ModelConfig
 from araio.formats.layout import expected_tensors
 from araio.formats.store_layout import StoreCodecs
 from araio.kernels.ops import Ops
+from araio.memory import weight_memory
 from araio.nn.model import Model
 from araio.tensors import Weight
 from araio.weights.build import ModelBuilder
@@ -60,7 +62,10 @@ class RandomWeights:
 
 def _repeat(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """The rows of an array again and again, up to a shape; always memory of its own."""
-    return np.resize(array, shape)
+    repeated = weight_memory(math.prod(shape) * array.itemsize).view(array.dtype).reshape(shape)
+    for start in range(0, shape[0], len(array)):
+        repeated[start : start + len(array)] = array[: shape[0] - start]
+    return repeated
 
 
 def random_model(config: ModelConfig, codecs: StoreCodecs, ops: Ops, seed: int = 0) -> Model:

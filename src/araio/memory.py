@@ -1,0 +1,58 @@
+"""Memory for weights: in huge pages where the system has them.
+
+A weight is read from end to end for every token. In pages of 4 KiB the processor looks up an address for
+every 64 vectors and stops reading ahead at every border; an array below 4 MiB, as an expert's matrix is, gets
+such pages from NumPy. So weights share chunks that ask for pages of 2 MiB.
+"""
+
+from __future__ import annotations
+
+import mmap
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["weight_memory"]
+
+HUGE_PAGE = 2 << 20
+CHUNK = 64 << 20
+CACHE_LINE = 64
+
+
+class _Chunks:
+    """Hands out pieces of a chunk; a chunk is given back when nobody holds a piece of it any more."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._chunk = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> npt.NDArray[np.uint8]:
+        room = -(-size // CACHE_LINE) * CACHE_LINE
+        if room > CHUNK // 4:
+            return _huge(room)[:size]
+        with self._lock:
+            if room > len(self._chunk):
+                self._chunk = _huge(CHUNK)
+            piece, self._chunk = self._chunk[:size], self._chunk[room:]
+        return piece
+
+
+def _huge(size: int) -> npt.NDArray[np.uint8]:
+    """At least `size` bytes that begin with a huge page."""
+    if size == 0:
+        return np.empty(0, np.uint8)
+    pages = mmap.mmap(-1, size + HUGE_PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    content = np.frombuffer(pages, np.uint8)
+    start = -content.ctypes.data % HUGE_PAGE
+    return content[start : start + size]
+
+
+_chunks = _Chunks()
+
+
+def weight_memory(size: int) -> npt.NDArray[np.uint8]:
+    """Bytes of their own, writable, at the beginning of a cache line."""
+    return _chunks.take(size)
