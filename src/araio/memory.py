@@ -42,9 +42,12 @@ def _huge(size: int) -> npt.NDArray[np.uint8]:
     """At least `size` bytes that begin with a huge page."""
     if size == 0:
         return np.empty(0, np.uint8)
-    pages = mmap.mmap(-1, size + HUGE_PAGE)
     if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Shared memory, the default, gets no huge pages.
+        pages = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         pages.madvise(mmap.MADV_HUGEPAGE)
+    else:
+        pages = mmap.mmap(-1, size + HUGE_PAGE)
     content = np.frombuffer(pages, np.uint8)
     start = -content.ctypes.data % HUGE_PAGE
     return content[start : start + size]
