@@ -58,9 +58,9 @@ def _memory() -> NDArray[np.int64]:
 
 
 def _read(part: NDArray[np.int64]) -> np.int64:
-    """Touch every byte in NumPy's own loop, which lets other threads run; as fast as a loop in C."""
-    largest: np.int64 = part.max()
-    return largest
+    """Touch every byte in NumPy's own loop, which lets other threads run and is as fast as one in C."""
+    total: np.int64 = part.sum()
+    return total
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ def test_sequences_are_what_the_model_would_see(models) -> None:
     assert text.count("</think>") == 1
     pieces = text_sequences(model, "word " * 600)
     assert len(pieces) > 1
-    assert all(piece[0] == model.tokenizer.bos_id and len(piece) <= model.config.max_position_embeddings for piece in pieces)
+    assert all(
+        piece[0] == model.tokenizer.bos_id and len(piece) <= model.config.max_position_embeddings
+        for piece in pieces
+    )
 
 
 def test_nothing_to_compare_on_is_refused(models) -> None:
