@@ -73,7 +73,7 @@ def test_the_command_compares_on_a_text(araio_command, tmp_path) -> None:
 
 def test_mistakes_with_the_text_are_told_in_one_line(araio_command, tmp_path) -> None:
     write_tiny_checkpoint(tmp_path / "tiny", "v3")
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "latin.txt").write_bytes(b"\xe9t\xe9")
     for arguments, message in (
         (["--text", "book.txt"], "give --kl"),
         (["--kl", tmp_path / "tiny", "--text", tmp_path / "none.txt"], "none.txt cannot be read"),
