@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from araio.errors import AraioError
 
 VERSION = "0.3.36"  # of llama-cpp-python; it contains llama.cpp 0.5.0-dev with ggml 0.25.3
@@ -85,6 +87,12 @@ class LlamaCpp:
             raise PeerError(f"llama.cpp is not built ({ENVIRONMENT} is missing); run: {BUILD_COMMAND}")
         if not gguf.is_file():
             raise PeerError(f"{gguf} is missing; run: python benchmarks/peers/gguf_models.py")
+        needed, free = gguf.stat().st_size, psutil.virtual_memory().available
+        if needed > free:
+            raise PeerError(
+                f"{gguf} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; end other "
+                "programs, or let the engines take turns at loading"
+            )
         self.threads = threads
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
         # -P keeps this folder out of the worker's path: there `llama_cpp` must be the binding, not this file.

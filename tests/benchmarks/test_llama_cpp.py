@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from peers import llama_cpp
 from peers.gguf_models import write_gguf
@@ -76,6 +78,14 @@ def test_a_missing_build_is_told_with_the_command_that_makes_it(
 def test_a_missing_model_is_told_with_the_command_that_makes_it(tmp_path: Path, stand_in: Path) -> None:
     with pytest.raises(PeerError, match=r"no\.gguf is missing; run: python benchmarks/peers/gguf_models\.py"):
         LlamaCpp(tmp_path / "no.gguf", threads=1)
+
+
+def test_a_model_larger_than_the_free_memory_is_not_loaded(
+    gguf: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
+    with pytest.raises(PeerError, match=r"tiny\.gguf needs 0\.0 GB of memory, and 0\.0 GB are free"):
+        LlamaCpp(gguf, threads=1)
 
 
 def test_a_process_that_ends_is_told_with_its_last_words(gguf: Path, stand_in: Path) -> None:
