@@ -23,6 +23,17 @@ def test_a_random_model_computes_and_spreads_over_its_experts(family) -> None:
     assert len(np.unique(seen[0])) > config.n_routed_experts / 2
 
 
+def test_tokens_do_not_come_to_choose_alike_in_deep_layers() -> None:
+    config = tiny_config("v2-lite", num_hidden_layers=12, n_routed_experts=32, num_experts_per_tok=4)
+    model = random_model(config, CODECS, reference.OPS)
+    seen: list[np.ndarray] = []
+    model.on_route = lambda layer, ids, weights: seen.append(ids)
+    model.forward(np.arange(100), model.new_cache())
+    neighbours = zip(seen[-1], seen[-1][1:], strict=False)
+    shared = np.mean([len(np.intersect1d(one, other)) for one, other in neighbours])
+    assert shared < 2 * config.num_experts_per_tok**2 / config.n_routed_experts  # twice what chance gives
+
+
 def test_a_tensor_depends_on_seed_and_name_and_has_its_class_codec() -> None:
     config = tiny_config("v3")
     expert, dense = (

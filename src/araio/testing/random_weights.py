@@ -1,8 +1,8 @@
 """Random weights of any size and codec, made in memory as a model is built: for benchmarks, not for text.
 
 Only the first rows of a matrix are drawn; the others repeat them, so that a model of 16 billion parameters is
-there within seconds and yet every byte of it is memory of its own. Routers are drawn whole, so that tokens
-spread over all experts.
+there within seconds and yet every byte of it is memory of its own. Routers are drawn whole and the embedding
+outweighs what the layers add to it, so that tokens stay different and spread over all experts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ __all__ = ["RandomWeights", "random_model"]
 
 # Rows that are drawn: whole tiles and blocks of every codec.
 DRAWN_ROWS = 128
+EMBEDDING_RMS = 8.0  # the layers of a model add about 0.6 each, part of it the same for all tokens
 
 
 class RandomWeights:
     """A source of weights: normal numbers of standard deviation `1 / sqrt(columns)`, norms of 1, biases of 0.
+
+    The numbers of the embedding have a standard deviation of `EMBEDDING_RMS`.
 
     A tensor depends on the seed, its name and its codec alone.
     """
@@ -52,7 +55,8 @@ class RandomWeights:
         rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
         codec = self._codecs.of(name, shape, self._block)
         drawn = rows if name.endswith(".gate.weight") else min(rows, DRAWN_ROWS)
-        matrix = rng.standard_normal((drawn, columns), dtype=np.float32) / np.float32(columns**0.5)
+        deviation = EMBEDDING_RMS if name == "model.embed_tokens.weight" else columns**-0.5
+        matrix = rng.standard_normal((drawn, columns), dtype=np.float32) * np.float32(deviation)
         arrays = codec.arrays(codec.encode(matrix))
         parts = codec.parts(shape)
         repeated = [_repeat(array, part.shape) for array, part in zip(arrays, parts, strict=True)]
