@@ -4,7 +4,8 @@ It runs on the Python of llama.cpp's own environment, where `import llama_cpp` f
 file beside this one. The first line on stdin names a GGUF, `{"gguf": "FILE"}`; each further line is a `Plan`
 and the threads to use. Every line is answered with one on stdout. What C libraries print goes to stderr.
 
-Settings are llama.cpp's defaults: weights repacked, flash attention where it can be, the cache in float16.
+Settings are llama.cpp's defaults, than which none was found faster: weights repacked where it has kernels for
+that, flash attention, the cache in float16.
 """
 
 from __future__ import annotations
