@@ -59,7 +59,9 @@ def build() -> None:
         return
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
     package = "llama-cpp-python"
-    pip = [str(PYTHON), "-m", "pip", "install", "--verbose", "--no-binary", package, f"{package}=={VERSION}"]
+    # Without its cache, since pip would take a wheel from there that was built with other CMAKE_ARGS.
+    pip = [str(PYTHON), "-m", "pip", "install", "--verbose", "--no-cache-dir", "--no-binary", package]
+    pip.append(f"{package}=={VERSION}")
     status = subprocess.run(pip, env=os.environ | {"CMAKE_ARGS": CMAKE_ARGS}, check=False).returncode
     if status:
         raise PeerError(
