@@ -10,10 +10,26 @@
 namespace araio::ARAIO_ISA {
 namespace {
 
-// One tile against kT tokens.
+// How far ahead a tile is asked for, in bytes.
+constexpr int64_t kAhead = 4096;
+
+// Asks for the scales of block b, which come too slowly for the processor to see a stream in them, and for
+// q4's numbers; those of q8 it fetches better by itself. What is read once need not displace what lies in
+// the larger caches. docs/lab-notes.md has what each of this is worth.
+template <int kBits>
+inline void ask_for(const uint8_t* data, const uint16_t* scale, int64_t b) {
+    if constexpr (kBits == 4) {
+        for (int64_t line = 0; line < kBlockBytes<kBits>; line += 64) {
+            __builtin_prefetch(data + b * kBlockBytes<kBits> + line, 0, 0);
+        }
+    }
+    __builtin_prefetch(scale + b * kTileRows, 0, 0);
+}
+
+// One tile against kT tokens; `is_new` if nothing has read the tile before.
 template <int kBits, int kT>
-void multiply_tile(const uint8_t* data, const uint16_t* scale, const Activations& x, const int64_t* tokens,
-                   int64_t rows, float* y, int64_t stride) {
+void multiply_tile(const uint8_t* data, const uint16_t* scale, bool is_new, const Activations& x,
+                   const int64_t* tokens, int64_t rows, float* y, int64_t stride) {
     const int8_t* integers[kT];
     const float* scales[kT];
     const int32_t* sums[kT];
@@ -25,6 +41,7 @@ void multiply_tile(const uint8_t* data, const uint16_t* scale, const Activations
         totals[t] = Rows::zero();
     }
     for (int64_t b = 0; b < x.blocks; ++b) {
+        if (is_new) ask_for<kBits>(data, scale, b + kAhead / kBlockBytes<kBits>);
         const Block<kBits> block(data + b * kBlockBytes<kBits>);
         const Rows row_scale = Rows::halves(scale + b * kTileRows);
         for (int t = 0; t < kT; ++t) {
@@ -45,7 +62,7 @@ void multiply_tokens(const uint8_t* data, const uint16_t* scale, const Activatio
     for (; first + kT <= count; first += kT) {
         int64_t chosen[kT];
         for (int t = 0; t < kT; ++t) chosen[t] = tokens ? tokens[first + t] : first + t;
-        multiply_tile<kBits, kT>(data, scale, x, chosen, rows, y + first * stride, stride);
+        multiply_tile<kBits, kT>(data, scale, first == 0, x, chosen, rows, y + first * stride, stride);
     }
     if constexpr (sizeof...(kSmaller) > 0) {
         multiply_tokens<kBits, kSmaller...>(data, scale, x, tokens, first, count, rows, y, stride);
