@@ -11,27 +11,32 @@ namespace {
 
 typedef float RowFloats __attribute__((vector_size(64)));
 typedef int32_t RowInts __attribute__((vector_size(64)));
-typedef int8_t RowBytes __attribute__((vector_size(64)));
-typedef uint16_t RowPairs __attribute__((vector_size(64)));
 
-// 16 columns of a block, the first or the second half of it, as signed bytes: 16 rows by 4 columns in each.
+// 16 columns of a block, the first or the second half of it.
 template <int kBits>
-inline void load_half(const uint8_t* block, int half, RowBytes* columns) {
-    for (int j = 0; j < 4; ++j) {
-        if constexpr (kBits == 4) {
-            RowPairs both;
-            memcpy(&both, block + 64 * j, sizeof both);
-            columns[j] = reinterpret_cast<RowBytes>((half ? both >> 4 : both) & 0x0F0F) - 8;
-        } else {
-            memcpy(&columns[j], block + 64 * (4 * half + j), sizeof columns[j]);
+class HalfBlock {
+  public:
+    HalfBlock(const uint8_t* block, int half) : half_(half) {
+        for (int j = 0; j < 4; ++j) {
+            memcpy(&four_[j], block + 64 * (kBits == 4 ? j : 4 * half + j), sizeof four_[j]);
         }
     }
-}
 
-// One column out of four.
-inline RowFloats column(RowBytes four, int c) {
-    return __builtin_convertvector((reinterpret_cast<RowInts>(four) << (24 - 8 * c)) >> 24, RowFloats);
-}
+    // One of the columns.
+    RowFloats operator[](int i) const {
+        const int bit = i % 4 * 8;
+        if constexpr (kBits == 8) return __builtin_convertvector((four_[i / 4] << (24 - bit)) >> 24, RowFloats);
+        const RowInts nibbles = four_[i / 4] >> (bit + 4 * half_);
+        if constexpr (kLanes == 16) return __builtin_shuffle(kNibbles, nibbles);  // by its lowest four bits
+        return __builtin_convertvector((nibbles & 15) - 8, RowFloats);
+    }
+
+  private:
+    static constexpr RowFloats kNibbles = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+
+    RowInts four_[4];  // 16 rows by 4 columns in each
+    int half_;
+};
 
 inline RowFloats row_scales(const uint16_t* scale) {
     RowFloats scales;
@@ -61,9 +66,8 @@ void dot_tile(const uint8_t* data, const uint16_t* scale, const float* x, int64_
         memcpy(padded, x + start, static_cast<size_t>(count) * sizeof(float));
         RowFloats sums[2] = {};
         for (int half = 0; half < 2; ++half) {
-            RowBytes columns[4];
-            load_half<kBits>(data, half, columns);
-            for (int i = 0; i < 16; ++i) sums[i % 2] += column(columns[i / 4], i % 4) * padded[16 * half + i];
+            const HalfBlock<kBits> columns(data, half);
+            for (int i = 0; i < 16; ++i) sums[i % 2] += columns[i] * padded[16 * half + i];
         }
         total += (sums[0] + sums[1]) * row_scales(scale);
     }
@@ -79,9 +83,8 @@ void add_half(const uint8_t* data, const uint16_t* scale, int half, int64_t tile
         RowFloats factor;
         memcpy(&factor, factors + tile * kTileRows, sizeof factor);
         factor *= row_scales(scale + tile * stride * kTileRows);
-        RowBytes columns[4];
-        load_half<kBits>(data + tile * stride * kBlockBytes<kBits>, half, columns);
-        for (int i = 0; i < 16; ++i) sums[i] += column(columns[i / 4], i % 4) * factor;
+        const HalfBlock<kBits> columns(data + tile * stride * kBlockBytes<kBits>, half);
+        for (int i = 0; i < 16; ++i) sums[i] += columns[i] * factor;
     }
     for (int i = 0; i < 16; i += 4) {
         const Quad four = sum_rows(sums + i);
