@@ -26,11 +26,11 @@ template <int kWidth, typename Number>
 inline void score_block(const float* q, const float* const* keys, int64_t X, const Number* next,
                         int64_t stride, float* scores) {
     typedef typename Narrow<kWidth>::Floats Lanes;
-    constexpr int64_t kLine = 64 / sizeof(Number);
+    constexpr int64_t kNumbers = kLine / sizeof(Number);
     Lanes sums[kScoreRows] = {};
-    for (int64_t start = 0; start < X; start += kLine) {
+    for (int64_t start = 0; start < X; start += kNumbers) {
         for (int64_t p = 0; p < kScoreRows; ++p) __builtin_prefetch(next + p * stride + start, 0, 2);
-        const int64_t stop = start + kLine < X ? start + kLine : X;
+        const int64_t stop = start + kNumbers < X ? start + kNumbers : X;
         for (int64_t x = start; x < stop; ++x) {
             Lanes q_x;
             memcpy(&q_x, q + x * kLanes, sizeof q_x);
@@ -180,11 +180,6 @@ void attend(const Queries& queries, const Positions<float>& positions, float* sc
 
 void attend_bf16(const Queries& queries, const Positions<uint16_t>& positions, float* scratch) {
     attend_to(queries, positions, scratch);
-}
-
-void mix(const float* weights, int64_t rows, const float* values, int64_t stride, int64_t count, float* mixed,
-         int64_t Y) {
-    mix_values(weights, rows, values, stride, count, mixed, Y);
 }
 
 void no_sums(int64_t Y, float* sums) {

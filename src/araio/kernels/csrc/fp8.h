@@ -76,6 +76,19 @@ inline void to_fp8_order(const float* x, float* values) {
     }
 }
 
+// And a group of numbers back into the order of its columns.
+inline void from_fp8_order(const Floats* wide, float* y) {
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 0, 16, 1, 17, 2, 18, 3, 19);
+    const auto both = [&](int v, __m512i index) {
+        const auto even = reinterpret_cast<__m512>(wide[v]), odd = reinterpret_cast<__m512>(wide[v + 1]);
+        return _mm512_permutex2var_ps(even, index, odd);
+    };
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const __m512i index = _mm512_add_epi32(first, _mm512_set1_epi32(4 * quarter));
+        _mm512_storeu_ps(y + 16 * quarter, _mm512_mask_blend_ps(0xFF00, both(0, index), both(2, index)));
+    }
+}
+
 constexpr float kFp8Factor = 1.0f;
 
 #elif ARAIO_LANES == 8
@@ -97,6 +110,7 @@ struct Fp8Reader {
 constexpr int64_t fp8_source(int64_t place) { return place; }
 
 inline void to_fp8_order(const float* x, float* values) { memcpy(values, x, kFp8Group * sizeof(float)); }
+inline void from_fp8_order(const Floats* wide, float* y) { memcpy(y, wide, kFp8Group * sizeof(float)); }
 
 constexpr float kFp8Factor = 256.0f;
 
@@ -118,6 +132,7 @@ struct Fp8Reader {
 constexpr int64_t fp8_source(int64_t place) { return place; }
 
 inline void to_fp8_order(const float* x, float* values) { memcpy(values, x, kFp8Group * sizeof(float)); }
+inline void from_fp8_order(const Floats* wide, float* y) { memcpy(y, wide, kFp8Group * sizeof(float)); }
 
 constexpr float kFp8Factor = 1.0f;
 

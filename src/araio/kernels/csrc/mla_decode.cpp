@@ -16,9 +16,14 @@ namespace {
 constexpr int64_t kRowsAtATime = 1024;
 constexpr int64_t kPartialNumbers = 1 << 21;
 
-// Rows of kv_b_proj that are widened at a time, and numbers of it that are worth an item of work.
-constexpr int64_t kWeightRows = 16;
+// Numbers of kv_b_proj that are worth an item of work.
 constexpr int64_t kNumbersPerItem = 1 << 15;
+
+// Some rows of a matrix.
+struct Rows {
+    Matrix matrix;
+    int64_t begin, end;
+};
 
 // Some tokens of a call, all heads of each; rows by token, then head, in groups of `operations.lanes`.
 class Step {
@@ -41,17 +46,10 @@ class Step {
     int64_t seen_by(int64_t row) const { return a_.seen(first_ + row / a_.H); }
     int64_t most_seen(int64_t group) const { return seen_by(group * lanes_ + rows_of(group) - 1); }
 
-    // Whether heads are whole tiles of integers, which are multiplied as they are stored.
-    bool has_tiles() const {
-        const Codec codec = a_.kv_b_proj->codec;
-        return (codec == Codec::q4 || codec == Codec::q8) && a_.N % kTileRows == 0 && a_.V % kTileRows == 0;
-    }
-
+    Rows weights_of(int64_t head, int64_t begin, int64_t end, Scratch<float>& wide) const;
     void absorb_head(int64_t head, float* q) const;
-    void absorb_rows(int64_t head, float* absorbed) const;
-    void absorb_tiles(int64_t head, float* absorbed) const;
     void attend_to_page(int64_t page, int64_t group, const float* q, float* sums) const;
-    void expand_head(int64_t head, const float* mixed, float* y) const;
+    void expand_head(int64_t head, const float* mixed, int64_t width, float* y) const;
     template <typename Work>
     void for_heads(const Work& work) const;
 
@@ -71,48 +69,33 @@ void Step::for_heads(const Work& work) const {
     });
 }
 
-// One head's queries in the space of the latents, scaled, to their lanes of q (groups, X, lanes).
-void Step::absorb_head(int64_t head, float* q) const {
-    static thread_local Scratch<float> absorbed_scratch;
-    const int64_t C = a_.C, padded = ceil_div(tokens_, lanes_) * lanes_;
-    float* const absorbed = absorbed_scratch.take(padded * C);
-    std::fill_n(absorbed, padded * C, 0.0f);
-    has_tiles() ? absorb_tiles(head, absorbed) : absorb_rows(head, absorbed);
-    for (int64_t t = 0; t < tokens_; ++t) {
-        const int64_t row = t * a_.H + head;
-        float* const lane = q + row / lanes_ * X() * lanes_ + row % lanes_;
-        for (int64_t c = 0; c < C; ++c) lane[c * lanes_] = absorbed[t * C + c] * a_.scale;
-        for (int64_t r = 0; r < a_.R; ++r)
-            lane[(C + r) * lanes_] = a_.q_pe.at(first_ + t, head, r) * a_.scale;
-    }
-}
-
-// absorbed (tokens, C) += w_uk^T q
-void Step::absorb_rows(int64_t head, float* absorbed) const {
-    static thread_local Scratch<float> wide, weights_scratch;
-    float* const weights = weights_scratch.take(kWeightRows * lanes_);
-    const int64_t C = a_.C, top = head * (a_.N + a_.V);
-    for (int64_t n = 0; n < a_.N; n += kWeightRows) {
-        const int64_t count = std::min(kWeightRows, a_.N - n);
-        const float* const w_uk = float_rows(operations_, *a_.kv_b_proj, top + n, top + n + count, wide);
-        for (int64_t t = 0; t < tokens_; t += lanes_) {
-            const int64_t some = std::min(lanes_, tokens_ - t);
-            for (int64_t i = 0; i < count; ++i) {
-                for (int64_t m = 0; m < some; ++m)
-                    weights[i * lanes_ + m] = a_.q_nope.at(first_ + t + m, head, n + i);
-            }
-            operations_.mix(weights, some, w_uk, C, count, absorbed + t * C, C);
-        }
-    }
-}
-
-void Step::absorb_tiles(int64_t head, float* absorbed) const {
-    static thread_local Scratch<float> query_scratch;
-    float* const query = query_scratch.take(a_.N);
+// Rows [begin, end) of one head, as they are stored. Heads that are no whole tiles of integers are widened.
+Rows Step::weights_of(int64_t head, int64_t begin, int64_t end, Scratch<float>& wide) const {
     const int64_t top = head * (a_.N + a_.V);
+    const bool is_tiled = a_.kv_b_proj->codec == Codec::q4 || a_.kv_b_proj->codec == Codec::q8;
+    if (!is_tiled || (a_.N % kTileRows == 0 && a_.V % kTileRows == 0)) {
+        return {*a_.kv_b_proj, top + begin, top + end};
+    }
+    const float* const rows = float_rows(operations_, *a_.kv_b_proj, top + begin, top + end, wide);
+    return {{Codec::f32, end - begin, a_.C, rows, nullptr, 0, 0}, 0, end - begin};
+}
+
+// One head's queries in the space of the latents, w_uk^T q, scaled, to their lanes of q (groups, X, lanes).
+void Step::absorb_head(int64_t head, float* q) const {
+    static thread_local Scratch<float> wide, query_scratch, absorbed_scratch;
+    float* const query = query_scratch.take(a_.N);
+    float* const absorbed = absorbed_scratch.take(a_.C);
+    const Rows w_uk = weights_of(head, 0, a_.N, wide);
+    const auto add_rows = operations_.add_rows[static_cast<int>(w_uk.matrix.codec)];
     for (int64_t t = 0; t < tokens_; ++t) {
         for (int64_t n = 0; n < a_.N; ++n) query[n] = a_.q_nope.at(first_ + t, head, n);
-        operations_.add_tiles(*a_.kv_b_proj, top, top + a_.N, query, absorbed + t * a_.C);
+        std::fill_n(absorbed, a_.C, 0.0f);
+        add_rows(w_uk.matrix, w_uk.begin, w_uk.end, query, absorbed);
+        const int64_t row = t * a_.H + head;
+        float* const lane = q + row / lanes_ * X() * lanes_ + row % lanes_;
+        for (int64_t c = 0; c < a_.C; ++c) lane[c * lanes_] = absorbed[c] * a_.scale;
+        for (int64_t r = 0; r < a_.R; ++r)
+            lane[(a_.C + r) * lanes_] = a_.q_pe.at(first_ + t, head, r) * a_.scale;
     }
 }
 
@@ -135,29 +118,29 @@ void Step::attend_to_page(int64_t page, int64_t group, const float* q, float* su
                                     : attend(operations_.attend, a_.page<float>(page));
 }
 
-// One head's answers from the mixed latents (rows, C).
-void Step::expand_head(int64_t head, const float* mixed, float* y) const {
+// One head's answers, w_uv, from the mixed latents (rows, width) in the form that kv_b_proj is multiplied by.
+void Step::expand_head(int64_t head, const float* mixed, int64_t width, float* y) const {
     static thread_local Scratch<float> wide;
-    const int64_t stride = a_.H * a_.V, top = head * (a_.N + a_.V) + a_.N;
-    if (has_tiles()) {
+    const Rows w_uv = weights_of(head, a_.N, a_.N + a_.V, wide);
+    const Codec codec = w_uv.matrix.codec;
+    const int64_t stride = a_.H * a_.V;
+    float* const answers = y + first_ * stride + head * a_.V;
+    const float* const found = mixed + head * width;
+    if (codec == Codec::q4 || codec == Codec::q8) {
         for (int64_t t = 0; t < tokens_; ++t) {
-            operations_.dot_tiles(*a_.kv_b_proj, top, top + a_.V, mixed + (t * a_.H + head) * a_.C,
-                                  y + (first_ + t) * stride + head * a_.V);
+            operations_.dot_tiles(w_uv.matrix, w_uv.begin, w_uv.end, found + t * a_.H * width,
+                                  answers + t * stride);
         }
         return;
     }
-    const Activations x = {mixed + head * a_.C, nullptr, nullptr, nullptr, a_.H * a_.C, 0};
-    for (int64_t v = 0; v < a_.V; v += kWeightRows) {
-        const int64_t count = std::min(kWeightRows, a_.V - v);
-        const float* const w_uv = float_rows(operations_, *a_.kv_b_proj, top + v, top + v + count, wide);
-        const Matrix rows = {Codec::f32, count, a_.C, w_uv, nullptr, 0, 0};
-        operations_.multiply[static_cast<int>(Codec::f32)](rows, x, nullptr, tokens_, 0, count,
-                                                           y + first_ * stride + head * a_.V + v, stride);
-    }
+    const Activations x = {found, nullptr, nullptr, nullptr, a_.H * width, 0};
+    operations_.multiply[static_cast<int>(codec)](w_uv.matrix, x, nullptr, tokens_, w_uv.begin, w_uv.end,
+                                                  answers, stride);
 }
 
 void Step::run(float* y) const {
-    static thread_local Scratch<float> q_scratch, partial_scratch, sums_scratch, mixed_scratch;
+    static thread_local Scratch<float> q_scratch, partial_scratch, sums_scratch, mixed_scratch,
+        ordered_scratch;
     ThreadPool& pool = ThreadPool::shared();
     const int64_t size = sums_size(lanes_, a_.C), all_seen = a_.seen(first_ + tokens_ - 1);
     const int64_t pages = ceil_div(all_seen, kPage);
@@ -186,7 +169,13 @@ void Step::run(float* y) const {
     for (int64_t group = 0; group < groups_; ++group) {
         operations_.average(sums + group * size, rows_of(group), a_.C, mixed + group * lanes_ * a_.C, a_.C);
     }
-    for_heads([&](int64_t head) { expand_head(head, mixed, y); });
+    if (a_.kv_b_proj->codec != Codec::fp8) {
+        return for_heads([&](int64_t head) { expand_head(head, mixed, a_.C, y); });
+    }
+    const int64_t padded = ceil_div(a_.C, kFp8Group) * kFp8Group;
+    float* const ordered = ordered_scratch.take(rows_ * padded);
+    operations_.to_fp8_order(mixed, rows_, a_.C, ordered);
+    for_heads([&](int64_t head) { expand_head(head, ordered, padded, y); });
 }
 
 }  // namespace

@@ -18,17 +18,21 @@ struct Operations {
                               int64_t count, int64_t begin, int64_t end, float* y, int64_t stride);
     Multiply multiply[kCodecs];
 
+    // What attention asks of kv_b_proj, always with float32 activations, for its two forms would otherwise
+    // differ by more than rounding. Of q8 and q4 only whole tiles.
+    // y += sum over r of factors[r] * weight[begin + r]
+    using AddRows = void (*)(const Matrix& weight, int64_t begin, int64_t end, const float* factors,
+                             float* y);
+    AddRows add_rows[kCodecs];
+    // y[r] = weight[begin + r] . x, of q8 and q4; `multiply` is that for the others.
+    void (*dot_tiles)(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y);
+
     // Integers, scales and sums of T rows of x (T, I), for q8 and q4.
     void (*to_integers)(const float* x, int64_t T, int64_t I, int8_t* integers, float* scales, int32_t* sums);
     // Rows of x (T, I) padded to multiples of kFp8Group and reordered within them, for fp8.
     void (*to_fp8_order)(const float* x, int64_t T, int64_t I, float* values);
     // y = weight[begin:end] as float32, (end - begin, I)
     void (*widen)(const Matrix& weight, int64_t begin, int64_t end, float* y);
-    // Of q8 and q4, whole tiles, with float32 activations:
-    // y[r] = weight[begin + r] . x
-    void (*dot_tiles)(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y);
-    // y += sum over r of factors[r] * weight[begin + r]
-    void (*add_tiles)(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
 
     // y[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight     x, y (T, D)
     void (*rms_norm)(const float* x, const float* weight, float eps, float* y, int64_t T, int64_t D);
@@ -48,10 +52,6 @@ struct Operations {
     void (*merge_sums)(const float* more, int64_t count, int64_t Y, float* sums);
     // y[m * stride + i] = mixed[m][i] / total[m], i < Y
     void (*average)(const float* sums, int64_t count, int64_t Y, float* y, int64_t stride);
-    // mixed[m] += sum over p of weights[p * lanes + m] * values[p], m < rows <= lanes, p < count
-    //   values (count, Y), rows stride apart; mixed (rows, Y)
-    void (*mix)(const float* weights, int64_t rows, const float* values, int64_t stride, int64_t count,
-                float* mixed, int64_t Y);
 };
 
 // One table for each width that was compiled; a width may be used only where the CPU has it.

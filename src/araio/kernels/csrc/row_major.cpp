@@ -13,8 +13,21 @@ namespace {
 constexpr int kRows = kLanes == 16 ? 4 : 2;
 constexpr int kTokens = 4;
 
-// Asks for what is read next, while the arithmetic still has work: the same columns of the next rows.
-inline void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
+// Bytes of kR rows that stay in the first-level cache until it is their turn.
+constexpr int64_t kNear = 16 << 10;
+
+// While kR rows are at column i, asks for as many lines of the next kR rows. Short rows are asked for in the
+// order of memory, which is fastest; of long ones the same columns, to be kept in the second-level cache.
+template <int kR, typename Number>
+ARAIO_ASKS void ask_ahead(const Number* rows, int64_t I, int64_t i) {
+    constexpr int64_t kNumbers = kLine / static_cast<int64_t>(sizeof(Number));
+    const Number* const next = rows + kR * I;
+    if (kR * I * static_cast<int64_t>(sizeof(Number)) <= kNear) {
+        for (int64_t r = 0; r < kR; ++r) __builtin_prefetch(next + kR * i + r * kNumbers, 0, 3);
+    } else {
+        for (int64_t r = 0; r < kR; ++r) __builtin_prefetch(next + r * I + i, 0, 2);
+    }
+}
 
 // The sums of kR rows, with what lies behind the last whole vector.
 template <int kR, typename Number>
@@ -47,9 +60,7 @@ inline void dot(const float* const* x, const Number* weight, int64_t I, float* c
     };
     int64_t i = 0;
     for (; i + kVectors * kLanes <= I; i += kVectors * kLanes) {
-        if (kT == 1) {
-            for (int r = 0; r < kR; ++r) prefetch(weight + (kR + r) * I + i);
-        }
+        if (kT == 1) ask_ahead<kR>(weight, I, i);
         for (int64_t v = 0; v < kVectors; ++v) add(i + v * kLanes);
     }
     for (; i + kLanes <= I; i += kLanes) add(i);
@@ -126,9 +137,7 @@ struct Fp8Rows {
             const int64_t stop = start + block_columns < I ? start + block_columns : I;
             int64_t i = start;
             for (; i + kFp8Group <= stop; i += kFp8Group) {
-                if (kT == 1) {
-                    for (int r = 0; r < kR; ++r) prefetch(rows + (kR + r) * I + i);
-                }
+                if (kT == 1) ask_ahead<kR>(rows, I, i);
                 add_group<kR, kT>(read, x, i, rows + i, I, sums);
             }
             if (i < stop) {  // the end of the rows, continued with zeros
@@ -174,6 +183,51 @@ void multiply_fp8_rows(const Matrix& weight, int64_t row, const Activations& x, 
     for_tokens(x, tokens, count, y, stride, rows);
 }
 
+template <typename Number>
+void add_rows(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
+    constexpr int64_t kNumbers = kLine / static_cast<int64_t>(sizeof(Number));
+    const int64_t I = weight.columns;
+    for (int64_t row = begin; row < end; ++row) {
+        const float factor = factors[row - begin];
+        const Number* const numbers = static_cast<const Number*>(weight.data) + row * I;
+        int64_t i = 0;
+        for (; i + kNumbers <= I; i += kNumbers) {
+            ask_for(after(numbers + i, kAhead));
+            for (int64_t j = i; j < i + kNumbers; j += kLanes) {
+                store(load(y + j) + factor * load(numbers + j), y + j);
+            }
+        }
+        for (; i < I; ++i) y[i] += factor * number(numbers[i]);
+    }
+}
+
+// Rows that are added to a group of columns before the next: bringing a group of y into the order of the
+// reader and back costs as much as two of them.
+constexpr int64_t kFp8Added = 16;
+
+// y[0:count] += sum over rows of factors[r] * codes[r]      codes (rows, count), rows `stride` apart
+// Meanwhile as many lines from `next` on are asked for.
+inline void add_fp8_group(const uint8_t* codes, int64_t stride, const uint8_t* next, const float* factors,
+                          int64_t rows, int64_t count, float* y) {
+    const Fp8Reader read;
+    float columns[kFp8Group] = {}, ordered[kFp8Group];
+    memcpy(columns, y, static_cast<size_t>(count) * sizeof(float));
+    to_fp8_order(columns, ordered);
+    Floats sums[kFp8Vectors];
+    for (int v = 0; v < kFp8Vectors; ++v) sums[v] = load(ordered + v * kLanes);
+    for (int64_t r = 0; r < rows; ++r) {
+        Floats w[kFp8Vectors];
+        uint8_t rest[kFp8Group] = {};
+        const uint8_t* group = codes + r * stride;
+        ask_for(next + r * kLine);
+        if (count < kFp8Group) group = static_cast<uint8_t*>(memcpy(rest, group, static_cast<size_t>(count)));
+        read(group, w);
+        for (int v = 0; v < kFp8Vectors; ++v) sums[v] += factors[r] * w[v];
+    }
+    from_fp8_order(sums, columns);
+    memcpy(y, columns, static_cast<size_t>(count) * sizeof(float));
+}
+
 }  // namespace
 
 void multiply_f32(const Matrix& weight, const Activations& x, const int64_t* tokens, int64_t count,
@@ -193,6 +247,33 @@ void multiply_fp8(const Matrix& weight, const Activations& x, const int64_t* tok
         multiply_fp8_rows<kRows>(weight, row, x, tokens, count, y + row - begin, stride);
     }
     for (; row < end; ++row) multiply_fp8_rows<1>(weight, row, x, tokens, count, y + row - begin, stride);
+}
+
+void add_rows_f32(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
+    add_rows<float>(weight, begin, end, factors, y);
+}
+
+void add_rows_bf16(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
+    add_rows<uint16_t>(weight, begin, end, factors, y);
+}
+
+void add_rows_fp8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
+    const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
+    const auto* const codes = static_cast<const uint8_t*>(weight.data);
+    const auto* const scale = static_cast<const float*>(weight.scale);
+    for (int64_t row = begin; row < end; row += kFp8Added) {
+        const int64_t rows = end - row < kFp8Added ? end - row : kFp8Added;
+        for (int64_t i = 0; i < I; i += kFp8Group) {
+            float scaled[kFp8Added];
+            for (int64_t r = 0; r < rows; ++r) {
+                const float block = scale[(row + r) / weight.block_rows * scales + i / weight.block_columns];
+                scaled[r] = factors[row - begin + r] * block * kFp8Factor;
+            }
+            const int64_t count = I - i < kFp8Group ? I - i : kFp8Group;
+            const uint8_t* const next = codes + (row + rows) * I + i * rows;
+            add_fp8_group(codes + row * I + i, I, next, scaled, rows, count, y + i);
+        }
+    }
 }
 
 void to_fp8_order(const float* x, int64_t T, int64_t I, float* values) {

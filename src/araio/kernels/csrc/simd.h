@@ -21,6 +21,23 @@ constexpr int64_t kLanes = ARAIO_LANES;
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
+constexpr int64_t kLine = 64;  // bytes of a cache line
+
+// How far ahead a stream of weights is asked for, in bytes: farther than the processor does by itself.
+constexpr int64_t kAhead = 4096;
+
+// For functions that only ask for memory: GCC takes a call of them for one without effect, and drops it.
+#define ARAIO_ASKS __attribute__((always_inline)) inline
+
+// Asks for the line at an address, which need not be one's own. A weight is read once, so it need not
+// displace what lies in the larger caches.
+ARAIO_ASKS void ask_for(const void* address) { __builtin_prefetch(address, 0, 0); }
+
+// The address so many bytes behind another.
+inline const void* after(const void* address, int64_t bytes) {
+    return static_cast<const uint8_t*>(address) + bytes;
+}
+
 inline float number(float value) { return value; }
 
 // A bfloat16 is the upper half of a float32.

@@ -37,11 +37,11 @@ void add_scaled(const float* x, float factor, float* y, int64_t count) {
 
 const Operations operations = {
     {multiply_f32, multiply_bf16, multiply_fp8, multiply_q8, multiply_q4},
+    {add_rows_f32, add_rows_bf16, add_rows_fp8, add_rows_q8, add_rows_q4},
+    dot_tiles,
     to_integers,
     to_fp8_order,
     widen,
-    dot_tiles,
-    add_tiles,
     rms_norm,
     swiglu,
     add_scaled,
@@ -51,7 +51,6 @@ const Operations operations = {
     no_sums,
     merge_sums,
     average,
-    mix,
 };
 
 }  // namespace araio::ARAIO_ISA

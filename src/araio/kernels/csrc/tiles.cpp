@@ -10,22 +10,6 @@
 namespace araio::ARAIO_ISA {
 namespace {
 
-// How far ahead a tile is asked for, in bytes.
-constexpr int64_t kAhead = 4096;
-
-// Asks for the scales of block b, which come too slowly for the processor to see a stream in them, and for
-// q4's numbers; those of q8 it fetches better by itself. What is read once need not displace what lies in
-// the larger caches. docs/lab-notes.md has what each of this is worth.
-template <int kBits>
-inline void ask_for(const uint8_t* data, const uint16_t* scale, int64_t b) {
-    if constexpr (kBits == 4) {
-        for (int64_t line = 0; line < kBlockBytes<kBits>; line += 64) {
-            __builtin_prefetch(data + b * kBlockBytes<kBits> + line, 0, 0);
-        }
-    }
-    __builtin_prefetch(scale + b * kTileRows, 0, 0);
-}
-
 // One tile against kT tokens; `is_new` if nothing has read the tile before.
 template <int kBits, int kT>
 void multiply_tile(const uint8_t* data, const uint16_t* scale, bool is_new, const Activations& x,
@@ -41,7 +25,7 @@ void multiply_tile(const uint8_t* data, const uint16_t* scale, bool is_new, cons
         totals[t] = Rows::zero();
     }
     for (int64_t b = 0; b < x.blocks; ++b) {
-        if (is_new) ask_for<kBits>(data, scale, b + kAhead / kBlockBytes<kBits>);
+        if (is_new) ask_for_block<kBits>(data, scale, b + kAhead / kBlockBytes<kBits>);
         const Block<kBits> block(data + b * kBlockBytes<kBits>);
         const Rows row_scale = Rows::halves(scale + b * kTileRows);
         for (int t = 0; t < kT; ++t) {

@@ -15,6 +15,16 @@ constexpr int32_t kOffset = kBits == 4 ? 8 : 128;
 template <int kBits>
 constexpr int64_t kBlockBytes = kTileRows * kBlockColumns * kBits / 8;
 
+// Asks for the scales of block b, which come too slowly for the processor to see a stream in them, and for
+// q4's numbers; those of q8 it fetches better by itself. docs/lab-notes.md has what this is worth.
+template <int kBits>
+ARAIO_ASKS void ask_for_block(const uint8_t* data, const uint16_t* scale, int64_t b) {
+    if constexpr (kBits == 4) {
+        for (int64_t i = 0; i < kBlockBytes<kBits>; i += kLine) ask_for(data + b * kBlockBytes<kBits> + i);
+    }
+    ask_for(scale + b * kTileRows);
+}
+
 #if ARAIO_LANES == 16
 
 // The block's integers: 16 rows x 4 columns in each register.

@@ -8,26 +8,13 @@ namespace araio::ARAIO_ISA {
 namespace {
 
 void widen_bf16(const uint16_t* bits, int64_t count, float* y) {
+    constexpr int64_t kNumbers = kLine / sizeof *bits;
     int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) store(load(bits + i), y + i);
-    for (; i < count; ++i) y[i] = number(bits[i]);
-}
-
-// A group of 64 from the order of its reader to the order of its columns.
-void from_fp8_order(const Floats* wide, float* y) {
-#if ARAIO_LANES == 16
-    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 0, 16, 1, 17, 2, 18, 3, 19);
-    const auto both = [&](int v, __m512i index) {
-        const auto even = reinterpret_cast<__m512>(wide[v]), odd = reinterpret_cast<__m512>(wide[v + 1]);
-        return _mm512_permutex2var_ps(even, index, odd);
-    };
-    for (int quarter = 0; quarter < 4; ++quarter) {
-        const __m512i index = _mm512_add_epi32(first, _mm512_set1_epi32(4 * quarter));
-        _mm512_storeu_ps(y + 16 * quarter, _mm512_mask_blend_ps(0xFF00, both(0, index), both(2, index)));
+    for (; i + kNumbers <= count; i += kNumbers) {
+        ask_for(bits + i + kAhead / sizeof *bits);
+        for (int64_t j = i; j < i + kNumbers; j += kLanes) store(load(bits + j), y + j);
     }
-#else
-    memcpy(y, wide, kFp8Group * sizeof(float));
-#endif
+    for (; i < count; ++i) y[i] = number(bits[i]);
 }
 
 void widen_fp8(const Matrix& weight, int64_t row, float* y) {
@@ -42,7 +29,10 @@ void widen_fp8(const Matrix& weight, int64_t row, float* y) {
         from_fp8_order(wide, out);
     };
     int64_t i = 0;
-    for (; i + kFp8Group <= I; i += kFp8Group) widen_group(codes + i, i, y + i);
+    for (; i + kFp8Group <= I; i += kFp8Group) {
+        ask_for(codes + i + kAhead);
+        widen_group(codes + i, i, y + i);
+    }
     if (i == I) return;
     const auto rest = static_cast<size_t>(I - i);
     uint8_t padded[kFp8Group] = {};
