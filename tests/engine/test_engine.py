@@ -92,7 +92,7 @@ def test_requests_that_come_and_go_get_what_each_gets_alone(
 ) -> None:
     from araio.kernels import _native
 
-    _native.set_threads(threads)
+    _native.set_threads(threads, worth_sharing=0)
     engine = Engine(model, max_batch=3, chunk=chunk, speculate=speculate)
     jobs = []
     for request in REQUESTS:

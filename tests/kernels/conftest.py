@@ -30,7 +30,7 @@ def on_threads(request: pytest.FixtureRequest) -> Iterator[Callable[[int], Compi
 
     def chosen(threads: int) -> CompiledOperations:
         if threads != compiled.threads():
-            compiled.set_threads(threads)
+            compiled.set_threads(threads, worth_sharing=0)
         return operations
 
     yield chosen

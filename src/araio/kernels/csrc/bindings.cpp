@@ -59,10 +59,10 @@ const Operations& operations_for(const std::string& name) {
     throw std::invalid_argument("this machine has no instruction set called " + name);
 }
 
-void set_threads(int threads) {
+void set_threads(int threads, int64_t worth_sharing) {
     require(threads >= 1 && threads <= kMaxThreads, "threads must be from 1 to 1024");
     nb::gil_scoped_release unlocked;
-    ThreadPool::shared().set_threads(threads);
+    ThreadPool::shared().set_threads(threads, worth_sharing);
 }
 
 void embed(const Operations& operations, Array<const int64_t, 1> ids, const Matrix& weight, Output y) {
@@ -101,8 +101,9 @@ NB_MODULE(_native, module) {
                "Instruction sets that were compiled and that this CPU has, widest first.");
     module.def("operations", &operations_for, nb::rv_policy::reference, "isa"_a,
                "The operations of an instruction set.");
-    module.def("set_threads", &set_threads, "threads"_a,
-               "Work on each operation with so many threads, the caller's included.");
+    module.def("set_threads", &set_threads, "threads"_a, "worth_sharing"_a = kWorthSharing,
+               "Work on each operation with so many threads, the caller's included, if it multiplies "
+               "`worth_sharing` times or more.");
     module.def("threads", [] { return ThreadPool::shared().threads(); });
     bind_matrices(module);
 

@@ -99,7 +99,7 @@ void experts(const Operations& operations, const std::vector<FeedForward>& layer
         inputs.need(layer.up.codec);
     }
     const std::vector<Item> items = items_of(layers, entries, pool.threads());
-    pool.run(static_cast<int64_t>(items.size()), [&](int64_t i) {
+    pool.run(static_cast<int64_t>(items.size()), 2 * entries * F * D, [&](int64_t i) {
         const Item& item = items[static_cast<size_t>(i)];
         hidden_rows(operations, layers[item.layer], inputs, assignment, item, hidden);
     });
@@ -107,7 +107,7 @@ void experts(const Operations& operations, const std::vector<FeedForward>& layer
     middle.begin(operations, hidden, entries, F);
     for (const FeedForward& layer : layers) middle.need(layer.down.codec);
     const int64_t step = rows_per_item(D, F * entries, pool.threads());
-    pool.run(ceil_div(D, step), [&](int64_t item) {
+    pool.run(ceil_div(D, step), entries * D * F, [&](int64_t item) {
         const int64_t begin = item * step;
         output_rows(operations, layers, middle, assignment, begin, std::min(begin + step, D), y);
     });

@@ -30,7 +30,7 @@ void linear(const Operations& operations, const Matrix& weight, const float* x, 
     const auto multiply = operations.multiply[static_cast<int>(weight.codec)];
     ThreadPool& pool = ThreadPool::shared();
     const int64_t O = weight.rows, step = rows_per_item(O, weight.columns * T, pool.threads());
-    pool.run(ceil_div(O, step), [&](int64_t item) {
+    pool.run(ceil_div(O, step), T * O * weight.columns, [&](int64_t item) {
         const int64_t begin = item * step, end = std::min(begin + step, O);
         for (int64_t first = 0; first < T; first += kTokenTile) {
             multiply(weight, activations.from(first), nullptr, std::min(kTokenTile, T - first), begin, end,

@@ -63,7 +63,7 @@ template <typename Work>
 void Step::for_heads(const Work& work) const {
     const int64_t numbers = std::max<int64_t>(1, (a_.N + a_.V) / 2 * a_.C * tokens_);
     const int64_t step = ceil_div(kNumbersPerItem, numbers);
-    ThreadPool::shared().run(ceil_div(a_.H, step), [&](int64_t item) {
+    ThreadPool::shared().run(ceil_div(a_.H, step), numbers * a_.H, [&](int64_t item) {
         const int64_t stop = std::min(a_.H, (item + 1) * step);
         for (int64_t head = item * step; head < stop; ++head) work(head);
     });
@@ -155,11 +155,11 @@ void Step::run(float* y) const {
     for (int64_t group = 0; group < groups_; ++group) operations_.no_sums(a_.C, sums + group * size);
     for (int64_t start = 0; start < pages; start += wave) {
         const int64_t count = std::min(wave, pages - start);
-        pool.run(count * groups_, [&](int64_t item) {
+        pool.run(count * groups_, count * kPage * rows_ * (X() + a_.C), [&](int64_t item) {
             const int64_t page = start + item / groups_, group = item % groups_;
             if (most_seen(group) > page * kPage) attend_to_page(page, group, q, partial + item * size);
         });
-        pool.run(groups_, [&](int64_t group) {
+        pool.run(groups_, count * groups_ * size, [&](int64_t group) {
             for (int64_t p = 0; p < count && most_seen(group) > (start + p) * kPage; ++p) {
                 operations_.merge_sums(partial + (p * groups_ + group) * size, rows_of(group), a_.C,
                                        sums + group * size);

@@ -102,7 +102,9 @@ void Head::run(float* y) const {
 }  // namespace
 
 void mla_prefill(const Operations& operations, const Attention& attention, float* y) {
-    ThreadPool::shared().run(attention.H, [&](int64_t head) { Head(operations, attention, head).run(y); });
+    const Attention& a = attention;
+    const int64_t products = a.H * (a.N + a.V) * (a.S * a.C + a.T * a.S);
+    ThreadPool::shared().run(a.H, products, [&](int64_t head) { Head(operations, a, head).run(y); });
 }
 
 }  // namespace araio

@@ -5,15 +5,14 @@
 namespace araio {
 namespace {
 
-// Fewer numbers than this are faster prepared than shared out.
-constexpr int64_t kWorthSharing = 1 << 15;
+// Preparing a number takes as long as so many multiplications.
+constexpr int64_t kProducts = 8;
 constexpr int64_t kRowsAPiece = 8;
 
 // work(first row, rows) over T rows of I numbers.
 template <typename Work>
 void for_rows(int64_t T, int64_t I, const Work& work) {
-    if (T * I < kWorthSharing) return work(0, T);
-    ThreadPool::shared().run(ceil_div(T, kRowsAPiece), [&](int64_t piece) {
+    ThreadPool::shared().run(ceil_div(T, kRowsAPiece), kProducts * T * I, [&](int64_t piece) {
         const int64_t first = piece * kRowsAPiece;
         work(first, T - first < kRowsAPiece ? T - first : kRowsAPiece);
     });

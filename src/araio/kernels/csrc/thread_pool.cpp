@@ -30,18 +30,21 @@ ThreadPool& ThreadPool::shared() {
         // waits for them. It leaves all that behind and begins anew.
         pthread_atfork(nullptr, nullptr, [] {
             const int threads = pool->threads();
+            const int64_t worth_sharing = pool->worth_sharing_;
             pool = new ThreadPool;
             pool->threads_ = threads;
+            pool->worth_sharing_ = worth_sharing;
         });
         return new ThreadPool;  // never destroyed: workers may outlive static objects
     }();
     return *pool;
 }
 
-void ThreadPool::set_threads(int threads) {
+void ThreadPool::set_threads(int threads, int64_t worth_sharing) {
     const std::lock_guard<std::mutex> owned(owner_);
     stop_workers();
     threads_ = threads;
+    worth_sharing_ = worth_sharing;
 }
 
 void ThreadPool::run_shared(int64_t count, Call call, const void* object) {

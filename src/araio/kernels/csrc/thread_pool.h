@@ -14,20 +14,25 @@
 
 namespace araio {
 
+// Multiplications, or as much other work, of an operation that is worth sharing out: some 15 us of one
+// thread.
+constexpr int64_t kWorthSharing = 1 << 18;
+
 class ThreadPool {
   public:
     // The one pool; its threads are started by the first call that needs them.
     static ThreadPool& shared();
 
-    // Threads that work on an operation, the caller's included; at least 1. Waits for a running operation.
-    void set_threads(int threads);
+    // Threads that work on an operation, the caller's included, at least 1, and the products from which an
+    // operation is shared out. Waits for a running operation.
+    void set_threads(int threads, int64_t worth_sharing = kWorthSharing);
     int threads() const { return threads_.load(std::memory_order_relaxed); }
 
-    // Calls work(i) once for every i in [0, count), in no order, and returns when all are done. A call while
-    // another thread's is running does everything itself.
+    // Calls work(i) once for every i in [0, count), in no order, and returns when all are done; `products` is
+    // what they multiply in all. A call while another thread's is running does everything itself.
     template <typename Work>
-    void run(int64_t count, const Work& work) {
-        if (count < 2 || threads() < 2 || !owner_.try_lock()) {
+    void run(int64_t count, int64_t products, const Work& work) {
+        if (count < 2 || products < worth_sharing_ || threads() < 2 || !owner_.try_lock()) {
             for (int64_t i = 0; i < count; ++i) work(i);
             return;
         }
@@ -56,6 +61,7 @@ class ThreadPool {
 
     std::mutex owner_;  // held by the caller whose job it is
     std::atomic<int> threads_{1};
+    std::atomic<int64_t> worth_sharing_{kWorthSharing};
     std::vector<std::thread> workers_;
 
     std::mutex sleep_;
