@@ -2,8 +2,9 @@
 
 The premises are all neighbouring pairs, shuffled and said from either side. The trace rewrites each in
 one direction, finds the one who is on no right side, and copies pair after pair into a row, numbered so that
-what the question names comes first: `2 Eva` where a place is asked, `Eva 2` where people are compared. A
-problem is its premises and question with their names. Beyond training: six or seven people. Read
+what the question names comes first: `2 Eva` where a place is asked, `Eva 2` where people are compared. There
+every name follows a space: at the beginning of a line it would be another token, and not be found. A problem
+is its premises and question with their names. Beyond training: six or seven people. Read
 `base.py` for the split.
 """
 
@@ -103,7 +104,7 @@ def draw_question(rng: Random, row: tuple[str, ...], scale: int) -> tuple[str, s
     asked_more = rng.random() < 0.5
     answer = "yes" if (first < second) == asked_more else "no"
     word = more if asked_more else less
-    closing = f"{row[first]} {first + 1}, {row[second]} {second + 1}, {word}: {answer}"
+    closing = f"{word}: {row[first]} {first + 1}, {row[second]} {second + 1}: {answer}"
     return f"Is {row[first]} {word} than {row[second]}?", answer, closing
 
 
@@ -130,4 +131,4 @@ def chain_up(problem: Problem) -> str:
         f"{name} {place}" if by_name else f"{place} {name}" for place, name in enumerate(row, start=1)
     )
     links = ", ".join(f"{upper} > {lower}" for upper, lower in pairwise(row))
-    return "\n".join((pairs, f"below: {lowers}", f"top: {row[0]}", links, numbered, problem.closing))
+    return "\n".join((pairs, f"below: {lowers}", f"top: {row[0]}", links, f"row: {numbered}", problem.closing))
