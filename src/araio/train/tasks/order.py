@@ -1,11 +1,10 @@
 """Orderings: who is the tallest, the second, in the middle, or is one taller than another.
 
 The premises are all neighbouring pairs, shuffled and said from either side. The trace rewrites each in
-one direction, finds the one who is on no right side, and copies pair after pair into a row, numbered so that
-what the question names comes first: `2 Eva` where a place is asked, `Eva 2` where people are compared. There
-every name follows a space: at the beginning of a line it would be another token, and not be found. A problem
-is its premises and question with their names. Beyond training: six or seven people. Read
-`base.py` for the split.
+one direction, finds the one who is on no right side, and copies pair after pair into a row. Where a place is
+asked the row is numbered, `2 Eva`, to be looked up; where two people are compared, it lists who is under one
+of them. Every name follows a space, for at the beginning of a line it would be another token. A problem is its
+premises and question with their names. Beyond training: six or seven people. Read `base.py` for the split.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def draw_row(rng: Random, beyond: bool) -> Problem:
 
 
 def draw_question(rng: Random, row: tuple[str, ...], scale: int) -> tuple[str, str, str]:
-    """Question, answer, and the line of the trace that reads the answer off the numbered row."""
+    """Question, answer, and what in the trace reads the answer off the row."""
     more, less, most, least = SCALES[scale]
     form = rng.choice(("most", "least", "nth", "compare", "between"))
     if form == "most":
@@ -104,7 +103,9 @@ def draw_question(rng: Random, row: tuple[str, ...], scale: int) -> tuple[str, s
     asked_more = rng.random() < 0.5
     answer = "yes" if (first < second) == asked_more else "no"
     word = more if asked_more else less
-    closing = f"{word}: {row[first]} {first + 1}, {row[second]} {second + 1}: {answer}"
+    upper, lower = (first, second) if asked_more else (second, first)
+    under = " ".join(row[upper + 1 :]) or "nobody"
+    closing = f"asked: {row[upper]} > {row[lower]}\nunder {row[upper]}: {under}\n{word}: {answer}"
     return f"Is {row[first]} {word} than {row[second]}?", answer, closing
 
 
@@ -126,9 +127,9 @@ def chain_up(problem: Problem) -> str:
     row = problem.row
     pairs = ", ".join(f"{row[upper]} > {row[upper + 1]}" for upper, _ in problem.premises)
     lowers = " ".join(row[upper + 1] for upper, _ in problem.premises)
-    by_name = problem.answer in ("yes", "no")
-    numbered = " ".join(
-        f"{name} {place}" if by_name else f"{place} {name}" for place, name in enumerate(row, start=1)
+    is_comparison = problem.answer in ("yes", "no")
+    places = " ".join(
+        row if is_comparison else (f"{place} {name}" for place, name in enumerate(row, start=1))
     )
     links = ", ".join(f"{upper} > {lower}" for upper, lower in pairwise(row))
-    return "\n".join((pairs, f"below: {lowers}", f"top: {row[0]}", links, f"row: {numbered}", problem.closing))
+    return "\n".join((pairs, f"below: {lowers}", f"top: {row[0]}", links, f"row: {places}", problem.closing))
