@@ -3,8 +3,9 @@
 The premises are all neighbouring pairs, shuffled and said from either side. The trace rewrites each in
 one direction, finds the one who is on no right side, and copies pair after pair into a row. Where a place is
 asked the row is numbered, `2 Eva`, to be looked up; where two people are compared, it lists who is under one
-of them. Every name follows a space, for at the beginning of a line it would be another token. A problem is its
-premises and question with their names. Beyond training: six or seven people. Read `base.py` for the split.
+of them. Every name follows a space, for at the beginning of a line it would be another token. A problem is
+its premises and question with their names. Beyond training: six or seven people. Read `base.py` for the
+split.
 """
 
 from __future__ import annotations
