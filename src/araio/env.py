@@ -33,7 +33,11 @@ VARIABLES = {
             "Draft tokens with the model's prediction module: `auto` where it pays, `on` or `off`.",
         ),
         Variable("ARAIO_THREADS", "auto", "Threads of the compiled kernels; `auto` takes every processor."),
-        Variable("ARAIO_MODEL", "pocket", "The MODEL of `araio run`, `show` and `eval` when none is given."),
+        Variable(
+            "ARAIO_MODEL",
+            "pocket",
+            "The MODEL of `araio run`, `show`, `eval` and `bench` when none is given.",
+        ),
     )
 }
 

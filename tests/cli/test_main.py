@@ -28,7 +28,7 @@ def test_version(araio_command):
     ("arguments", "message"),
     [
         (["rnu"], "no command 'rnu'; did you mean run?"),
-        (["zzz"], "no command 'zzz'; commands: run, show, convert, eval, train, doctor"),
+        (["zzz"], "no command 'zzz'; commands: run, show, convert, eval, bench, train, doctor"),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),
         (["run", "--temperature", "warm"], "Invalid value for '--temperature'"),
@@ -44,7 +44,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(araio_command, arguments, message
     assert message in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["run", "show", "eval", "doctor"])
+@pytest.mark.parametrize("verb", ["run", "show", "eval", "bench", "doctor"])
 def test_help_of_each_verb_has_examples(araio_command, verb):
     done = araio_command(verb, "--help")
     assert done.returncode == 0

@@ -42,6 +42,7 @@ VERBS = {
     "show": Verb("araio.cli.commands.show", "Count a model's parameters, active share and cache bytes."),
     "convert": Verb("araio.cli.commands.convert", "Store a model in fewer bits, as the kernels read it."),
     "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
+    "bench": Verb("araio.cli.commands.bench", "Measure speed, beside what this machine's memory allows."),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
 }

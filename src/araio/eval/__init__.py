@@ -1,4 +1,4 @@
-"""Quality by task, measured: accuracy with confidence intervals, and the length of the reasoning."""
+"""What a model does, measured: accuracy by task, the distance to another model, speed."""
 
 from araio.eval.accuracy import Graded, Report, Score, TaskResult, evaluate
 

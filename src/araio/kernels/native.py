@@ -46,10 +46,12 @@ class Offer:
 
     operations  implementation of each operation it has, by the name of its field in `Ops`
     summary     what is offered, or why nothing is, as one sentence
+    threads     that work on each operation; None where nothing is offered
     """
 
     operations: Mapping[str, Callable[..., Any]]
     summary: str
+    threads: int | None = None
 
 
 def offer(threads: int | None = None) -> Offer:
@@ -74,7 +76,9 @@ def offer(threads: int | None = None) -> Offer:
     names = ("hold", *OPERATIONS)
     plural = "s" if threads > 1 else ""
     return Offer(
-        {name: getattr(compiled, name) for name in names}, f"compiled for {isa}, {threads} thread{plural}"
+        {name: getattr(compiled, name) for name in names},
+        f"compiled for {isa}, {threads} thread{plural}",
+        threads,
     )
 
 

@@ -25,10 +25,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """The table of operations for a model, and the choice behind each, by the operation's name."""
+    """The table of operations for a model, and the choice behind each, by the operation's name.
+
+    threads  of the compiled operations; None where there are none, and NumPy uses its own
+    """
 
     ops: Ops
     reasons: Mapping[str, Choice]
+    threads: int | None
 
 
 def select(backend: str | None = None, threads: int | None = None) -> Selection:
@@ -64,4 +68,4 @@ def _bind(offer: native.Offer) -> Selection:
         else:
             reasons[operation] = Choice("reference", offer.summary)
     ops = replace(reference.OPS, **offer.operations, wants_float32=not offer.operations)
-    return Selection(ops, reasons)
+    return Selection(ops, reasons, offer.threads)

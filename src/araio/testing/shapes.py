@@ -1,6 +1,7 @@
 """The shapes that speed is measured on: real layers of published models, in a size that a laptop holds.
 
-A shape is a config without weights. `checkpoints.py` has the tiny ones that tests run on.
+`r1_small` alone has layers that nobody published, for engines that keep every weight in float32. A shape is a
+config without weights. `checkpoints.py` has the tiny ones that tests run on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 from araio.config import ModelConfig
 from araio.weights.locate import PRESETS
 
-__all__ = ["SHAPES", "lite", "r1_slice"]
+__all__ = ["SHAPES", "lite", "r1_slice", "r1_small"]
 
 R1_SLICE_VOCABULARY = (
     4096  # R1's own 129,280 rows would weigh as much as all that is measured in three layers
@@ -34,6 +35,27 @@ def r1_slice() -> ModelConfig:
         first_k_dense_replace=1,
         vocab_size=R1_SLICE_VOCABULARY,
         num_nextn_predict_layers=0,
+    )
+
+
+def r1_small() -> ModelConfig:
+    """DeepSeek-R1's architecture in small: 7 layers, 8 of 64 experts a token; 358M parameters, 86M active.
+
+    Heads, latents, groups and YaRN are as in R1, widths and numbers of layers, heads and experts are not.
+    """
+    return replace(
+        ModelConfig.from_file(PRESETS["deepseek-r1"]),
+        hidden_size=1024,
+        intermediate_size=2816,
+        moe_intermediate_size=256,
+        num_hidden_layers=7,
+        first_k_dense_replace=1,
+        num_attention_heads=8,
+        q_lora_rank=384,
+        n_routed_experts=64,
+        vocab_size=8192,
+        num_nextn_predict_layers=0,
+        quantization_config=None,
     )
 
 

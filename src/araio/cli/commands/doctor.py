@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
@@ -16,27 +14,13 @@ import araio
 from araio.cli.numbers import bytes_text
 from araio.errors import AraioError
 from araio.kernels.select import select
+from araio.testing.machine import describe_processor
 from araio.weights.load import open_checked
 from araio.weights.locate import BUNDLED, locate
 
 __all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = ("araio doctor", "araio doctor --json", "ARAIO_KERNELS=reference araio doctor")
-
-# Flags of /proc/cpuinfo that kernels are compiled for, or will be, on x86 and on ARM.
-VECTOR_FLAGS = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512bw",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimd",
-    "sve",
-)
 
 
 def command(
@@ -55,27 +39,10 @@ def _findings() -> dict[str, Any]:
         "araio": araio.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": describe_processor(),
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "kernels": _kernels(),
         "models": {name: _model(name) for name in BUNDLED},
-    }
-
-
-def _cpu() -> dict[str, Any]:
-    """Name, cores and vector instructions; what the system does not tell stays empty."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    entries = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in entries.items()}
-    flags = fields.get("flags", fields.get("Features", "")).split()
-    return {
-        "name": fields.get("model name") or platform.processor() or platform.machine(),
-        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cores_total": os.cpu_count(),
-        "vector_instructions": [flag for flag in VECTOR_FLAGS if flag in flags],
     }
 
 

@@ -1,0 +1,139 @@
+"""`araio bench`: how fast a model runs on this machine, and how near that is to what its memory allows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from araio import env
+from araio.cli.numbers import bytes_text
+from araio.cli.printable import printable
+from araio.errors import RequestError
+from araio.eval.speed import PREFILLS, SpeedReport, measure_speed
+from araio.testing.turns import Row
+
+__all__ = ["EXAMPLES", "command"]
+
+EXAMPLES = (
+    "araio bench",
+    "araio bench ~/models/lite-q4 --threads 1,2",
+    "araio bench ~/models/lite-q4 --context 32768,131072 --rounds 3",
+    "araio bench ~/models/DeepSeek-V2-Lite --prefill 2048 --together 8,16 --json",
+)
+
+
+def command(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="`pocket`, the default, or a folder.", show_default=False),
+    ] = None,
+    prefill: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help=f"Lengths of prompts, comma-separated; {', '.join(map(str, PREFILLS))} if not given, or "
+            "what the model's context holds.",
+        ),
+    ] = None,
+    together: Annotated[
+        str, typer.Option(metavar="SEQUENCES", help="How many sequences to decode side by side.")
+    ] = "8",
+    context: Annotated[
+        str | None,
+        typer.Option(metavar="TOKENS", help="Decode after so many cached tokens too, which are made up."),
+    ] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="THREADS", help="Numbers of threads, each measured; every processor if not given."
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds that count; one before them warms up.")] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Measure a model's speed: prompts, decoding, decoding several sequences together.
+
+    Speeds are medians of the rounds. Decoding has a limit: the speed of reading memory, measured in the same
+    rounds, over the bytes that a token reads.
+    """
+    name = model or env.get("ARAIO_MODEL")
+    with _progress() as progress:
+        bar = progress.add_task("loading", total=None)
+        report = measure_speed(
+            name,
+            prefills=_numbers("--prefill", prefill),
+            together=_numbers("--together", together) or (),
+            contexts=_numbers("--context", context) or (),
+            threads=_numbers("--threads", threads),
+            rounds=rounds,
+            on_turn=lambda what, done, total: progress.update(
+                bar, description=what, completed=done, total=total
+            ),
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
+        return
+    console = Console()
+    console.print(_table(report))
+    for note in report.notes:
+        console.print(Text(note))
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    """Numbers between commas, each once."""
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        # Nothing that anyone means has more digits, and Python refuses to read thousands of them.
+        if not (word.isdecimal() and len(word) <= 9):
+            raise RequestError(f"{option} is {text!r}; expected numbers with commas between them, as in 1,2")
+    return list(dict.fromkeys(map(int, words)))
+
+
+def _table(report: SpeedReport) -> Table:
+    machine = report.machine
+    stored = ", ".join(f"{name} {bytes_text(size)}" for name, size in report.codecs.items())
+    title = (
+        f"{report.model} on {machine['name']}, {machine['cores_usable']} cores, {report.kernels} kernels\n"
+        f"a token reads {bytes_text(report.active_weight_bytes)} of weights: {stored}"
+    )
+    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("median", "range", "limit", "of the limit"):
+        table.add_column(heading, justify="right")
+    for row in report.rows:
+        table.add_row(row.name, *_cells(row))
+    return table
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    if row.unit == "bytes/s":
+        spread = f"{row.low / 1e9:.1f} to {row.high / 1e9:.1f}"
+        return f"{row.value / 1e9:.1f} GB/s", spread, "", ""
+    spread = f"{_speed(row.low)} to {_speed(row.high)}"
+    if row.limit is None or row.fraction_of_limit is None:
+        return f"{_speed(row.value)} {row.unit}", spread, "", ""
+    return f"{_speed(row.value)} {row.unit}", spread, _speed(row.limit), f"{row.fraction_of_limit:.0%}"
+
+
+def _speed(tok_per_s: float) -> str:
+    """Three digits where they matter: 2,143 and 14.9 and 0.83."""
+    if tok_per_s >= 100:
+        return f"{tok_per_s:,.0f}"
+    return f"{tok_per_s:.1f}" if tok_per_s >= 10 else f"{tok_per_s:.2f}"

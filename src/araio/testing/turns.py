@@ -1,0 +1,170 @@
+"""Engines in turns: the same work timed again and again, one engine after the other, memory between them.
+
+A busy neighbour or a change of the clock then hits all alike, and a ratio means more than its two figures. A
+speed is the median of the rounds. It measures any `Engine`: `timer.ModelTimer`, or another program behind the
+same three methods. Read `machine.py` for the speed of reading memory, which is the limit here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from araio.testing.machine import read_bandwidth
+
+__all__ = ["Case", "Engine", "OnTurn", "Row", "measure", "thread_count"]
+
+OnTurn = Callable[[str, int, int], None]
+"""Called before each turn: what is measured, the turns that are done, and how many there are."""
+
+READS = 3  # of memory at every turn; the median over all turns counts
+
+
+class Engine(Protocol):
+    """What is timed. Every method gives seconds."""
+
+    threads: int
+
+    def prefill(self, tokens: int) -> float:
+        """A prompt of `tokens`, up to the logits of its last."""
+
+    def decode(self, tokens: int, context: int = 0) -> float:
+        """`tokens` tokens, one by one, with logits each, after `context` cached ones."""
+
+    def decode_together(self, sequences: int, tokens: int) -> float:
+        """`tokens` steps in each of which `sequences` sequences are given a token."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to time.
+
+    tokens       that one run makes or reads
+    run          one run, in seconds
+    token_bytes  of memory that every token reads anew; None where reading memory is no limit
+    """
+
+    name: str
+    tokens: int
+    run: Callable[[Engine], float]
+    token_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One speed, the median of the rounds.
+
+    low, high             the slowest and the fastest round
+    peer                  the other engine's speed in the same rounds; `ratio` is value over peer, between
+                          `ratio_low` and `ratio_high` in single rounds
+    limit                 what the speed of reading memory allows
+    """
+
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    peer: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    limit: float | None = None
+    fraction_of_limit: float | None = None
+
+
+def measure(
+    engine: Engine,
+    cases: Sequence[Case],
+    threads: Sequence[int],
+    rounds: int,
+    peer: Engine | None = None,
+    on_turn: OnTurn | None = None,
+) -> list[Row]:
+    """Every case with every number of threads, and the speed of reading memory with as many.
+
+    cases  the first should be the longest prompt: no memory is new to those behind it
+    """
+    progress = _Progress(len(threads) * len(cases) * (rounds + 1), on_turn)
+    rows = []
+    for count in threads:
+        for one in (engine, peer):
+            if one is not None:
+                one.threads = count
+        suffix = f", {thread_count(count)}"
+        all_bandwidth: list[float] = []
+        of_cases = []
+        for case in cases:
+            name = case.name + suffix
+            turns = _take_turns(engine, peer, case, count, rounds, partial(progress.step, name))
+            all_bandwidth += turns.bandwidth
+            of_cases.append(_row(name, case, turns))
+        slow, fast = min(all_bandwidth), max(all_bandwidth)
+        rows.append(Row(f"reading memory{suffix}", statistics.median(all_bandwidth), "bytes/s", slow, fast))
+        rows += of_cases
+    return rows
+
+
+def thread_count(threads: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+class _Progress:
+    def __init__(self, total: int, on_turn: OnTurn | None) -> None:
+        self._done, self._total, self._on_turn = 0, total, on_turn
+
+    def step(self, name: str) -> None:
+        if self._on_turn is not None:
+            self._on_turn(name, self._done, self._total)
+        self._done += 1
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """Seconds of both engines and bytes per second of memory, round after round."""
+
+    ours: list[float]
+    theirs: list[float]
+    bandwidth: list[float]
+
+
+def _take_turns(
+    engine: Engine, peer: Engine | None, case: Case, threads: int, rounds: int, before: Callable[[], None]
+) -> _Turns:
+    """One more round than is kept: the first only warms up."""
+    turns = _Turns([], [], [])
+    for turn in range(rounds + 1):
+        before()
+        own = case.run(engine)
+        other = case.run(peer) if peer is not None else None
+        if turn == 0:
+            continue
+        turns.ours.append(own)
+        turns.bandwidth.append(read_bandwidth(threads, READS))
+        if other is not None:
+            turns.theirs.append(other)
+    return turns
+
+
+def _row(name: str, case: Case, turns: _Turns) -> Row:
+    ours, theirs = turns.ours, turns.theirs
+    speed = case.tokens / statistics.median(ours)
+    ratios = [other / own for own, other in zip(ours, theirs, strict=False)]  # none without a peer
+    limit = statistics.median(turns.bandwidth) / case.token_bytes if case.token_bytes else None
+    return Row(
+        name=name,
+        value=speed,
+        unit="tok/s",
+        low=case.tokens / max(ours),
+        high=case.tokens / min(ours),
+        peer=case.tokens / statistics.median(theirs) if theirs else None,
+        ratio=statistics.median(theirs) / statistics.median(ours) if theirs else None,
+        ratio_low=min(ratios, default=None),
+        ratio_high=max(ratios, default=None),
+        limit=limit,
+        fraction_of_limit=speed / limit if limit else None,
+    )

@@ -1,0 +1,115 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+import araio
+
+ROW = {
+    "name": str,
+    "value": float,
+    "unit": str,
+    "peer": type(None),
+    "ratio": type(None),
+    "limit": float | None,
+    "fraction_of_limit": float | None,
+}
+
+
+@pytest.fixture(autouse=True)
+def needs_compiled_kernels():
+    pytest.importorskip("araio.kernels._native")
+
+
+def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
+    asked = ["bench", tiny, "--prefill", 16, "--threads", "1,2", "--rounds", 1, "--json"]
+    done = araio_command(*asked)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert document["araio"] == araio.__version__
+    assert document["model"] == str(tiny)
+    assert document["threads"] == [1, 2]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", document["date"])
+    assert {"machine", "codecs", "active_weight_bytes", "rounds", "notes"} <= set(document)
+    for row in document["rows"]:
+        assert all(isinstance(row[key], kind) for key, kind in ROW.items())
+    names = ["reading memory", "prefill 16", "decode", "decode 8 together"]
+    threads = ["1 thread", "2 threads"]
+    assert [row["name"] for row in document["rows"]] == [
+        f"{name}, {count}" for count in threads for name in names
+    ]
+
+
+def test_without_a_model_it_measures_the_one_that_run_would_ask(araio_command, tiny):
+    asked = ["bench", "--prefill", 16, "--together", 2, "--rounds", 1]
+    done = araio_command(*asked, ARAIO_MODEL=tiny, ARAIO_THREADS="1", COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    assert f"{tiny} on " in done.stdout
+    for words in (
+        "prefill 16, 1 thread",
+        "decode 2 together, 1 thread",
+        "tok/s",
+        "GB/s",
+        "no limit is given",
+    ):
+        assert words in done.stdout
+
+
+def test_pocket_is_the_default(araio_command):
+    done = araio_command("bench", "--prefill", 16, "--rounds", 1, "--threads", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "pocket"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--threads", "0"], "threads is '0'; expected auto or a number from 1 to"),
+        (["--threads", "two"], "--threads is 'two'; expected numbers with commas between them"),
+        (["--prefill", "128,"], "--prefill is '128,'"),
+        (["--prefill", "9" * 5000], "expected numbers with commas"),
+        (["--prefill", "1000"], "the model's context holds 256 tokens"),
+        (["--context", "256"], "context is 256; expected at most 252"),
+        (["--together", "0"], "together is 0"),
+        (["--rounds", "0"], "rounds is 0; expected 1 or more"),
+        (["--decode", "3"], "No such option"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(araio_command, tiny, arguments, message):
+    done = araio_command("bench", tiny, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_ctrl_c_while_the_bar_moves_ends_it_with_130_and_no_traceback(tiny):
+    terminal, stderr = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "araio", "bench", str(tiny), "--rounds", "1000000"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(stderr)
+    shown = b""
+    while b"thread" not in shown:  # measuring has begun
+        shown += os.read(terminal, 1024)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # what Linux tells of a terminal that nobody writes to any more
+        while piece := os.read(terminal, 1024):
+            shown += piece
+    stdout, _ = process.communicate(timeout=120)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert stdout == b""
+    assert b"prefill" in shown
+    assert b"Traceback" not in shown
