@@ -12,12 +12,17 @@ BLANK = ""
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """One line a row: araio's speed, its peer's, their ratio with its range, and the share of the limit."""
-    lines = [f"{BLANK:<34}{'araio':>12}{'peer':>9}{'ratio':>8}{'range':>16}{'of the limit':>14}"]
+    lines = [f"{BLANK:<34}{'araio':>12}{'peer':>12}{'ratio':>8}{'range':>16}{'of the limit':>14}"]
     for row in rows:
-        value = f"{row['value'] / 1e9:.1f} GB/s" if row["unit"] == "bytes/s" else f"{row['value']:.2f}"
-        peer = BLANK if row["peer"] is None else f"{row['peer']:.2f}"
+        value, peer = (_speed(row[name], row["unit"]) for name in ("value", "peer"))
         ratio = BLANK if row["ratio"] is None else f"{row['ratio']:.2f}x"
-        spread = BLANK if row["ratio"] is None else f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+        spread = BLANK if row["ratio_low"] is None else f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
         share = BLANK if row["fraction_of_limit"] is None else f"{row['fraction_of_limit']:.0%}"
-        lines.append(f"{row['name']:<34}{value:>12}{peer:>9}{ratio:>8}{spread:>16}{share:>14}".rstrip())
+        lines.append(f"{row['name']:<34}{value:>12}{peer:>12}{ratio:>8}{spread:>16}{share:>14}".rstrip())
     return "\n".join(lines)
+
+
+def _speed(value: float | None, unit: str) -> str:
+    if value is None:
+        return BLANK
+    return f"{value / 1e9:.1f} GB/s" if unit == "bytes/s" else f"{value:.2f}"
