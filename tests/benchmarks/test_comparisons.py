@@ -49,12 +49,46 @@ def test_engines_that_disagree_are_not_compared(config, tmp_path) -> None:
         against_transformers.check(model, peer, "float32")
 
 
+def native_options(**changes: object) -> Namespace:
+    options = {"shape": "lite", "codec": "q4", "threads": [1], "rounds": 1, "prefill": [128, 512]}
+    options |= {"together": [16], "context": [100], "alone": False, "apart": False}
+    return Namespace(**options | changes)
+
+
 def test_the_native_engine_without_a_peer(config, monkeypatch) -> None:
     monkeypatch.setitem(native.SHAPES, "lite", lambda: config)
-    monkeypatch.setattr(native, "CONTEXTS", (100,))
-    asked = Namespace(shape="lite", codec="q4", threads=[1], rounds=1, all=True, alone=True)
-    report = native.compare(asked)
+    report = native.compare(native_options(alone=True, together=[8, 16]))
     names = [*NAMES, "decode 16 together", "decode after 100"]
     assert [row["name"] for row in report["rows"]] == [f"{name}, 1 thread" for name in names]
     assert all(row["peer"] is None for row in report["rows"])
     assert "lite q4 against nobody" in native.text(report)
+
+
+class HalfAsFast(ModelTimer):
+    """A peer that is the model itself, timed as if everything took twice as long."""
+
+    def __init__(self, config: ModelConfig, file: str, threads: int) -> None:
+        codecs = StoreCodecs("q4", "q4", "q4")
+        super().__init__(random_model(config, codecs, select("native").ops), threads)
+
+    def __enter__(self) -> "HalfAsFast":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def prefill(self, tokens: int) -> float:
+        return 2 * super().prefill(tokens)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_engines_in_turns_or_apart(config, monkeypatch, apart: bool) -> None:
+    monkeypatch.setitem(native.SHAPES, "lite", lambda: config)
+    monkeypatch.setattr(native, "peer_file", lambda shape, quantisation: f"{shape}-{quantisation}")
+    monkeypatch.setattr(native, "LlamaCpp", partial(HalfAsFast, config))
+    report = native.compare(native_options(apart=apart))
+    assert report["peer"] == "llama.cpp q4_0"
+    for row in report["rows"]:
+        assert row["ratio"] is None or row["ratio"] == pytest.approx(row["value"] / row["peer"])
+        assert (row["ratio_low"] is None) == (apart or row["unit"] == "bytes/s")
+    assert {row["name"] for row in report["rows"] if row["peer"]} >= {"prefill 128, 1 thread"}
+    assert "lite q4 against llama.cpp q4_0" in native.text(report)
