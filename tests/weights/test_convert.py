@@ -22,6 +22,7 @@ from araio.config import ModelConfig
 from araio.errors import CheckpointError, FormatError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, main_tensors
+from araio.formats.safetensors import SafetensorsFile
 from araio.formats.store import Store
 from araio.formats.store_check import check_store
 from araio.formats.store_layout import StoreCodecs
@@ -246,6 +247,20 @@ def test_another_source_starts_over(v3, whole, tmp_path) -> None:
     stopped(tmp_path / "other", tmp_path / "store", 90)
     convert(v3, tmp_path / "store", Q4)
     assert contents(tmp_path / "store") == whole
+
+
+def test_a_source_with_one_edited_expert_starts_over(v3, tmp_path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(v3, model)
+    stopped(model, tmp_path / "store", 90)
+    (path,) = model.glob("*.safetensors")
+    place = SafetensorsFile(path)["model.layers.1.mlp.experts.0.up_proj.weight"]
+    content = bytearray(path.read_bytes())
+    content[place.begin : place.end] = bytes(place.end - place.begin)
+    path.write_bytes(content)
+    convert(model, tmp_path / "store", Q4)
+    convert(model, tmp_path / "whole", Q4)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("step", range(5))
