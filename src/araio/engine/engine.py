@@ -157,9 +157,9 @@ class Engine:
 
     def _step(self) -> bool:
         while (job := self._scheduler.admit()) is not None:
-            job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt))
-            job.cached_tokens = job.cache.length
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
+            job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt, job.is_drafting))
+            job.cached_tokens = job.cache.length
         plan = self._scheduler.plan()
         if not plan:
             return False
@@ -215,7 +215,7 @@ class Engine:
             job.error, job.is_done = error, True
         if is_first and job.error is None:
             assert job.cache is not None
-            self._prefix.keep(job.prompt, job.cache.pages)
+            self._prefix.keep(job.prompt, job.cache.pages, job.is_drafting)
         if job.is_done:
             self._retire(job)
         return followers

@@ -52,10 +52,8 @@ class LatentPool:
     def layer(self, index: int) -> LatentPages:
         """All pages of one layer (P, PAGE, C + R)."""
         if index not in self._layers:
-            if self._cache_type == "bfloat16":
-                self._layers[index] = np.empty(self._shape, np.uint16)
-            else:
-                self._layers[index] = np.empty(self._shape, np.float32)
+            dtype = np.uint16 if self._cache_type == "bfloat16" else np.float32
+            self._layers[index] = np.zeros(self._shape, dtype)
         return self._layers[index]
 
     def take(self) -> int:
