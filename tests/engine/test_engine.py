@@ -179,6 +179,46 @@ def test_a_request_that_fails_ends_alone(model, expected, not_a_number: int) -> 
     assert nothing_is_held(engine)
 
 
+def test_an_error_within_a_step_is_that_of_the_request_which_causes_it(
+    model, expected, not_a_number: int, monkeypatch
+) -> None:
+    bad_token, embed = not_a_number, model.ops.embed
+
+    def runs_out_of_memory(ids, weight):
+        if bad_token in ids:
+            raise MemoryError
+        return embed(ids, weight)
+
+    monkeypatch.setattr(model, "ops", replace(model.ops, embed=runs_out_of_memory))
+    engine = Engine(model, chunk=64, speculate="on")
+    first = engine.submit(*REQUESTS[2])
+    bad = [engine.submit([*PROMPTS[3][:at], bad_token], PARAMS[0]) for at in (0, 200)]
+    good = [engine.submit(*request) for request in REQUESTS]
+    run(engine)
+    assert all(isinstance(job.error, MemoryError) and job.is_done for job in bad)
+    assert [kept(iter(job.tokens)) for job in [first, *good]] == [expected[2], *expected]
+    with pytest.raises(MemoryError):
+        next(engine.tokens(engine.prepare([bad_token], PARAMS[0])))
+    assert nothing_is_held(engine)
+
+
+def test_an_error_within_a_draft_is_that_of_the_request_which_causes_it(model, expected, monkeypatch) -> None:
+    engine = Engine(model, speculate="on")
+    jobs = [engine.submit(*REQUESTS[place]) for place in (1, 2)]
+    draft = engine._drafter.draft
+
+    def fails(progress) -> None:
+        if any(entry.job is jobs[0] for entry in progress):
+            raise MemoryError
+        draft(progress)
+
+    monkeypatch.setattr(engine._drafter, "draft", fails)
+    run(engine)
+    assert isinstance(jobs[0].error, MemoryError)
+    assert kept(iter(jobs[1].tokens)) == expected[2]
+    assert nothing_is_held(engine)
+
+
 def test_a_request_that_could_never_fit_is_refused_at_once(model) -> None:
     engine = Engine(model, cache_tokens=PAGE)
     with pytest.raises(CacheFullError, match=rf"300 tokens with max_tokens 9 needs {3 * PAGE}.*has {PAGE}"):

@@ -15,7 +15,6 @@ from araio.config import ModelConfig
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
-from araio.errors import AraioError
 from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache, pages_for
@@ -57,7 +56,7 @@ class Job:
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None
         self.tokens: deque[GeneratedToken] = deque()
-        self.error: AraioError | None = None
+        self.error: Exception | None = None
         self.is_done = False
         self.cached_tokens = 0
         self.is_drafting = False
