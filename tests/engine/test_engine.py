@@ -252,6 +252,17 @@ def test_threads_that_iterate_together_each_get_their_own(model, expected) -> No
     assert nothing_is_held(engine)
 
 
+def test_free_pages_are_counted_between_steps(model) -> None:
+    engine, counted = Engine(model), []
+    thread = Thread(target=lambda: counted.append(engine.free_pages))
+    with engine.lock:
+        thread.start()
+        thread.join(0.05)
+        assert not counted
+    thread.join()
+    assert counted == [engine.total_pages]
+
+
 def test_an_iterator_that_is_closed_frees_what_it_held(model) -> None:
     engine = Engine(model)
     tokens = engine.tokens(engine.prepare(*REQUESTS[3]))

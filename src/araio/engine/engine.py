@@ -84,7 +84,8 @@ class Engine:
     @property
     def free_pages(self) -> int:
         """Pages that no request holds: those that nobody holds, and those kept for prompts to come."""
-        return self._pool.free + self._prefix.idle
+        with self.lock:
+            return self._pool.free + self._prefix.idle
 
     def prepare(
         self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
