@@ -139,6 +139,19 @@ def test_what_is_kept_makes_room_for_what_runs_oldest_first(model, expected) -> 
     assert nothing_is_held(engine)
 
 
+def test_what_is_kept_stays_while_what_runs_needs_no_page(model, expected) -> None:
+    engine = Engine(model, cache_tokens=4 * PAGE)
+    engine.submit(*REQUESTS[3])
+    run(engine)
+    for place in (0, 1):  # a page each, which are all that is left
+        engine.submit(*REQUESTS[place])
+    run(engine)
+    again = engine.submit(*REQUESTS[3])
+    run(engine)
+    assert again.cached_tokens == 2 * PAGE
+    assert kept(iter(again.tokens)) == expected[3]
+
+
 def test_requests_wait_for_room_in_the_order_they_came(model, expected) -> None:
     engine = Engine(model, cache_tokens=3 * PAGE)
     jobs = [engine.submit(*REQUESTS[place]) for place in (3, 4, 0)]

@@ -167,7 +167,7 @@ class Engine:
             return False
         started = perf_counter()
         # Every page was promised on admission; the prefix cache lives on what is not in use.
-        self._prefix.give_up(pages=sum(1 + work.tokens // PAGE for work in plan))
+        self._prefix.give_up(pages=sum(work.job.pages_for_next(work.tokens) for work in plan))
         progress = self._run(plan)
         self._measure(plan, progress, perf_counter() - started)
         return True

@@ -82,6 +82,11 @@ class Job:
         """Whether two more tokens may come: one that is certain, and the draft behind it."""
         return self.prompt_left == 0 and not self.is_done and self._emitter.room >= 2
 
+    def pages_for_next(self, count: int) -> int:
+        """Pages that running so many more tokens takes, beside those that it has."""
+        assert self.cache is not None
+        return max(0, pages_for(self.length + count) - len(self.cache.pages))
+
     def segment(self, count: int) -> Segment:
         """What runs next: `count` tokens of the prompt, or the newest token and the draft behind it."""
         assert self.cache is not None
