@@ -44,7 +44,7 @@ MAX_THREADS = 1024
 class Offer:
     """What a backend can do here.
 
-    operations  implementation of each operation it has, by the name of its field in `Ops`
+    operations  `hold` and every operation, by the name of its field in `Ops`; none where it cannot run
     summary     what is offered, or why nothing is, as one sentence
     threads     that work on each operation; None where nothing is offered
     """
