@@ -61,7 +61,8 @@ def select(backend: str | None = None, threads: int | None = None) -> Selection:
 def _bind(offer: native.Offer) -> Selection:
     """All operations of one backend: a matrix is of use only to the one that holds it."""
     if offer.operations:
-        ops, backend = Ops(wants_float32=False, **offer.operations), "native"
+        ops = Ops(wants_float32=False, fp8_columns=native.FP8_COLUMNS, **offer.operations)
+        backend = "native"
     else:
         ops, backend = reference.OPS, "reference"
     return Selection(ops, dict.fromkeys(OPERATIONS, Choice(backend, offer.summary)), offer.threads)
