@@ -11,6 +11,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -166,6 +167,29 @@ def test_one_tensor_at_a_time_is_in_memory(v3, tmp_path, monkeypatch) -> None:
     convert(v3, tmp_path / "store", Q4)
     assert len(seen) > 100
     assert most <= 2
+
+
+def test_few_pieces_are_encoded_ahead_of_a_disk_that_is_slow_and_then_stops(
+    v3, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "PIECE_NUMBERS", 500)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    begun: list[int] = []
+    rows_of = module.rows_of
+
+    def watched(weight: Weight, start: int, stop: int) -> Weight:
+        begun.append(start)
+        return rows_of(weight, start, stop)
+
+    def stops(*_: object) -> None:
+        sleep(0.05)  # for all pieces that may be encoded ahead
+        raise StopError
+
+    monkeypatch.setattr(module, "rows_of", watched)
+    monkeypatch.setattr(module.TensorFileWriter, "append", stops)
+    with pytest.raises(StopError):
+        convert(v3, tmp_path / "store", Q4)
+    assert 1 <= len(begun) <= 3
 
 
 def test_progress_reaches_the_whole(v3, tmp_path) -> None:
