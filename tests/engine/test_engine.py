@@ -195,6 +195,18 @@ def test_requests_wait_for_room_in_the_order_they_came(model, expected) -> None:
     assert [kept(iter(job.tokens)) for job in jobs] == [expected[place] for place in (3, 4, 0)]
 
 
+def test_pages_that_requests_share_need_room_once(model, expected) -> None:
+    engine = Engine(model, cache_tokens=7 * PAGE)
+    engine.submit(*REQUESTS[3])
+    run(engine)
+    jobs = [engine.submit(*REQUESTS[3]) for _ in range(4)]  # two shared pages, and one each
+    engine.step()
+    assert [job.cached_tokens for job in jobs] == [2 * PAGE, 2 * PAGE, 2 * PAGE, 0]
+    run(engine)
+    assert [kept(iter(job.tokens)) for job in jobs] == 4 * [expected[3]]
+    assert nothing_is_held(engine)
+
+
 @pytest.mark.parametrize("steps", range(8))
 def test_a_request_can_be_cancelled_at_any_time(model, expected, steps: int) -> None:
     engine = Engine(model, chunk=100, max_batch=2)
