@@ -52,8 +52,10 @@ class LatentPool:
     def layer(self, index: int) -> LatentPages:
         """All pages of one layer (P, PAGE, C + R)."""
         if index not in self._layers:
-            dtype = np.uint16 if self._cache_type == "bfloat16" else np.float32
-            self._layers[index] = np.zeros(self._shape, dtype)
+            if self._cache_type == "bfloat16":
+                self._layers[index] = np.zeros(self._shape, np.uint16)
+            else:
+                self._layers[index] = np.zeros(self._shape, np.float32)
         return self._layers[index]
 
     def take(self) -> int:
