@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from threading import Barrier, Thread
 
 import numpy as np
@@ -16,11 +17,13 @@ from araio.engine.job import Job
 from araio.engine.request import SamplingParams
 from araio.engine.tokens import GeneratedToken
 from araio.errors import CacheFullError, GenerationError, RequestError
+from araio.formats.store_layout import StoreCodecs
 from araio.kernels import native
 from araio.kernels.ops import PAGE
 from araio.kernels.select import select
 from araio.nn.model import Model
 from araio.testing.checkpoints import write_tiny_checkpoint
+from araio.weights.convert import convert
 from araio.weights.load import load_model
 
 pytestmark = pytest.mark.native
@@ -106,6 +109,35 @@ def test_requests_that_come_and_go_get_what_each_gets_alone(
     assert nothing_is_held(engine)
 
 
+@pytest.mark.usefixtures("model")  # which says how many threads there are, and puts them back
+@pytest.mark.parametrize(
+    ("codec", "isa"),
+    [("q4", "auto"), ("q8", "auto"), ("fp8", "auto"), ("q4", "baseline")],
+)
+def test_stored_weights_give_what_each_request_gets_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, isa: str
+) -> None:
+    from araio.kernels import _native
+
+    monkeypatch.setenv("ARAIO_CPU_ISA", isa)
+    write_tiny_checkpoint(tmp_path / "model", "v3-fp8", max_position_embeddings=1024)
+    tables = "bf16" if codec == "fp8" else codec
+    convert(tmp_path / "model", tmp_path / "store", StoreCodecs(codec, codec, tables))
+    model = load_model(tmp_path / "store", select(threads=1).ops)
+    alone = [kept(generate(model, *request)) for request in REQUESTS]
+    _native.set_threads(3, worth_sharing=0)
+    engine = Engine(model, max_batch=3, chunk=64, speculate="on")
+    jobs = []
+    for request in REQUESTS:
+        jobs.append(engine.submit(*request))
+        engine.step()
+        engine.step()
+    run(engine)
+    _native.set_threads(1)
+    assert [kept(iter(job.tokens)) for job in jobs] == alone
+    assert nothing_is_held(engine)
+
+
 def test_a_cached_beginning_changes_no_bit(model, expected) -> None:
     engine = Engine(model)
     cold = engine.submit(*REQUESTS[3])
@@ -135,8 +167,21 @@ def test_what_is_kept_makes_room_for_what_runs_oldest_first(model, expected) -> 
         job = engine.submit(*REQUESTS[place])
         run(engine)
         assert kept(iter(job.tokens)) == expected[place]
-    assert job.cached_tokens < 2 * PAGE  # the pages it built on had to go
+    assert job.cached_tokens == 0  # the pages it built on had to go
     assert nothing_is_held(engine)
+
+
+def test_what_is_kept_stays_while_what_runs_needs_no_page(model, expected) -> None:
+    engine = Engine(model, cache_tokens=4 * PAGE)
+    engine.submit(*REQUESTS[3])
+    run(engine)
+    for place in (0, 1):  # a page each, which are all that is left
+        engine.submit(*REQUESTS[place])
+    run(engine)
+    again = engine.submit(*REQUESTS[3])
+    run(engine)
+    assert again.cached_tokens == 2 * PAGE
+    assert kept(iter(again.tokens)) == expected[3]
 
 
 def test_requests_wait_for_room_in_the_order_they_came(model, expected) -> None:
@@ -148,6 +193,18 @@ def test_requests_wait_for_room_in_the_order_they_came(model, expected) -> None:
         assert not jobs[2].tokens
     run(engine)
     assert [kept(iter(job.tokens)) for job in jobs] == [expected[place] for place in (3, 4, 0)]
+
+
+def test_pages_that_requests_share_need_room_once(model, expected) -> None:
+    engine = Engine(model, cache_tokens=7 * PAGE)
+    engine.submit(*REQUESTS[3])
+    run(engine)
+    jobs = [engine.submit(*REQUESTS[3]) for _ in range(4)]  # two shared pages, and one each
+    engine.step()
+    assert [job.cached_tokens for job in jobs] == [2 * PAGE, 2 * PAGE, 2 * PAGE, 0]
+    run(engine)
+    assert [kept(iter(job.tokens)) for job in jobs] == 4 * [expected[3]]
+    assert nothing_is_held(engine)
 
 
 @pytest.mark.parametrize("steps", range(8))
@@ -176,6 +233,46 @@ def test_a_request_that_fails_ends_alone(model, expected, not_a_number: int) -> 
     with pytest.raises(GenerationError, match="NaN"):
         next(engine.tokens(engine.prepare([not_a_number], PARAMS[0])))
     assert [kept(iter(job.tokens)) for job in good] == expected
+    assert nothing_is_held(engine)
+
+
+def test_an_error_within_a_step_is_that_of_the_request_which_causes_it(
+    model, expected, not_a_number: int, monkeypatch
+) -> None:
+    bad_token, embed = not_a_number, model.ops.embed
+
+    def runs_out_of_memory(ids, weight):
+        if bad_token in ids:
+            raise MemoryError
+        return embed(ids, weight)
+
+    monkeypatch.setattr(model, "ops", replace(model.ops, embed=runs_out_of_memory))
+    engine = Engine(model, chunk=64, speculate="on")
+    first = engine.submit(*REQUESTS[2])
+    bad = [engine.submit([*PROMPTS[3][:at], bad_token], PARAMS[0]) for at in (0, 200)]
+    good = [engine.submit(*request) for request in REQUESTS]
+    run(engine)
+    assert all(isinstance(job.error, MemoryError) and job.is_done for job in bad)
+    assert [kept(iter(job.tokens)) for job in [first, *good]] == [expected[2], *expected]
+    with pytest.raises(MemoryError):
+        next(engine.tokens(engine.prepare([bad_token], PARAMS[0])))
+    assert nothing_is_held(engine)
+
+
+def test_an_error_within_a_draft_is_that_of_the_request_which_causes_it(model, expected, monkeypatch) -> None:
+    engine = Engine(model, speculate="on")
+    jobs = [engine.submit(*REQUESTS[place]) for place in (1, 2)]
+    draft = engine._drafter.draft
+
+    def fails(progress) -> None:
+        if any(entry.job is jobs[0] for entry in progress):
+            raise MemoryError
+        draft(progress)
+
+    monkeypatch.setattr(engine._drafter, "draft", fails)
+    run(engine)
+    assert isinstance(jobs[0].error, MemoryError)
+    assert kept(iter(jobs[1].tokens)) == expected[2]
     assert nothing_is_held(engine)
 
 
@@ -210,6 +307,17 @@ def test_threads_that_iterate_together_each_get_their_own(model, expected) -> No
         thread.join()
     assert [found[place] for place in range(4)] == expected[:4]
     assert nothing_is_held(engine)
+
+
+def test_free_pages_are_counted_between_steps(model) -> None:
+    engine, counted = Engine(model), []
+    thread = Thread(target=lambda: counted.append(engine.free_pages))
+    with engine.lock:
+        thread.start()
+        thread.join(0.05)
+        assert not counted
+    thread.join()
+    assert counted == [engine.total_pages]
 
 
 def test_an_iterator_that_is_closed_frees_what_it_held(model) -> None:

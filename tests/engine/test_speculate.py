@@ -9,6 +9,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.speculate import CHECK_EVERY, ENOUGH_STEPS, Speculation, check_speculate
 from araio.errors import RequestError
 from araio.kernels import native
+from araio.kernels.ops import PAGE
 
 QUESTIONS = ["What is 47 + 38 - 12?", "Sort the letters of the word banana."]
 
@@ -66,6 +67,32 @@ def test_usage_counts_drafts(pocket: araio.Model, monkeypatch: pytest.MonkeyPatc
     assert drafted.usage["araio"]["accepted_draft_tokens"] > 10
     assert plain.usage["araio"]["draft_tokens"] == 0
     assert drafted.reasoning == plain.reasoning
+
+
+@pytest.mark.native
+def test_pages_without_the_modules_latents_are_no_beginning_for_drafts(pocket: araio.Model) -> None:
+    """ "auto" starts plain, so the first to run a prompt and the next differ in what they leave behind."""
+    prompt = pocket.chat_format.render([{"role": "user", "content": 9 * QUESTIONS[0]}]).ids
+    params = SamplingParams(max_tokens=ENOUGH_STEPS + 4)
+    jobs = {}
+    for mode, runs in (("on", 1), ("auto", 3)):
+        engine = Engine(pocket.network, pocket.tokenizer, speculate=mode)
+        for run in range(runs):
+            jobs[mode, run] = engine.submit(prompt, params)
+            while engine.step():
+                pass
+    alone, plain, drafting, again = jobs.values()
+    pages = (len(prompt) - 1) // PAGE
+    assert pages > 0
+    assert (plain.draft_tokens, plain.cached_tokens) == (0, 0)
+    assert alone.accepted_draft_tokens > 0
+    for job, cached in ((drafting, 0), (again, pages * PAGE)):
+        assert job.cached_tokens == cached
+        assert (job.draft_tokens, job.accepted_draft_tokens) == (
+            alone.draft_tokens,
+            alone.accepted_draft_tokens,
+        )
+        assert job.tokens == plain.tokens == alone.tokens
 
 
 def test_a_mode_that_there_is_not_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from araio.errors import AraioError, CheckpointError, FormatError
+from araio.formats.safetensors import SafetensorsFile
 from araio.formats.store import Store
 from araio.formats.store_check import check_store
 from araio.formats.store_layout import StoreCodecs
@@ -188,6 +190,16 @@ def test_a_damaged_record_is_named_by_layer_and_expert(folder: Path) -> None:
     assert str(caught.value).startswith(str(folder / EXPERTS))
 
 
+def test_a_model_with_a_flipped_nibble_does_not_load(folder: Path) -> None:
+    offset = 4096 + 7 * 4096 + 11
+    damage(folder / EXPERTS, offset, (folder / EXPERTS).read_bytes()[offset] ^ 0x10)
+    with pytest.raises(
+        CheckpointError, match="the record of layer 2, expert 7, fails its checksum; convert the model again"
+    ) as caught:
+        load_model(folder)
+    assert str(caught.value).startswith(str(folder / EXPERTS))
+
+
 def test_a_damaged_byte_of_the_dense_file(folder: Path) -> None:
     damage(folder / DENSE, (folder / DENSE).stat().st_size - 1, 0x33)
     with pytest.raises(CheckpointError, match=r"dense\.safetensors: the file fails its checksum; convert"):
@@ -212,6 +224,9 @@ def test_a_scale_that_is_no_number_is_refused_with_its_tensor(folder: Path) -> N
         offset = store.record.arrays(np.zeros(store.record.bytes, np.uint8), "up_proj")[1]
         begin = offset.ctypes.data - offset.base.ctypes.data
     damage(folder / EXPERTS, 4096 + 3 * 4096 + begin + 1, 0x7E)
+    records = SafetensorsFile(folder / EXPERTS).read("experts")
+    checksums = " ".join(f"{zlib.crc32(record.data):08x}" for record in records)
+    rewrite(folder, lambda d: d["files"][EXPERTS].update(crc32=checksums))
     with pytest.raises(
         CheckpointError, match=r"tensor 'model\.layers\.2\.mlp\.experts\.3\.up_proj.weight' holds NaN"
     ):

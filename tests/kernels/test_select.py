@@ -5,16 +5,15 @@ import pytest
 from araio.errors import KernelError
 from araio.kernels import native, reference
 from araio.kernels.ops import OPERATIONS
-from araio.kernels.select import select
+from araio.kernels.select import Choice, select
 
 ABSENT = native.Offer({}, "the compiled kernels are missing; install a compiler")
 
 
-def fast_norm(x, weight, eps):
-    return reference.rms_norm(x, weight, eps)
-
-
-PRESENT = native.Offer({"rms_norm": fast_norm}, "compiled for something")
+PRESENT = native.Offer(
+    {name: getattr(native.CompiledOperations, name) for name in ("hold", *OPERATIONS)},
+    "compiled for something",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +21,20 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ARAIO_KERNELS", raising=False)
 
 
-def test_auto_takes_what_is_offered_and_the_reference_for_the_rest(monkeypatch) -> None:
+def test_auto_takes_every_operation_that_is_offered(monkeypatch) -> None:
     monkeypatch.setattr(native, "offer", lambda threads: PRESENT)
     selection = select()
-    assert selection.ops.rms_norm is fast_norm
-    assert selection.ops.linear is reference.linear
-    assert selection.reasons["rms_norm"].backend == "native"
-    assert selection.reasons["linear"].backend == "reference"
+    assert {name: getattr(selection.ops, name) for name in PRESENT.operations} == PRESENT.operations
+    assert not selection.ops.wants_float32
+    assert set(selection.reasons.values()) == {Choice("native", PRESENT.summary)}
+
+
+def test_backends_are_never_mixed(monkeypatch) -> None:
+    """A matrix that one of them holds would be of no use to another's operations."""
+    part = native.Offer({"rms_norm": reference.rms_norm}, "half of a build")
+    monkeypatch.setattr(native, "offer", lambda threads: part)
+    with pytest.raises(TypeError, match="linear"):
+        select()
 
 
 def test_auto_without_a_compiled_module_says_why(monkeypatch) -> None:
@@ -57,7 +63,7 @@ def test_the_environment_chooses_where_the_caller_does_not(monkeypatch) -> None:
     monkeypatch.setattr(native, "offer", lambda threads: PRESENT)
     monkeypatch.setenv("ARAIO_KERNELS", "reference")
     assert select().ops == reference.OPS
-    assert select("auto").ops.rms_norm is fast_norm
+    assert select("auto").ops.rms_norm is PRESENT.operations["rms_norm"]
 
 
 def test_the_number_of_threads_reaches_the_compiled_operations(monkeypatch) -> None:

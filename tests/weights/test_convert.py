@@ -11,6 +11,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from araio.config import ModelConfig
 from araio.errors import CheckpointError, FormatError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, main_tensors
+from araio.formats.safetensors import SafetensorsFile
 from araio.formats.store import Store
 from araio.formats.store_check import check_store
 from araio.formats.store_layout import StoreCodecs
@@ -167,6 +169,29 @@ def test_one_tensor_at_a_time_is_in_memory(v3, tmp_path, monkeypatch) -> None:
     assert most <= 2
 
 
+def test_few_pieces_are_encoded_ahead_of_a_disk_that_is_slow_and_then_stops(
+    v3, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "PIECE_NUMBERS", 500)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    begun: list[int] = []
+    rows_of = module.rows_of
+
+    def watched(weight: Weight, start: int, stop: int) -> Weight:
+        begun.append(start)
+        return rows_of(weight, start, stop)
+
+    def stops(*_: object) -> None:
+        sleep(0.05)  # for all pieces that may be encoded ahead
+        raise StopError
+
+    monkeypatch.setattr(module, "rows_of", watched)
+    monkeypatch.setattr(module.TensorFileWriter, "append", stops)
+    with pytest.raises(StopError):
+        convert(v3, tmp_path / "store", Q4)
+    assert 1 <= len(begun) <= 3
+
+
 def test_progress_reaches_the_whole(v3, tmp_path) -> None:
     steps: list[tuple[int, int]] = []
     convert(v3, tmp_path / "store", Q4, lambda done, total: steps.append((done, total)))
@@ -246,6 +271,20 @@ def test_another_source_starts_over(v3, whole, tmp_path) -> None:
     stopped(tmp_path / "other", tmp_path / "store", 90)
     convert(v3, tmp_path / "store", Q4)
     assert contents(tmp_path / "store") == whole
+
+
+def test_a_source_with_one_edited_expert_starts_over(v3, tmp_path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(v3, model)
+    stopped(model, tmp_path / "store", 90)
+    (path,) = model.glob("*.safetensors")
+    place = SafetensorsFile(path)["model.layers.1.mlp.experts.0.up_proj.weight"]
+    content = bytearray(path.read_bytes())
+    content[place.begin : place.end] = bytes(place.end - place.begin)
+    path.write_bytes(content)
+    convert(model, tmp_path / "store", Q4)
+    convert(model, tmp_path / "whole", Q4)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("step", range(5))

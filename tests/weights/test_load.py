@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from araio.codecs import codec
 from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
-from araio.formats.layout import main_tensors
+from araio.formats.layout import expected_tensors, main_tensors
 from araio.formats.store_layout import StoreCodecs
 from araio.formats.write import write_checkpoint
 from araio.kernels import reference
@@ -143,6 +145,33 @@ def test_weights_that_memory_cannot_hold_are_refused_before_they_are_read(
     monkeypatch.setattr(Checkpoint, "read_weight", None)
     with pytest.raises(CheckpointError, match=r"take .* MB of memory, but .* MB are free"):
         load_model(tmp_path, reference.OPS)
+
+
+@pytest.mark.parametrize("columns", [32, 64])
+def test_fp8_in_blocks_that_are_held_as_float32_needs_their_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    quantization = {
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [64, 32],
+    }
+    config = write_tiny_checkpoint(tmp_path, "v3-fp8", quantization_config=quantization)
+    stored = held = 0
+    with Checkpoint.open(tmp_path, (64, 32)) as checkpoint:
+        for name, shape in expected_tensors(config).items():
+            kept = checkpoint.codec(name)
+            stored += kept.bytes(shape)
+            held += (codec("f32") if kept.name == "fp8" else kept).bytes(shape)
+    assert held > 2 * stored
+    monkeypatch.setattr(load, "_fits_as_float32", lambda _: False)
+    ops, needed = replace(reference.OPS, fp8_columns=columns), held if columns > 32 else stored
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
+    load_model(tmp_path, ops)
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
+    with pytest.raises(CheckpointError, match=r"take .* MB of memory"):
+        load_model(tmp_path, ops)
 
 
 @pytest.mark.parametrize("family", ["v2-lite", "v3", "v3-fp8"])

@@ -24,7 +24,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import GeneratedToken
-from araio.errors import AraioError, CacheFullError, RequestError
+from araio.errors import CacheFullError, RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.nn.kv_cache import CacheType, LatentCache
 from araio.nn.model import Model
@@ -84,7 +84,8 @@ class Engine:
     @property
     def free_pages(self) -> int:
         """Pages that no request holds: those that nobody holds, and those kept for prompts to come."""
-        return self._pool.free + self._prefix.idle
+        with self.lock:
+            return self._pool.free + self._prefix.idle
 
     def prepare(
         self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
@@ -138,6 +139,7 @@ class Engine:
 
         Raises:
             GenerationError: the model's output is not a number.
+            Exception: whatever else ended this request, and no other.
         """
         try:
             with self.lock:
@@ -157,25 +159,55 @@ class Engine:
 
     def _step(self) -> bool:
         while (job := self._scheduler.admit()) is not None:
-            job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt))
-            job.cached_tokens = job.cache.length
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
+            job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt, job.is_drafting))
+            job.cached_tokens = job.cache.length
         plan = self._scheduler.plan()
         if not plan:
             return False
         started = perf_counter()
         # Every page was promised on admission; the prefix cache lives on what is not in use.
-        self._prefix.give_up(pages=sum(1 + work.tokens // PAGE for work in plan))
-        hidden = self.model.step([work.job.segment(work.tokens) for work in plan])
-        progress = self._take_all(plan, hidden)
-        if self._drafter is not None and (drafting := [entry for entry in progress if entry.job.is_drafting]):
-            self._drafter.draft(drafting)
+        self._prefix.give_up(pages=sum(work.job.pages_for_next(work.tokens) for work in plan))
+        progress = self._run(plan)
         self._measure(plan, progress, perf_counter() - started)
         return True
 
-    def _take_all(self, plan: Sequence[Work], hidden: Float32Array) -> list[Progress]:
+    def _run(self, plan: Sequence[Work]) -> list[Progress]:
+        """Take every request on by one step; what those that go on have done.
+
+        An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
+        the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
+        """
+        try:
+            hidden = self.model.step([work.job.segment(work.tokens) for work in plan])
+            logits = self._logits(plan, hidden)
+        except Exception as error:  # noqa: BLE001 - kept as the request's own
+            if len(plan) == 1:
+                self._fail(plan[0].job, error)
+                return []
+        else:
+            progress = self._take_all(plan, hidden, logits)
+            self._draft([entry for entry in progress if entry.job.is_drafting])
+            return progress
+        return [entry for work in plan for entry in self._run([work])]
+
+    def _draft(self, drafting: Sequence[Progress]) -> None:
+        """Drafts for the next step; errors belong to requests as in `_run`."""
+        if self._drafter is None or not drafting:
+            return
+        try:
+            self._drafter.draft(drafting)
+        except Exception as error:  # noqa: BLE001 - kept as the request's own
+            if len(drafting) == 1:
+                self._fail(drafting[0].job, error)
+                return
+        else:
+            return
+        for entry in drafting:
+            self._draft([entry])
+
+    def _take_all(self, plan: Sequence[Work], hidden: Float32Array, logits: Float32Array) -> list[Progress]:
         """Give every request what it has come to; what those that go on have done."""
-        logits = self._logits(plan, hidden)
         progress, row, wanted = [], 0, 0
         for work in plan:
             is_prompt = work.job.prompt_left > 0
@@ -208,17 +240,21 @@ class Engine:
     def _take(self, work: Work, logits: Float32Array) -> Int64Array:
         """Give a request what it has come to; what goes wrong with it is its own error."""
         job, is_first = work.job, work.job.prompt_left > 0 and work.wanted > 0
-        followers = NOTHING
         try:
             followers = job.take(work.tokens, logits)
-        except AraioError as error:
-            job.error, job.is_done = error, True
-        if is_first and job.error is None:
+        except Exception as error:  # noqa: BLE001 - kept as the request's own
+            self._fail(job, error)
+            return NOTHING
+        if is_first:
             assert job.cache is not None
-            self._prefix.keep(job.prompt, job.cache.pages)
+            self._prefix.keep(job.prompt, job.cache.pages, job.is_drafting)
         if job.is_done:
             self._retire(job)
         return followers
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        job.error, job.is_done = error, True
+        self._retire(job)
 
     def _retire(self, job: Job) -> None:
         self._scheduler.remove(job)

@@ -15,7 +15,6 @@ from araio.config import ModelConfig
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
-from araio.errors import AraioError
 from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache, pages_for
@@ -57,7 +56,7 @@ class Job:
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None
         self.tokens: deque[GeneratedToken] = deque()
-        self.error: AraioError | None = None
+        self.error: Exception | None = None
         self.is_done = False
         self.cached_tokens = 0
         self.is_drafting = False
@@ -82,6 +81,11 @@ class Job:
     def can_use_draft(self) -> bool:
         """Whether two more tokens may come: one that is certain, and the draft behind it."""
         return self.prompt_left == 0 and not self.is_done and self._emitter.room >= 2
+
+    def pages_for_next(self, count: int) -> int:
+        """Pages that running so many more tokens takes, beside those that it has."""
+        assert self.cache is not None
+        return max(0, pages_for(self.length + count) - len(self.cache.pages))
 
     def segment(self, count: int) -> Segment:
         """What runs next: `count` tokens of the prompt, or the newest token and the draft behind it."""

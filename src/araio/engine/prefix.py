@@ -2,7 +2,8 @@
 
 A page is found by the chain of all ids up to its end, compared exactly. Only prompt tokens are kept: those of
 an answer were computed in the absorbed form of attention, and would differ in the last bits from the same
-tokens in a prompt. Read `engine.py` next.
+tokens in a prompt. Pages of a request that drafted hold the MTP module's latents too; those of others do not,
+and a request that drafts leaves them alone. Read `engine.py` next.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Key: TypeAlias = tuple[int, bytes]
 class _Kept:
     page: int
     serial: int  # of this page in its chain; never used again, unlike the page's number
+    is_drafted: bool  # the MTP module's latents are there
 
 
 class PrefixCache:
@@ -44,13 +46,16 @@ class PrefixCache:
         """Pages that only this cache holds."""
         return sum(self._pool.owners(kept.page) == 1 for kept in self._kept.values())
 
-    def match(self, prompt: Int64Array) -> list[int]:
-        """The kept pages that a prompt begins with, without its last token, which must be run."""
+    def match(self, prompt: Int64Array, is_drafting: bool) -> list[int]:
+        """The kept pages that a prompt begins with, without its last token, which must be run.
+
+        is_drafting  take only pages that have the MTP module's latents
+        """
         keys, pages = [], []
         serial = 0
         for key_ids in _full_pages(prompt[:-1]):
             kept = self._kept.get((serial, key_ids))
-            if kept is None:
+            if kept is None or (is_drafting and not kept.is_drafted):
                 break
             keys.append((serial, key_ids))
             pages.append(kept.page)
@@ -58,8 +63,12 @@ class PrefixCache:
         self._touch(keys)
         return pages
 
-    def keep(self, prompt: Int64Array, pages: Sequence[int]) -> None:
-        """Keep the full pages of a prompt that has run; a chain that is known already stays as it is."""
+    def keep(self, prompt: Int64Array, pages: Sequence[int], is_drafted: bool) -> None:
+        """Keep the full pages of a prompt that has run.
+
+        Where one with the same content is kept already it stays, unless only the new one has the MTP module's
+        latents: then it takes its place, and chains that build on it go on.
+        """
         keys = []
         serial = 0
         for key_ids, page in zip(_full_pages(prompt), pages, strict=False):
@@ -67,7 +76,11 @@ class PrefixCache:
             kept = self._kept.get(key)
             if kept is None:
                 self._serials += 1
-                kept = self._kept[key] = _Kept(page, self._serials)
+                kept = self._kept[key] = _Kept(page, self._serials, is_drafted)
+                self._pool.share(page)
+            elif is_drafted and not kept.is_drafted:
+                self._pool.release(kept.page)
+                kept = self._kept[key] = _Kept(page, kept.serial, is_drafted)
                 self._pool.share(page)
             keys.append(key)
             serial = kept.serial

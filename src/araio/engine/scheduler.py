@@ -1,9 +1,9 @@
 """`Scheduler`: which requests run in the next step, and how much of each; plain Python.
 
 First come, first served, and nothing is ever taken away again: a request is admitted when the pages that it
-may come to need are there, counted at the most (prompt and `max_tokens`). So it never stops halfway for want
-of memory, no two wait for each other, and those at the head of the line get in as others end. Read
-`engine.py` next.
+may come to need are there, counted at the most (prompt and `max_tokens`). Pages that requests share are held
+once, so they count once. So a request never stops halfway for want of memory, no two wait for each other, and
+those at the head of the line get in as others end. Read `engine.py` next.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Scheduler:
         self.pages = pages
         self.waiting: deque[Job] = deque()
         self.running: list[Job] = []
-        self._promised = 0
 
     @property
     def active(self) -> int:
@@ -46,13 +45,16 @@ class Scheduler:
         return len(self.running)
 
     def admit(self) -> Job | None:
-        """The next request to begin, or None if nobody waits or there is no room."""
+        """The next request to begin, or None if nobody waits or there is no room.
+
+        It gets its cache before the next one is asked for. What it will share is not known yet and needs room
+        here; it does not count any more once it runs.
+        """
         if not self.waiting or len(self.running) == self.max_batch:
             return None
-        if self._promised + self.waiting[0].pages > self.pages:
+        if self._promised() + self.waiting[0].pages > self.pages:
             return None
         job = self.waiting.popleft()
-        self._promised += job.pages
         self.running.append(job)
         return job
 
@@ -60,7 +62,6 @@ class Scheduler:
         """Forget a request, wherever it stands."""
         if job in self.running:
             self.running.remove(job)
-            self._promised -= job.pages
         elif job in self.waiting:
             self.waiting.remove(job)
 
@@ -78,3 +79,10 @@ class Scheduler:
                 budget -= count
                 plan.append(Work(job, count, int(count == left)))
         return plan
+
+    def _promised(self) -> int:
+        """Pages that those that run hold, each once, and those that they may still take."""
+        caches = [job.cache for job in self.running if job.cache is not None]
+        held = {page for cache in caches for page in cache.pages}
+        taken = sum(len(cache.pages) for cache in caches)
+        return len(held) + sum(job.pages for job in self.running) - taken

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 
 from araio.errors import CheckpointError
@@ -28,10 +27,9 @@ def check_store(store: Store, on_file: Callable[[str], None] = lambda _: None) -
 
 
 def _damage(store: Store, name: str) -> str:
+    """What of a file is damaged; a record that is raises by itself."""
     if name == DENSE_FILE:
         return "the file"
-    layer = expert_layer(name)
-    for expert, checksum in enumerate(store.manifest.files[name].crc32):
-        if zlib.crc32(store.read_record(layer, expert).data) != checksum:
-            return f"the record of layer {layer}, expert {expert},"
+    for expert in range(len(store.manifest.files[name].crc32)):
+        store.read_record(expert_layer(name), expert)
     return f"the header before tensor {EXPERTS_TENSOR!r}"

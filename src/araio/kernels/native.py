@@ -34,8 +34,8 @@ from araio.tensors import BFloat16, BlockFP8, Float32Array, Quantized, Weight
 
 __all__ = ["CompiledOperations", "Offer", "offer"]
 
-# Columns that an fp8 block must be a multiple of; every published checkpoint has blocks of 128.
-FP8_GROUP = 64
+# What the columns of an fp8 block must be a multiple of; every published checkpoint has blocks of 128.
+FP8_COLUMNS = 64
 
 MAX_THREADS = 1024
 
@@ -44,7 +44,7 @@ MAX_THREADS = 1024
 class Offer:
     """What a backend can do here.
 
-    operations  implementation of each operation it has, by the name of its field in `Ops`
+    operations  `hold` and every operation, by the name of its field in `Ops`; none where it cannot run
     summary     what is offered, or why nothing is, as one sentence
     threads     that work on each operation; None where nothing is offered
     """
@@ -126,7 +126,7 @@ class CompiledOperations:
             held = module.hold_tiles(weight.bits, weight.data, scale, rows, columns)
         elif isinstance(weight, BFloat16):
             held = module.hold_bf16(np.ascontiguousarray(weight.bits))
-        elif isinstance(weight, BlockFP8) and weight.block[1] % FP8_GROUP == 0:
+        elif isinstance(weight, BlockFP8) and weight.block[1] % FP8_COLUMNS == 0:
             held = module.hold_fp8(weight.data, weight.scale_inv, *weight.block)
         else:
             held = module.hold_f32(np.ascontiguousarray(widen(weight)))

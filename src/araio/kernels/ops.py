@@ -253,9 +253,11 @@ class Ops:
     """One implementation of every operation; the contract of each is the docstring of its type.
 
     wants_float32  bfloat16 weights are best handed to `hold` as float32, where the memory allows it
+    fp8_columns    what the columns of an fp8 block are a multiple of; `hold` makes float32 of other blocks
     """
 
     wants_float32: bool
+    fp8_columns: int
     hold: Hold
     embed: Embed
     rms_norm: RMSNorm
@@ -269,5 +271,7 @@ class Ops:
     mla_decode: MultiHeadLatentAttention
 
 
-OPERATIONS = tuple(field.name for field in fields(Ops) if field.name not in ("wants_float32", "hold"))
+OPERATIONS = tuple(
+    field.name for field in fields(Ops) if field.name not in ("wants_float32", "fp8_columns", "hold")
+)
 """Names of what is computed, in the order of the table."""

@@ -301,6 +301,7 @@ def _without_future(scores_HTS: Float32Array) -> Float32Array:
 
 OPS = Ops(
     wants_float32=True,  # plain BLAS is fastest
+    fp8_columns=1,
     hold=hold,
     embed=embed,
     rms_norm=rms_norm,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from araio import env
 from araio.errors import KernelError
@@ -36,7 +36,7 @@ class Selection:
 
 
 def select(backend: str | None = None, threads: int | None = None) -> Selection:
-    """Bind every operation to the best implementation on this machine.
+    """Bind every operation to the best backend on this machine.
 
     backend  `auto` takes the compiled operations where they exist; `native` insists on them; `reference`
              uses NumPy alone; None reads `ARAIO_KERNELS`
@@ -59,13 +59,10 @@ def select(backend: str | None = None, threads: int | None = None) -> Selection:
 
 
 def _bind(offer: native.Offer) -> Selection:
-    reasons = {}
-    for operation in OPERATIONS:
-        if operation in offer.operations:
-            reasons[operation] = Choice("native", offer.summary)
-        elif offer.operations:
-            reasons[operation] = Choice("reference", "native has no such operation")
-        else:
-            reasons[operation] = Choice("reference", offer.summary)
-    ops = replace(reference.OPS, **offer.operations, wants_float32=not offer.operations)
-    return Selection(ops, reasons, offer.threads)
+    """All operations of one backend: a matrix is of use only to the one that holds it."""
+    if offer.operations:
+        ops = Ops(wants_float32=False, fp8_columns=native.FP8_COLUMNS, **offer.operations)
+        backend = "native"
+    else:
+        ops, backend = reference.OPS, "reference"
+    return Selection(ops, dict.fromkeys(OPERATIONS, Choice(backend, offer.summary)), offer.threads)

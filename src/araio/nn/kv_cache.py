@@ -53,9 +53,9 @@ class LatentPool:
         """All pages of one layer (P, PAGE, C + R)."""
         if index not in self._layers:
             if self._cache_type == "bfloat16":
-                self._layers[index] = np.empty(self._shape, np.uint16)
+                self._layers[index] = np.zeros(self._shape, np.uint16)
             else:
-                self._layers[index] = np.empty(self._shape, np.float32)
+                self._layers[index] = np.zeros(self._shape, np.float32)
         return self._layers[index]
 
     def take(self) -> int:

@@ -8,13 +8,16 @@ wanted way already are passed through bit for bit. Read `formats/store_layout.py
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +50,9 @@ from araio.weights.load import open_checked
 __all__ = ["Conversion", "convert"]
 
 OnProgress = Callable[[int, int], None]
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 # What a model folder holds beside its weights, and a store takes over as it is.
 _COPIED = (
@@ -93,11 +99,41 @@ def convert(
             config = replace(config, num_nextn_predict_layers=0)
         source_bytes = sum(file.size_bytes for file in source.files)
         wanted = Manifest(codecs, fingerprint(folder / "config.json", source.files), source_bytes)
-        with StoreWriter.open(out, wanted) as writer, ThreadPoolExecutor() as pool:
-            store_bytes = _Converter(config, source, codecs, writer, pool, on_progress).run()
+        with StoreWriter.open(out, wanted) as writer, _Workers() as workers:
+            store_bytes = _Converter(config, source, codecs, writer, workers, on_progress).run()
             writer.publish([folder / name for name in _COPIED if (folder / name).exists()])
     weights = sum(math.prod(shape) for shape in expected_tensors(config).values())
     return Conversion(out, codecs, weights, source_bytes, store_bytes)
+
+
+class _Workers:
+    """Threads that work ahead of whoever takes their results, one piece each and one more, whatever waits.
+
+    The disk may be slower than they are, and what it has not taken yet is held in memory. When the context is
+    left early, pieces that nobody has begun are dropped.
+    """
+
+    def __init__(self) -> None:
+        self._count = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._count)
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def map(self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+        """What the function makes of each item, in order."""
+        ahead: deque[Future[ResultT]] = deque()
+        for item in items:
+            ahead.append(self._pool.submit(function, item))
+            if len(ahead) > self._count:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 class _Converter:
@@ -109,14 +145,14 @@ class _Converter:
         source: Checkpoint | Store,
         codecs: StoreCodecs,
         writer: StoreWriter,
-        pool: ThreadPoolExecutor,
+        workers: _Workers,
         on_progress: OnProgress,
     ) -> None:
         self.config = config
         self.source = source
         self.codecs = codecs
         self.writer = writer
-        self.pool = pool
+        self.workers = workers
         self.on_progress = on_progress
         self.record = ExpertRecord(config, codec(codecs.experts, source.block))
         self.done_bytes = 0
@@ -201,6 +237,6 @@ class _Converter:
         starts = range(0, rows, step)
         try:
             # One piece is done here and now: on a busy machine, waking a thread takes longer.
-            yield from map(encode, starts) if len(starts) == 1 else self.pool.map(encode, starts)
+            yield from map(encode, starts) if len(starts) == 1 else self.workers.map(encode, starts)
         except FormatError as error:
             raise FormatError(f"{self.source.folder}: tensor {name!r} {error}") from None

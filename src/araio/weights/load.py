@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from araio.codecs import Codec, codec
+from araio.codecs.fp8 import FP8
 from araio.config import ModelConfig
 from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
@@ -34,7 +35,8 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
     """Read a checkpoint folder into memory.
 
     Weights stay as stored, except that bfloat16 becomes float32 for operations that are faster so, if the
-    whole model then takes at most half of the memory that is free. Where the multi-token-prediction layer is
+    whole model then takes at most half of the memory that is free, and fp8 does where they have no use for
+    its blocks. Where the multi-token-prediction layer is
     absent as a whole, the model has none.
 
     folder  `config.json` and safetensors, as Hugging Face lays them out, or a store of `araio convert`
@@ -51,7 +53,7 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
         widens = ops.wants_float32 and _fits_as_float32(config)
-        _refuse_what_does_not_fit(checkpoint, config, widens)
+        _refuse_what_does_not_fit(checkpoint, config, ops, widens)
         return ModelBuilder(checkpoint, config, ops, widens).model()
 
 
@@ -78,10 +80,12 @@ def _fits_as_float32(config: ModelConfig) -> bool:
     return numbers * 4 <= psutil.virtual_memory().available / 2
 
 
-def _refuse_what_does_not_fit(checkpoint: Checkpoint | Store, config: ModelConfig, widens: bool) -> None:
+def _refuse_what_does_not_fit(
+    checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens: bool
+) -> None:
     """Otherwise the system would kill the process half way, without a word."""
     tensors = expected_tensors(config).items()
-    needed = sum(_bytes_held(checkpoint.codec(name), shape, widens) for name, shape in tensors)
+    needed = sum(_bytes_held(checkpoint.codec(name), shape, ops, widens) for name, shape in tensors)
     available = psutil.virtual_memory().available
     if needed > available:
         raise CheckpointError(
@@ -91,5 +95,8 @@ def _refuse_what_does_not_fit(checkpoint: Checkpoint | Store, config: ModelConfi
         )
 
 
-def _bytes_held(stored: Codec[Any], shape: tuple[int, ...], widens: bool) -> int:
-    return (codec("f32") if widens and stored.name == "bf16" else stored).bytes(shape)
+def _bytes_held(stored: Codec[Any], shape: tuple[int, ...], ops: Ops, widens: bool) -> int:
+    is_widened = widens and stored.name == "bf16"
+    if isinstance(stored, FP8):
+        is_widened = stored.block[1] % ops.fp8_columns > 0
+    return (codec("f32") if is_widened else stored).bytes(shape)
