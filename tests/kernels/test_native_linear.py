@@ -179,11 +179,17 @@ HALF = np.zeros((2, 3, 16), np.uint16)
         ("hold_tiles", (4, np.zeros((2, 3, 256), np.uint8), HALF, 32, 97)),
         ("hold_tiles", (4, np.zeros((2, 3, 256), np.uint8), HALF, 0, 96)),
         ("hold_tiles", (4, np.zeros((2, 3, 256), np.uint8), HALF[:1], 32, 96)),
+        ("hold_f32", (np.zeros((4, 0), np.float32),)),
+        ("hold_f32", (np.zeros((0, 4), np.float32),)),
+        ("hold_bf16", (np.zeros((4, 0), np.uint16),)),
+        ("hold_bf16", (np.zeros((0, 4), np.uint16),)),
+        ("hold_fp8", (np.zeros((4, 0), np.uint8), np.ones((1, 0), np.float32), 128, 128)),
+        ("hold_fp8", (np.zeros((0, 4), np.uint8), np.ones((0, 1), np.float32), 128, 128)),
         ("hold_fp8", (np.zeros((8, 200), np.uint8), np.ones((1, 1), np.float32), 128, 128)),
         ("hold_fp8", (np.zeros((8, 128), np.uint8), np.ones((1, 1), np.float32), 0, 128)),
         ("hold_fp8", (np.zeros((8, 40), np.uint8), np.ones((1, 1), np.float32), 128, 40)),
     ],
 )
-def test_stored_arrays_that_contradict_each_other_are_refused(extension, hold: str, arguments) -> None:
+def test_stored_arrays_that_contradict_each_other_or_are_empty_are_refused(extension, hold: str, arguments) -> None:
     with pytest.raises(ValueError, match="must"):
         getattr(extension, hold)(*arguments)
