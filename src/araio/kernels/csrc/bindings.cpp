@@ -68,10 +68,14 @@ void set_threads(int threads, int64_t worth_sharing) {
 void embed(const Operations& operations, Array<const int64_t, 1> ids, const Matrix& weight, Output y) {
     require(y.shape(0) == ids.shape(0) && dim(y.shape(1)) == weight.columns,
             "y must be (ids, columns of weight)");
-    for (size_t t = 0; t < ids.shape(0); ++t) {
+    const int64_t T = dim(ids.shape(0));
+    for (int64_t t = 0; t < T; ++t) {
+        require(ids.data()[t] >= 0 && ids.data()[t] < weight.rows, "ids must be rows of weight");
+    }
+    nb::gil_scoped_release unlocked;
+    for (int64_t t = 0; t < T; ++t) {
         const int64_t id = ids.data()[t];
-        require(id >= 0 && id < weight.rows, "ids must be rows of weight");
-        operations.widen(weight, id, id + 1, y.data() + dim(t) * weight.columns);
+        operations.widen(weight, id, id + 1, y.data() + t * weight.columns);
     }
 }
 
