@@ -97,7 +97,7 @@ def test_activations_of_any_size_are_multiplied(ours, name: str) -> None:
     weight = random_weight(np.random.default_rng(0), name, 20, 33)
     x = np.zeros((6, 33), np.float32)
     x[1, :2] = 0, 1e-45
-    x[2, :2] = 2e-43, -1e-43  # whose scale is rounded so far that a quotient exceeds 127
+    x[2, :2] = 2e-43, -1e-43
     x[3, :2] = 3e38, -1e38
     x[4, 32] = np.inf
     x[5, 3] = np.nan
@@ -105,6 +105,21 @@ def test_activations_of_any_size_are_multiplied(ours, name: str) -> None:
     np.testing.assert_allclose(y[:4], reference.linear(x[:4], weight), rtol=1e-5, atol=0)
     assert np.isnan(y[5]).all()
     assert not np.isfinite(y[4]).any()
+
+
+@pytest.mark.parametrize("name", ["q8", "q4"])
+def test_activations_whose_scale_is_rounded_stay_within_their_integers(ours, name: str) -> None:
+    """A subnormal scale can be so small that a quotient exceeds 127, and even what a byte holds."""
+    reach = {"q8": 127, "q4": 6}[name] * 60_000  # scales near the top of float16, for an answer above 0
+    weight = codec(name).encode(randn(np.random.default_rng(0), 20, 33).clip(-1, 1) * np.float32(reach))
+    x = np.zeros((4, 33), np.float32)
+    x[0, :2] = 2e-43, -1e-43
+    x[1, 1:4] = -2.6e-43, 1e-45, 2.5e-43  # the scale is the smallest number, 1.4e-45
+    x[2] = 2.6e-43
+    x[3] = -2.6e-43
+    expected = reference.linear(x, weight)
+    assert (np.abs(expected) > 1e-38).any(1).all()
+    np.testing.assert_allclose(ours.linear(x, ours.hold(weight)), expected, rtol=1e-4, atol=1e-41)
 
 
 @pytest.mark.parametrize("name", CODECS)
