@@ -4,6 +4,9 @@
 
 #include "bindings.h"
 
+#ifdef ARAIO_X86
+#include <cpuid.h>
+#endif
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -25,6 +28,14 @@ struct Isa {
     const Operations* operations;
 };
 
+#ifdef ARAIO_X86
+// clang's __builtin_cpu_supports does not know the name.
+bool has_f16c() {
+    unsigned int eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 // What was compiled and this CPU can run, widest first.
 const std::vector<Isa>& isas() {
     static const std::vector<Isa> available = [] {
@@ -35,8 +46,7 @@ const std::vector<Isa>& isas() {
             __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")) {
             found.push_back({"avx512", &avx512::operations});
         }
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-            __builtin_cpu_supports("f16c")) {
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
             found.push_back({"avx2", &avx2::operations});
         }
 #endif
