@@ -1,9 +1,9 @@
 // Vectors of the instruction set that a file is compiled for: ARAIO_ISA names the namespace, ARAIO_LANES the
 // floats in a vector. Only what several files share.
 //
-// Only C headers are included by what is compiled for an instruction set. An inline function of the C++
-// library compiled for AVX-512 could be the copy that the linker keeps for everyone, and a lesser CPU would
-// stop on it.
+// Only C headers are included by what is compiled for an instruction set, and headers of ours whose functions
+// are static or always inlined. An inline function of the C++ library compiled for AVX-512 could be the copy
+// that the linker keeps for everyone, and a lesser CPU would stop on it.
 #pragma once
 
 #include <math.h>
