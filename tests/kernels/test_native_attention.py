@@ -151,6 +151,15 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_threads(on_threads, form:
     np.testing.assert_array_equal(some, whole[30:50])
 
 
+def test_a_step_too_large_for_its_pages_at_once_merges_them_in_waves(on_threads) -> None:
+    """There is room for 2^21 numbers: those of 1,024 rows, 514 each, over three of the six pages."""
+    inputs = random_inputs(np.random.default_rng(0), 32, 750, (32, 4, 4, 4, 512))
+    y = attend(on_threads(1), "mla_decode", inputs)
+    np.testing.assert_allclose(y, reference.mla_decode(*inputs), **CLOSE)
+    for threads in (2, 3):
+        np.testing.assert_array_equal(attend(on_threads(threads), "mla_decode", inputs), y)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_scores_beyond_the_range_of_exp_are_survived(ours, form: str) -> None:
     inputs = random_inputs(np.random.default_rng(0), 2, 300, (3, 8, 4, 8, 16))

@@ -1,5 +1,6 @@
 """Compiled feed-forward layers, dense and routed, against the reference."""
 
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -111,6 +112,31 @@ def test_experts_and_their_matrices_may_be_stored_in_different_ways(ours) -> Non
     x, ids, weights = randn(rng, 9, 70), np.array([[7, 0], [3, 7], [0, 3]] * 3, np.int32), randn(rng, 9, 2)
     expected, close = expected_of(reference.experts, ("q8",), x, ids, weights, layers)
     np.testing.assert_allclose(ours.experts(x, ids, weights, hold_all(ours, layers)), expected, **close)
+
+
+class MadeOnDemand(Mapping[int, FeedForward]):
+    """Experts that are held anew, from fresh copies, each time one is asked for; nobody else keeps them."""
+
+    def __init__(self, ours, stored: dict[int, FeedForward]) -> None:
+        self.ours, self.stored = ours, stored
+
+    def __getitem__(self, expert: int) -> FeedForward:
+        layer = FeedForward(*(np.copy(weight) for weight in vars(self.stored[expert]).values()))
+        return hold(self.ours, layer)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+def test_experts_that_nobody_else_keeps_live_until_the_answer(ours) -> None:
+    rng = np.random.default_rng(0)
+    layers = {e: random_layer(rng, ("f32",) * 3, 300, 200) for e in range(8)}
+    x, ids, weights = randn(rng, 4, 300), random_ids(rng, 4, 8, 4), randn(rng, 4, 4)
+    y = ours.experts(x, ids, weights, MadeOnDemand(ours, layers))
+    np.testing.assert_allclose(y, reference.experts(x, ids, weights, layers), **CLOSE)
 
 
 @pytest.mark.parametrize("name", CODECS)

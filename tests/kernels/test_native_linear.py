@@ -97,7 +97,7 @@ def test_activations_of_any_size_are_multiplied(ours, name: str) -> None:
     weight = random_weight(np.random.default_rng(0), name, 20, 33)
     x = np.zeros((6, 33), np.float32)
     x[1, :2] = 0, 1e-45
-    x[2, :2] = 2e-43, -1e-43  # whose scale is rounded so far that a quotient exceeds 127
+    x[2, :2] = 2e-43, -1e-43
     x[3, :2] = 3e38, -1e38
     x[4, 32] = np.inf
     x[5, 3] = np.nan
@@ -105,6 +105,21 @@ def test_activations_of_any_size_are_multiplied(ours, name: str) -> None:
     np.testing.assert_allclose(y[:4], reference.linear(x[:4], weight), rtol=1e-5, atol=0)
     assert np.isnan(y[5]).all()
     assert not np.isfinite(y[4]).any()
+
+
+@pytest.mark.parametrize("name", ["q8", "q4"])
+def test_activations_whose_scale_is_rounded_stay_within_their_integers(ours, name: str) -> None:
+    """A subnormal scale can be so small that a quotient exceeds 127, and even what a byte holds."""
+    reach = {"q8": 127, "q4": 6}[name] * 60_000  # scales near the top of float16, for an answer above 0
+    weight = codec(name).encode(randn(np.random.default_rng(0), 20, 33).clip(-1, 1) * np.float32(reach))
+    x = np.zeros((4, 33), np.float32)
+    x[0, :2] = 2e-43, -1e-43
+    x[1, 1:4] = -2.6e-43, 1e-45, 2.5e-43  # the scale is the smallest number, 1.4e-45
+    x[2] = 2.6e-43
+    x[3] = -2.6e-43
+    expected = reference.linear(x, weight)
+    assert (np.abs(expected) > 1e-38).any(1).all()
+    np.testing.assert_allclose(ours.linear(x, ours.hold(weight)), expected, rtol=1e-4, atol=1e-41)
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -163,8 +178,10 @@ def test_a_norm_that_does_not_fit_is_refused(ours, weight, y) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 8, 2**40])
 def test_ids_outside_the_vocabulary_are_refused(ours, bad: int) -> None:
+    y = np.zeros((2, 8), np.float32)
     with pytest.raises(ValueError, match="ids must be rows"):
-        ours.embed(np.array([0, bad]), ours.hold(np.ones((8, 8), np.float32)))
+        ours.compiled.embed(np.array([0, bad]), ours.hold(np.ones((8, 8), np.float32)), y)
+    assert not y.any()
 
 
 HALF = np.zeros((2, 3, 16), np.uint16)
@@ -179,11 +196,17 @@ HALF = np.zeros((2, 3, 16), np.uint16)
         ("hold_tiles", (4, np.zeros((2, 3, 256), np.uint8), HALF, 32, 97)),
         ("hold_tiles", (4, np.zeros((2, 3, 256), np.uint8), HALF, 0, 96)),
         ("hold_tiles", (4, np.zeros((2, 3, 256), np.uint8), HALF[:1], 32, 96)),
+        ("hold_f32", (np.zeros((4, 0), np.float32),)),
+        ("hold_f32", (np.zeros((0, 4), np.float32),)),
+        ("hold_bf16", (np.zeros((4, 0), np.uint16),)),
+        ("hold_bf16", (np.zeros((0, 4), np.uint16),)),
+        ("hold_fp8", (np.zeros((4, 0), np.uint8), np.ones((1, 0), np.float32), 128, 128)),
+        ("hold_fp8", (np.zeros((0, 4), np.uint8), np.ones((0, 1), np.float32), 128, 128)),
         ("hold_fp8", (np.zeros((8, 200), np.uint8), np.ones((1, 1), np.float32), 128, 128)),
         ("hold_fp8", (np.zeros((8, 128), np.uint8), np.ones((1, 1), np.float32), 0, 128)),
         ("hold_fp8", (np.zeros((8, 40), np.uint8), np.ones((1, 1), np.float32), 128, 40)),
     ],
 )
-def test_stored_arrays_that_contradict_each_other_are_refused(extension, hold: str, arguments) -> None:
+def test_stored_arrays_that_contradict_each_other_or_are_empty_are_refused(extension, hold: str, arguments) -> None:
     with pytest.raises(ValueError, match="must"):
         getattr(extension, hold)(*arguments)

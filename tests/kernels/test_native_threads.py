@@ -1,12 +1,16 @@
-"""The thread pool: callers side by side, forks, changes of size, more threads than processors."""
+"""The thread pool: callers side by side, forks, changes of size, more threads than processors, failures."""
 
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from araio import kernels
 from araio.kernels.ops import FeedForward
 
 pytestmark = pytest.mark.native
@@ -89,3 +93,14 @@ def test_the_process_ends_while_workers_watch(extension) -> None:
     program = FORK.split("children = []")[0]
     for _ in range(3):
         subprocess.run([sys.executable, "-c", program, extension.isas()[0]], timeout=300, check=True)
+
+
+def test_items_that_throw_and_threads_that_cannot_be_started_are_survived(tmp_path: Path) -> None:
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    csrc, program = Path(kernels.__file__).parent / "csrc", tmp_path / "failures"
+    source = Path(__file__).with_name("thread_pool_failures.cpp")
+    command = [compiler, "-std=c++17", "-O1", "-pthread", f"-I{csrc}", source, csrc / "thread_pool.cpp"]
+    subprocess.run([*command, "-o", program, "-ldl"], check=True, timeout=300)
+    subprocess.run([program], check=True, timeout=300)

@@ -4,6 +4,9 @@
 
 #include "bindings.h"
 
+#ifdef ARAIO_X86
+#include <cpuid.h>
+#endif
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -25,6 +28,14 @@ struct Isa {
     const Operations* operations;
 };
 
+#ifdef ARAIO_X86
+// clang's __builtin_cpu_supports does not know the name.
+bool has_f16c() {
+    unsigned int eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 // What was compiled and this CPU can run, widest first.
 const std::vector<Isa>& isas() {
     static const std::vector<Isa> available = [] {
@@ -35,8 +46,7 @@ const std::vector<Isa>& isas() {
             __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")) {
             found.push_back({"avx512", &avx512::operations});
         }
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-            __builtin_cpu_supports("f16c")) {
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
             found.push_back({"avx2", &avx2::operations});
         }
 #endif
@@ -68,10 +78,14 @@ void set_threads(int threads, int64_t worth_sharing) {
 void embed(const Operations& operations, Array<const int64_t, 1> ids, const Matrix& weight, Output y) {
     require(y.shape(0) == ids.shape(0) && dim(y.shape(1)) == weight.columns,
             "y must be (ids, columns of weight)");
-    for (size_t t = 0; t < ids.shape(0); ++t) {
+    const int64_t T = dim(ids.shape(0));
+    for (int64_t t = 0; t < T; ++t) {
+        require(ids.data()[t] >= 0 && ids.data()[t] < weight.rows, "ids must be rows of weight");
+    }
+    nb::gil_scoped_release unlocked;
+    for (int64_t t = 0; t < T; ++t) {
         const int64_t id = ids.data()[t];
-        require(id >= 0 && id < weight.rows, "ids must be rows of weight");
-        operations.widen(weight, id, id + 1, y.data() + dim(t) * weight.columns);
+        operations.widen(weight, id, id + 1, y.data() + t * weight.columns);
     }
 }
 

@@ -1,6 +1,7 @@
 // Feed-forward layers as Python calls them: objects with gate_proj, up_proj and down_proj, each a `Matrix`.
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "bindings.h"
@@ -11,11 +12,25 @@ namespace {
 
 using namespace nb::literals;
 
-FeedForward layer_of(nb::handle object) {
-    return {nb::cast<const Matrix&>(object.attr("gate_proj")),
-            nb::cast<const Matrix&>(object.attr("up_proj")),
-            nb::cast<const Matrix&>(object.attr("down_proj"))};
-}
+// Layers, with the Python matrices that own their numbers: a mapping may have made them just now, and without
+// the interpreter's lock another thread may take them out of it.
+class HeldLayers {
+  public:
+    void add(nb::handle layer) {
+        layers_.push_back(
+            {held(layer.attr("gate_proj")), held(layer.attr("up_proj")), held(layer.attr("down_proj"))});
+    }
+    const std::vector<FeedForward>& layers() const { return layers_; }
+
+  private:
+    const Matrix& held(nb::object matrix) {
+        owners_.push_back(std::move(matrix));
+        return nb::cast<const Matrix&>(owners_.back());
+    }
+
+    std::vector<nb::object> owners_;
+    std::vector<FeedForward> layers_;
+};
 
 void require_shapes(const FeedForward& layer, int64_t D, int64_t F) {
     require(layer.gate.rows == F && layer.gate.columns == D, "gate_proj must be (F, D)");
@@ -25,16 +40,18 @@ void require_shapes(const FeedForward& layer, int64_t D, int64_t F) {
 
 void swiglu(const Operations& operations, Rows x, nb::handle weights, Output y) {
     require(y.shape(0) == x.shape(0) && y.shape(1) == x.shape(1), "y must have the shape of x");
-    const std::vector<FeedForward> layers = {layer_of(weights)};
+    HeldLayers held;
+    held.add(weights);
+    const FeedForward& layer = held.layers().front();
     const int64_t T = dim(x.shape(0)), D = dim(x.shape(1));
-    require_shapes(layers[0], D, layers[0].gate.rows);
+    require_shapes(layer, D, layer.gate.rows);
     Assignment all;
     for (int64_t t = 0; t < T; ++t) all.tokens.push_back(t);
     all.weights.assign(static_cast<size_t>(T), 1.0f);
     all.ends = {T};
     nb::gil_scoped_release unlocked;
     std::fill_n(y.data(), T * D, 0.0f);
-    experts(operations, layers, all, x.data(), T, y.data());
+    experts(operations, held.layers(), all, x.data(), T, y.data());
 }
 
 // The distinct experts of a step, ascending.
@@ -77,15 +94,15 @@ void routed(const Operations& operations, Rows x, Array<const int32_t, 2> ids, A
             "weights must have the shape of ids");
     const std::vector<int32_t> expert_ids = distinct(ids);
     const int64_t T = dim(x.shape(0)), D = dim(x.shape(1));
-    std::vector<FeedForward> layers;
+    HeldLayers held;
     for (const int32_t id : expert_ids) {
-        layers.push_back(layer_of(nb::object(by_id[nb::int_(id)])));
-        require_shapes(layers.back(), D, layers[0].gate.rows);
+        held.add(nb::object(by_id[nb::int_(id)]));
+        require_shapes(held.layers().back(), D, held.layers().front().gate.rows);
     }
     const Assignment assignment = assign(ids, weights, expert_ids);
     nb::gil_scoped_release unlocked;
     std::fill_n(y.data(), T * D, 0.0f);
-    experts(operations, layers, assignment, x.data(), T, y.data());
+    experts(operations, held.layers(), assignment, x.data(), T, y.data());
 }
 
 }  // namespace

@@ -12,17 +12,26 @@ namespace {
 
 using namespace nb::literals;
 
-Matrix hold_f32(Array<const float, 2> data) {
-    return {Codec::f32, dim(data.shape(0)), dim(data.shape(1)), data.data(), nullptr, 0, 0};
+// Work is shared out in pieces of rows, by how many numbers they have, so there must be some.
+void require_numbers(int64_t rows, int64_t columns) {
+    require(rows > 0 && columns > 0, "a matrix must have rows and columns");
 }
 
-Matrix hold_bf16(Array<const uint16_t, 2> bits) {
-    return {Codec::bf16, dim(bits.shape(0)), dim(bits.shape(1)), bits.data(), nullptr, 0, 0};
+template <typename Number>
+Matrix hold_plain(Codec codec, const Array<const Number, 2>& numbers) {
+    const int64_t rows = dim(numbers.shape(0)), columns = dim(numbers.shape(1));
+    require_numbers(rows, columns);
+    return {codec, rows, columns, numbers.data(), nullptr, 0, 0};
 }
+
+Matrix hold_f32(Array<const float, 2> data) { return hold_plain(Codec::f32, data); }
+
+Matrix hold_bf16(Array<const uint16_t, 2> bits) { return hold_plain(Codec::bf16, bits); }
 
 Matrix hold_fp8(Array<const uint8_t, 2> codes, Array<const float, 2> scale, int64_t block_rows,
                 int64_t block_columns) {
     const int64_t rows = dim(codes.shape(0)), columns = dim(codes.shape(1));
+    require_numbers(rows, columns);
     require(block_rows > 0 && block_columns > 0 && block_columns % kFp8Group == 0,
             "blocks must have rows, and a multiple of 64 columns");
     require(dim(scale.shape(0)) == ceil_div(rows, block_rows) &&
@@ -35,7 +44,7 @@ Matrix hold_fp8(Array<const uint8_t, 2> codes, Array<const float, 2> scale, int6
 Matrix hold_tiles(int bits, Array<const uint8_t, 3> data, Array<const uint16_t, 3> scale, int64_t rows,
                   int64_t columns) {
     require(bits == 4 || bits == 8, "bits must be 4 or 8");
-    require(rows > 0 && columns > 0, "a matrix must have rows and columns");
+    require_numbers(rows, columns);
     const int64_t tiles = ceil_div(rows, kTileRows), blocks = ceil_div(columns, kBlockColumns);
     require(dim(data.shape(0)) == tiles && dim(data.shape(1)) == blocks &&
                 dim(data.shape(2)) == kTileRows * kBlockColumns * bits / 8,

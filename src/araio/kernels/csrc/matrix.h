@@ -1,14 +1,14 @@
 // What the kernels compute on: a stored matrix, and activations in the form that its codec is multiplied by.
 //
-// Sizes are 64-bit; nothing here owns memory. Letters as in ops.py: T tokens, O rows and I columns of a
-// matrix.
+// Sizes are 64-bit; nothing here owns memory, and no function here is left to the linker; see simd.h. Letters
+// as in ops.py: T tokens, O rows and I columns of a matrix.
 #pragma once
 
 #include <stdint.h>
 
 namespace araio {
 
-// How a matrix is stored; araio/codecs.py gives the layouts.
+// How a matrix is stored; araio/codecs has the layouts.
 enum class Codec { f32, bf16, fp8, q8, q4 };
 constexpr int kCodecs = 5;
 
@@ -19,7 +19,7 @@ constexpr int64_t kBlockColumns = 32;
 // Columns that an fp8 row is padded to where it meets activations.
 constexpr int64_t kFp8Group = 64;
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Matrix {
     Codec codec;
@@ -28,7 +28,7 @@ struct Matrix {
     const void* scale;  // fp8: float (O / block_rows, I / block_columns); q8, q4: half (tiles, blocks, 16)
     int64_t block_rows, block_columns;  // of fp8; block_columns is a multiple of kFp8Group
 
-    int64_t blocks() const { return ceil_div(columns, kBlockColumns); }
+    [[gnu::always_inline]] int64_t blocks() const { return ceil_div(columns, kBlockColumns); }
 };
 
 // T rows of I activations. f32 and bf16 multiply `values` as they are; fp8 wants them padded and in the order
@@ -42,7 +42,7 @@ struct Activations {
     int64_t blocks;
 
     // The rows from `first` on.
-    Activations from(int64_t first) const {
+    [[gnu::always_inline]] Activations from(int64_t first) const {
         if (values) return {values + first * stride, nullptr, nullptr, nullptr, stride, blocks};
         return {nullptr,
                 integers + first * blocks * kBlockColumns,

@@ -20,7 +20,7 @@ constexpr int64_t kPartialNumbers = 1 << 21;
 constexpr int64_t kNumbersPerItem = 1 << 15;
 
 // Some rows of a matrix.
-struct Rows {
+struct WeightRows {
     Matrix matrix;
     int64_t begin, end;
 };
@@ -46,10 +46,12 @@ class Step {
     int64_t seen_by(int64_t row) const { return a_.seen(first_ + row / a_.H); }
     int64_t most_seen(int64_t group) const { return seen_by(group * lanes_ + rows_of(group) - 1); }
 
-    Rows weights_of(int64_t head, int64_t begin, int64_t end, Scratch<float>& wide) const;
+    WeightRows weights_of(int64_t head, int64_t begin, int64_t end, Scratch<float>& wide) const;
     void absorb_head(int64_t head, float* q) const;
     void attend_to_page(int64_t page, int64_t group, const float* q, float* sums) const;
     void expand_head(int64_t head, const float* mixed, int64_t width, float* y) const;
+    void attend_to_pages(const float* q, float* sums) const;
+    void expand(const float* mixed, float* y) const;
     template <typename Work>
     void for_heads(const Work& work) const;
 
@@ -70,7 +72,7 @@ void Step::for_heads(const Work& work) const {
 }
 
 // Rows [begin, end) of one head, as they are stored. Heads that are no whole tiles of integers are widened.
-Rows Step::weights_of(int64_t head, int64_t begin, int64_t end, Scratch<float>& wide) const {
+WeightRows Step::weights_of(int64_t head, int64_t begin, int64_t end, Scratch<float>& wide) const {
     const int64_t top = head * (a_.N + a_.V);
     const bool is_tiled = a_.kv_b_proj->codec == Codec::q4 || a_.kv_b_proj->codec == Codec::q8;
     if (!is_tiled || (a_.N % kTileRows == 0 && a_.V % kTileRows == 0)) {
@@ -85,7 +87,7 @@ void Step::absorb_head(int64_t head, float* q) const {
     static thread_local Scratch<float> wide, query_scratch, absorbed_scratch;
     float* const query = query_scratch.take(a_.N);
     float* const absorbed = absorbed_scratch.take(a_.C);
-    const Rows w_uk = weights_of(head, 0, a_.N, wide);
+    const WeightRows w_uk = weights_of(head, 0, a_.N, wide);
     const auto add_rows = operations_.add_rows[static_cast<int>(w_uk.matrix.codec)];
     for (int64_t t = 0; t < tokens_; ++t) {
         for (int64_t n = 0; n < a_.N; ++n) query[n] = a_.q_nope.at(first_ + t, head, n);
@@ -121,7 +123,7 @@ void Step::attend_to_page(int64_t page, int64_t group, const float* q, float* su
 // One head's answers, w_uv, from the mixed latents (rows, width) in the form that kv_b_proj is multiplied by.
 void Step::expand_head(int64_t head, const float* mixed, int64_t width, float* y) const {
     static thread_local Scratch<float> wide;
-    const Rows w_uv = weights_of(head, a_.N, a_.N + a_.V, wide);
+    const WeightRows w_uv = weights_of(head, a_.N, a_.N + a_.V, wide);
     const Codec codec = w_uv.matrix.codec;
     const int64_t stride = a_.H * a_.V;
     float* const answers = y + first_ * stride + head * a_.V;
@@ -138,20 +140,13 @@ void Step::expand_head(int64_t head, const float* mixed, int64_t width, float* y
                                                   answers, stride);
 }
 
-void Step::run(float* y) const {
-    static thread_local Scratch<float> q_scratch, partial_scratch, sums_scratch, mixed_scratch,
-        ordered_scratch;
+// The sums of all groups over all pages: some pages at a time, each by itself, then merged in their order.
+void Step::attend_to_pages(const float* q, float* sums) const {
+    static thread_local Scratch<float> scratch;
     ThreadPool& pool = ThreadPool::shared();
-    const int64_t size = sums_size(lanes_, a_.C), all_seen = a_.seen(first_ + tokens_ - 1);
-    const int64_t pages = ceil_div(all_seen, kPage);
+    const int64_t size = sums_size(lanes_, a_.C), pages = ceil_div(a_.seen(first_ + tokens_ - 1), kPage);
     const int64_t wave = std::min(pages, std::max<int64_t>(1, kPartialNumbers / (groups_ * size)));
-    float* const q = q_scratch.take(groups_ * X() * lanes_);
-    float* const partial = partial_scratch.take(wave * groups_ * size);
-    float* const sums = sums_scratch.take(groups_ * size);
-    float* const mixed = mixed_scratch.take(rows_ * a_.C);
-
-    std::fill_n(q + (groups_ - 1) * X() * lanes_, X() * lanes_, 0.0f);
-    for_heads([&](int64_t head) { absorb_head(head, q); });
+    float* const partial = scratch.take(wave * groups_ * size);
     for (int64_t group = 0; group < groups_; ++group) operations_.no_sums(a_.C, sums + group * size);
     for (int64_t start = 0; start < pages; start += wave) {
         const int64_t count = std::min(wave, pages - start);
@@ -166,16 +161,33 @@ void Step::run(float* y) const {
             }
         });
     }
-    for (int64_t group = 0; group < groups_; ++group) {
-        operations_.average(sums + group * size, rows_of(group), a_.C, mixed + group * lanes_ * a_.C, a_.C);
-    }
+}
+
+// The answers of all heads from the mixed latents (rows, C).
+void Step::expand(const float* mixed, float* y) const {
+    static thread_local Scratch<float> scratch;
     if (a_.kv_b_proj->codec != Codec::fp8) {
         return for_heads([&](int64_t head) { expand_head(head, mixed, a_.C, y); });
     }
     const int64_t padded = ceil_div(a_.C, kFp8Group) * kFp8Group;
-    float* const ordered = ordered_scratch.take(rows_ * padded);
+    float* const ordered = scratch.take(rows_ * padded);
     operations_.to_fp8_order(mixed, rows_, a_.C, ordered);
     for_heads([&](int64_t head) { expand_head(head, ordered, padded, y); });
+}
+
+void Step::run(float* y) const {
+    static thread_local Scratch<float> q_scratch, sums_scratch, mixed_scratch;
+    const int64_t size = sums_size(lanes_, a_.C);
+    float* const q = q_scratch.take(groups_ * X() * lanes_);
+    float* const sums = sums_scratch.take(groups_ * size);
+    float* const mixed = mixed_scratch.take(rows_ * a_.C);
+    std::fill_n(q + (groups_ - 1) * X() * lanes_, X() * lanes_, 0.0f);
+    for_heads([&](int64_t head) { absorb_head(head, q); });
+    attend_to_pages(q, sums);
+    for (int64_t group = 0; group < groups_; ++group) {
+        operations_.average(sums + group * size, rows_of(group), a_.C, mixed + group * lanes_ * a_.C, a_.C);
+    }
+    expand(mixed, y);
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 
 namespace araio {
 
-// Pieces are at most this many rows of a matrix and this many tokens, so that they stay in the second-level
-// cache; a piece of rows begins at a multiple of kTileRows.
+// Pieces are at most this many tokens, so that their activations stay in the second-level cache while rows of
+// a matrix go by; rows may be any number, and begin at a multiple of kTileRows.
 constexpr int64_t kTokenTile = 128;
 
 struct Operations {

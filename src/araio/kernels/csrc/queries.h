@@ -32,11 +32,11 @@ constexpr int64_t kScoreRows = 8;
 
 // Working memory of `Operations::attend` for up to `count` positions: their weights, and keys that had to be
 // widened.
-constexpr int64_t attend_scratch(int64_t lanes, int64_t count, int64_t X) {
+static constexpr int64_t attend_scratch(int64_t lanes, int64_t count, int64_t X) {
     return (count + kScoreRows) * lanes + kScoreRows * X;
 }
 
 // Numbers in `Queries::sums`.
-constexpr int64_t sums_size(int64_t lanes, int64_t Y) { return lanes * (2 + Y); }
+static constexpr int64_t sums_size(int64_t lanes, int64_t Y) { return lanes * (2 + Y); }
 
 }  // namespace araio

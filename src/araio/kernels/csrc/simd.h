@@ -1,9 +1,9 @@
 // Vectors of the instruction set that a file is compiled for: ARAIO_ISA names the namespace, ARAIO_LANES the
 // floats in a vector. Only what several files share.
 //
-// Only C headers are included by what is compiled for an instruction set. An inline function of the C++
-// library compiled for AVX-512 could be the copy that the linker keeps for everyone, and a lesser CPU would
-// stop on it.
+// Only C headers are included by what is compiled for an instruction set, and headers of ours whose functions
+// are static or always inlined. An inline function of the C++ library compiled for AVX-512 could be the copy
+// that the linker keeps for everyone, and a lesser CPU would stop on it.
 #pragma once
 
 #include <math.h>
@@ -72,7 +72,6 @@ inline Floats load(const uint16_t* from) {
 inline void store(Floats values, float* to) { memcpy(to, &values, sizeof values); }
 
 typedef float Quad __attribute__((vector_size(16)));
-typedef int32_t QuadIndex __attribute__((vector_size(16)));
 
 // The upper half of a vector is added to the lower one until four numbers are left.
 inline Quad fold(Floats values) {
@@ -88,13 +87,15 @@ inline Quad fold(Floats values) {
 #endif
 }
 
+// Half of two vectors, their numbers in turn. Compilers make one instruction of it.
+inline Quad front_pairs(Quad a, Quad b) { return Quad{a[0], b[0], a[1], b[1]}; }
+inline Quad back_pairs(Quad a, Quad b) { return Quad{a[2], b[2], a[3], b[3]}; }
+
 // The sum of each of four vectors; a sum's terms are added as in `sum`, so both give the same bits.
 inline Quad sum_four(const Floats* values) {
     const Quad a = fold(values[0]), b = fold(values[1]), c = fold(values[2]), d = fold(values[3]);
-    const QuadIndex front = {0, 4, 1, 5}, back = {2, 6, 3, 7}, low = {0, 1, 4, 5}, high = {2, 3, 6, 7};
-    const Quad ab = __builtin_shuffle(a, b, front) + __builtin_shuffle(a, b, back);
-    const Quad cd = __builtin_shuffle(c, d, front) + __builtin_shuffle(c, d, back);
-    return __builtin_shuffle(ab, cd, low) + __builtin_shuffle(ab, cd, high);
+    const Quad ab = front_pairs(a, b) + back_pairs(a, b), cd = front_pairs(c, d) + back_pairs(c, d);
+    return Quad{ab[0], ab[1], cd[0], cd[1]} + Quad{ab[2], ab[3], cd[2], cd[3]};
 }
 
 inline float sum(Floats values) {

@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include <chrono>
+#include <system_error>
+#include <utility>
 
 namespace araio {
 namespace {
@@ -67,10 +69,18 @@ void ThreadPool::run_shared(int64_t count, Call call, const void* object) {
         // A worker that the system put aside in the middle of an item needs this core more than we do.
         looks < kPausesPerLook ? pause() : std::this_thread::yield();
     }
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::take_items() {
-    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) call_(object_, i);
+// Items until none is left, or one has failed: then nobody begins another.
+void ThreadPool::take_items() noexcept {
+    try {
+        for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) call_(object_, i);
+    } catch (...) {
+        next_.store(count_, std::memory_order_relaxed);
+        const std::lock_guard<std::mutex> alone(fail_);
+        if (!failure_) failure_ = std::current_exception();
+    }
 }
 
 // A worker's life. `retired` is the word of the gate that it has nothing more to do for.
@@ -102,7 +112,12 @@ void ThreadPool::work_until(uint64_t retired) {
 void ThreadPool::start_workers() {
     while (static_cast<int>(workers_.size()) + 1 < threads()) {
         const uint64_t seen = gate_.load();
-        workers_.emplace_back([this, seen] { work_until(seen); });
+        try {
+            workers_.emplace_back([this, seen] { work_until(seen); });
+        } catch (const std::system_error&) {
+            // The system has no more for this process: as many as there are do the work.
+            threads_ = static_cast<int>(workers_.size()) + 1;
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -24,12 +25,14 @@ class ThreadPool {
     static ThreadPool& shared();
 
     // Threads that work on an operation, the caller's included, at least 1, and the products from which an
-    // operation is shared out. Waits for a running operation.
+    // operation is shared out. Waits for a running operation. They become fewer where the system refuses to
+    // start so many.
     void set_threads(int threads, int64_t worth_sharing = kWorthSharing);
     int threads() const { return threads_.load(std::memory_order_relaxed); }
 
     // Calls work(i) once for every i in [0, count), in no order, and returns when all are done; `products` is
-    // what they multiply in all. A call while another thread's is running does everything itself.
+    // what they multiply in all. A call while another thread's is running does everything itself. What a call
+    // of work throws comes out here, the first of several; some i may then never have had their turn.
     template <typename Work>
     void run(int64_t count, int64_t products, const Work& work) {
         if (count < 2 || products < worth_sharing_ || threads() < 2 || !owner_.try_lock()) {
@@ -45,7 +48,7 @@ class ThreadPool {
     using Call = void (*)(const void*, int64_t);
 
     void run_shared(int64_t count, Call call, const void* object);
-    void take_items();
+    void take_items() noexcept;
     void work_until(uint64_t retired);
     void start_workers();
     void stop_workers();
@@ -58,6 +61,9 @@ class ThreadPool {
     int64_t count_ = 0;
     Call call_ = nullptr;
     const void* object_ = nullptr;
+
+    std::mutex fail_;
+    std::exception_ptr failure_;  // what an item of the current job threw
 
     std::mutex owner_;  // held by the caller whose job it is
     std::atomic<int> threads_{1};

@@ -73,6 +73,8 @@ void multiply(const Matrix& weight, const Activations& x, const int64_t* tokens,
     }
 }
 
+constexpr float kMost = 127;
+
 // One block of up to 32 numbers. A number that is not finite makes the scale NaN, and so the answer.
 void block_to_integers(const float* x, int64_t count, int8_t* integers, float* scale, int32_t* sum) {
     float padded[kBlockColumns] = {};
@@ -88,7 +90,7 @@ void block_to_integers(const float* x, int64_t count, int8_t* integers, float* s
     }
     float most = 0;
     for (int64_t lane = 0; lane < kLanes; ++lane) most = largest[lane] > most ? largest[lane] : most;
-    const float step = is_finite ? most / 127.0f : NAN;
+    const float step = is_finite ? most / kMost : NAN;
     *scale = step;
     *sum = 0;
     if (!(step > 0)) {
@@ -97,7 +99,10 @@ void block_to_integers(const float* x, int64_t count, int8_t* integers, float* s
     }
     int32_t total = 0;
     for (int64_t i = 0; i < kBlockColumns; ++i) {
-        const auto integer = static_cast<int32_t>(rintf(padded[i] / step));
+        // A subnormal step is rounded so far that a quotient can exceed what it was made for.
+        const float quotient = padded[i] / step;
+        const float clipped = quotient > kMost ? kMost : quotient < -kMost ? -kMost : quotient;
+        const auto integer = static_cast<int32_t>(rintf(clipped));
         integers[i] = static_cast<int8_t>(integer);
         total += integer;
     }

@@ -12,6 +12,17 @@ namespace {
 typedef float RowFloats __attribute__((vector_size(64)));
 typedef int32_t RowInts __attribute__((vector_size(64)));
 
+// The numbers that the lowest four bits stand for.
+inline RowFloats nibble_values(RowInts nibbles) {
+#if ARAIO_LANES == 16
+    constexpr RowFloats kValues = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+    return reinterpret_cast<RowFloats>(
+        _mm512_permutexvar_ps(reinterpret_cast<__m512i>(nibbles), reinterpret_cast<__m512>(kValues)));
+#else
+    return __builtin_convertvector((nibbles & 15) - 8, RowFloats);
+#endif
+}
+
 // 16 columns of a block, the first or the second half of it.
 template <int kBits, int kHalf>
 class HalfBlock {
@@ -28,13 +39,10 @@ class HalfBlock {
         if constexpr (kBits == 8)
             return __builtin_convertvector((four_[i / 4] << (24 - bit)) >> 24, RowFloats);
         const RowInts nibbles = four_[i / 4] >> (bit + 4 * kHalf);
-        if constexpr (kLanes == 16) return __builtin_shuffle(kNibbles, nibbles);  // by its lowest four bits
-        return __builtin_convertvector((nibbles & 15) - 8, RowFloats);
+        return nibble_values(nibbles);
     }
 
   private:
-    static constexpr RowFloats kNibbles = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
-
     RowInts four_[4];  // 16 rows by 4 columns in each
 };
 
