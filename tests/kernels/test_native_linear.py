@@ -207,6 +207,8 @@ HALF = np.zeros((2, 3, 16), np.uint16)
         ("hold_fp8", (np.zeros((8, 40), np.uint8), np.ones((1, 1), np.float32), 128, 40)),
     ],
 )
-def test_stored_arrays_that_contradict_each_other_or_are_empty_are_refused(extension, hold: str, arguments) -> None:
+def test_stored_arrays_that_contradict_each_other_or_are_empty_are_refused(
+    extension, hold: str, arguments
+) -> None:
     with pytest.raises(ValueError, match="must"):
         getattr(extension, hold)(*arguments)

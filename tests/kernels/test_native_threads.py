@@ -101,6 +101,7 @@ def test_items_that_throw_and_threads_that_cannot_be_started_are_survived(tmp_pa
         pytest.skip("there is no C++ compiler")
     csrc, program = Path(kernels.__file__).parent / "csrc", tmp_path / "failures"
     source = Path(__file__).with_name("thread_pool_failures.cpp")
-    command = [compiler, "-std=c++17", "-O1", "-pthread", f"-I{csrc}", source, csrc / "thread_pool.cpp"]
-    subprocess.run([*command, "-o", program, "-ldl"], check=True, timeout=300)
+    options = ["-std=c++17", "-O1", "-pthread", f"-I{csrc}", *os.environ.get("CXXFLAGS", "").split()]
+    command = [compiler, *options, source, csrc / "thread_pool.cpp", "-o", program, "-ldl"]
+    subprocess.run(command, check=True, timeout=300)
     subprocess.run([program], check=True, timeout=300)

@@ -91,7 +91,7 @@ inline void for_tokens(const Activations& x, const int64_t* tokens, int64_t coun
 }
 
 template <int kR, typename Number>
-struct Rows {
+struct PlainRows {
     const Number* weight;
     int64_t I;
 
@@ -106,10 +106,10 @@ void multiply(const Matrix& weight, const Activations& x, const int64_t* tokens,
     const int64_t I = weight.columns;
     int64_t row = begin;
     for (; row + kRows <= end; row += kRows) {
-        for_tokens(x, tokens, count, y + row - begin, stride, Rows<kRows, Number>{rows + row * I, I});
+        for_tokens(x, tokens, count, y + row - begin, stride, PlainRows<kRows, Number>{rows + row * I, I});
     }
     for (; row < end; ++row) {
-        for_tokens(x, tokens, count, y + row - begin, stride, Rows<1, Number>{rows + row * I, I});
+        for_tokens(x, tokens, count, y + row - begin, stride, PlainRows<1, Number>{rows + row * I, I});
     }
 }
 

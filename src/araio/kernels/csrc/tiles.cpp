@@ -17,17 +17,17 @@ void multiply_tile(const uint8_t* data, const uint16_t* scale, bool is_new, cons
     const int8_t* integers[kT];
     const float* scales[kT];
     const int32_t* sums[kT];
-    Rows totals[kT];
+    PerRow totals[kT];
     for (int t = 0; t < kT; ++t) {
         integers[t] = x.integers + tokens[t] * x.blocks * kBlockColumns;
         scales[t] = x.scales + tokens[t] * x.blocks;
         sums[t] = x.sums + tokens[t] * x.blocks;
-        totals[t] = Rows::zero();
+        totals[t] = PerRow::zero();
     }
     for (int64_t b = 0; b < x.blocks; ++b) {
         if (is_new) ask_for_block<kBits>(data, scale, b + kAhead / kBlockBytes<kBits>);
         const Block<kBits> block(data + b * kBlockBytes<kBits>);
-        const Rows row_scale = Rows::halves(scale + b * kTileRows);
+        const PerRow row_scale = PerRow::halves(scale + b * kTileRows);
         for (int t = 0; t < kT; ++t) {
             add_block(block, integers[t] + b * kBlockColumns, sums[t][b], row_scale, scales[t][b], totals[t]);
         }

@@ -51,12 +51,12 @@ struct Block {
     }
 };
 
-// 16 floats, one a row.
-struct Rows {
+// 16 floats, one a row of the tile.
+struct PerRow {
     __m512 values;
 
-    static Rows zero() { return {_mm512_setzero_ps()}; }
-    static Rows halves(const uint16_t* from) {
+    static PerRow zero() { return {_mm512_setzero_ps()}; }
+    static PerRow halves(const uint16_t* from) {
         return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
     }
     void store(float* to) const { _mm512_storeu_ps(to, values); }
@@ -64,8 +64,8 @@ struct Rows {
 
 // sum += (block . x) * (scale * x_scale), x 32 integers whose sum is x_sum
 template <int kBits>
-inline void add_block(const Block<kBits>& block, const int8_t* x, int32_t x_sum, Rows scale, float x_scale,
-                      Rows& sum) {
+inline void add_block(const Block<kBits>& block, const int8_t* x, int32_t x_sum, PerRow scale, float x_scale,
+                      PerRow& sum) {
     __m512i dot = _mm512_set1_epi32(-kOffset<kBits> * x_sum), second = _mm512_setzero_si512();
     for (int j = 0; j < 4; ++j) {
         int32_t low, high;
@@ -87,11 +87,11 @@ struct Block {
     explicit Block(const uint8_t* from) : data(from) {}
 };
 
-struct Rows {
+struct PerRow {
     __m256 values[2];
 
-    static Rows zero() { return {{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
-    static Rows halves(const uint16_t* from) {
+    static PerRow zero() { return {{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
+    static PerRow halves(const uint16_t* from) {
         const auto* const eight = reinterpret_cast<const __m128i*>(from);
         return {{_mm256_cvtph_ps(_mm_loadu_si128(eight)), _mm256_cvtph_ps(_mm_loadu_si128(eight + 1))}};
     }
@@ -139,8 +139,8 @@ inline __m256i dot_q8(const uint8_t* data, const int8_t* x) {
 }
 
 template <int kBits>
-inline void add_block(const Block<kBits>& block, const int8_t* x, int32_t x_sum, const Rows& scale,
-                      float x_scale, Rows& sum) {
+inline void add_block(const Block<kBits>& block, const int8_t* x, int32_t x_sum, const PerRow& scale,
+                      float x_scale, PerRow& sum) {
     for (int half = 0; half < 2; ++half) {
         __m256i dot;
         if constexpr (kBits == 4) {
@@ -172,12 +172,12 @@ struct Block {
     }
 };
 
-struct Rows {
+struct PerRow {
     float values[kTileRows];
 
-    static Rows zero() { return {}; }
-    static Rows halves(const uint16_t* from) {
-        Rows rows;
+    static PerRow zero() { return {}; }
+    static PerRow halves(const uint16_t* from) {
+        PerRow rows;
         for (int r = 0; r < kTileRows; ++r) rows.values[r] = half_value(from[r]);
         return rows;
     }
@@ -185,8 +185,8 @@ struct Rows {
 };
 
 template <int kBits>
-inline void add_block(const Block<kBits>& block, const int8_t* x, int32_t, const Rows& scale, float x_scale,
-                      Rows& sum) {
+inline void add_block(const Block<kBits>& block, const int8_t* x, int32_t, const PerRow& scale, float x_scale,
+                      PerRow& sum) {
     for (int r = 0; r < kTileRows; ++r) {
         int32_t dot = 0;
         for (int j = 0; j < 8; ++j) {

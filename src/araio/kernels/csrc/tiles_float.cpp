@@ -48,7 +48,7 @@ class HalfBlock {
 
 inline RowFloats row_scales(const uint16_t* scale) {
     RowFloats scales;
-    Rows::halves(scale).store(reinterpret_cast<float*>(&scales));
+    PerRow::halves(scale).store(reinterpret_cast<float*>(&scales));
     return scales;
 }
 
