@@ -70,7 +70,7 @@ def test_pocket_is_the_default(araio_command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--threads", "0"], "threads is '0'; expected auto or a number from 1 to"),
+        (["--threads", "0"], "threads is '0'; expected a number from 1 to"),
         (["--threads", "two"], "--threads is 'two'; expected numbers with commas between them"),
         (["--prefill", "128,"], "--prefill is '128,'"),
         (["--prefill", "9" * 5000], "expected numbers with commas"),

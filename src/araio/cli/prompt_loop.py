@@ -37,7 +37,7 @@ def prompt_loop(
     """
     with suppress(ImportError):  # a Python without readline still reads lines, without editing them
         import readline  # noqa: F401 - input() edits lines once it is imported
-    screen.note("Ask something; /help lists commands, Ctrl-D leaves.")
+    screen.note("Ask something; /clear forgets what was said, /help lists commands, Ctrl-D leaves.")
     messages = list(system)
     while (line := _read_line(screen)) is not None:
         match line.strip():

@@ -105,8 +105,8 @@ def _chosen_threads(asked: int | None) -> int:
             MAX_THREADS,
         )
     if not text.isdecimal() or not 1 <= int(text) <= MAX_THREADS:
-        name = "ARAIO_THREADS" if asked is None else "threads"
-        raise KernelError(f"{name} is {text!r}; expected auto or a number from 1 to {MAX_THREADS}")
+        name, auto = ("ARAIO_THREADS", "auto or ") if asked is None else ("threads", "")
+        raise KernelError(f"{name} is {text!r}; expected {auto}a number from 1 to {MAX_THREADS}")
     return int(text)
 
 
