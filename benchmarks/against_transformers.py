@@ -11,7 +11,6 @@ in float32, and in bfloat16. Before anything is timed, their logits must agree.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import asdict
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 import transformers
 from peers.transformers_cpu import DType, Transformers
-from report import table
+from report import run, table
 
 import araio
 from araio.config import ModelConfig
@@ -59,13 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    arguments = parser.parse_args()
-    try:
-        report = compare(r1_small(), arguments.threads, arguments.rounds)
-    except AraioError as error:
-        parser.error(str(error))
-    print(json.dumps(report, indent=2) if arguments.json else text(report))
+    run(parser, lambda asked: compare(r1_small(), asked.threads, asked.rounds), text)
 
 
 def compare(config: ModelConfig, threads: list[int], rounds: int) -> dict[str, Any]:

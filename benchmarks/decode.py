@@ -11,15 +11,13 @@ a model without a peer, and with more choice.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from typing import Any
 
-from report import table
+from report import run, table
 
 import araio
-from araio.errors import AraioError
 from araio.eval.speed import active_weight_bytes, cases_for
 from araio.kernels.select import select
 from araio.testing.machine import describe_processor
@@ -34,13 +32,7 @@ def main() -> None:
     parser.add_argument("--model", default="pocket", help="a bundled model or a folder")
     parser.add_argument("--prefill", type=int, default=256, help="tokens of the prompt")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    arguments = parser.parse_args()
-    try:
-        report = compare(arguments)
-    except AraioError as error:
-        parser.error(str(error))
-    print(json.dumps(report, indent=2) if arguments.json else text(report))
+    run(parser, compare, text)
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:

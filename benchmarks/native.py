@@ -17,7 +17,6 @@ its codecs, the peer's from its file.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -25,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from peers.llama_cpp import LlamaCpp
-from report import table
+from report import run, table
 
 import araio
-from araio.errors import AraioError
 from araio.eval.speed import PREFILLS, active_weight_bytes, cases_for
 from araio.formats.store_layout import StoreCodecs
 from araio.kernels.select import select
@@ -62,13 +60,7 @@ def main() -> None:
     peer = parser.add_mutually_exclusive_group()
     peer.add_argument("--alone", action="store_true", help="araio without its peer")
     peer.add_argument("--apart", action="store_true", help="one engine after the other, for want of memory")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    arguments = parser.parse_args()
-    try:
-        report = compare(arguments)
-    except AraioError as error:
-        parser.error(str(error))
-    print(json.dumps(report, indent=2) if arguments.json else text(report))
+    run(parser, compare, text)
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:

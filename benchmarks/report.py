@@ -1,13 +1,34 @@
-"""The rows of a benchmark as a table of text."""
+"""What every benchmark does with its options and its report, and its rows as a table of text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
-__all__ = ["table"]
+from araio.errors import AraioError
+
+__all__ = ["run", "table"]
+
+Report: TypeAlias = dict[str, Any]
 
 BLANK = ""
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    compare: Callable[[argparse.Namespace], Report],
+    text: Callable[[Report], str],
+) -> None:
+    """Measure what the command line asks for, and print the report as text, or as JSON and nothing else."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    arguments = parser.parse_args()
+    try:
+        report = compare(arguments)
+    except AraioError as error:
+        parser.error(str(error))
+    print(json.dumps(report, indent=2) if arguments.json else text(report))
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:

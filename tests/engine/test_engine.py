@@ -84,6 +84,17 @@ def run(engine: Engine) -> None:
         pass
 
 
+def run_as_they_come(engine: Engine) -> list[Job]:
+    """All requests, each two steps after the one before it."""
+    jobs = []
+    for request in REQUESTS:
+        jobs.append(engine.submit(*request))
+        engine.step()
+        engine.step()
+    run(engine)
+    return jobs
+
+
 def nothing_is_held(engine: Engine) -> bool:
     return engine.free_pages == engine.total_pages and not engine.step()
 
@@ -97,12 +108,7 @@ def test_requests_that_come_and_go_get_what_each_gets_alone(
 
     _native.set_threads(threads, worth_sharing=0)
     engine = Engine(model, max_batch=3, chunk=chunk, speculate=speculate)
-    jobs = []
-    for request in REQUESTS:
-        jobs.append(engine.submit(*request))
-        engine.step()
-        engine.step()
-    run(engine)
+    jobs = run_as_they_come(engine)
     _native.set_threads(1)
     assert [kept(iter(job.tokens)) for job in jobs] == expected
     assert all(job.tokens[-1].finish_reason for job in jobs)
@@ -127,12 +133,7 @@ def test_stored_weights_give_what_each_request_gets_alone(
     alone = [kept(generate(model, *request)) for request in REQUESTS]
     _native.set_threads(3, worth_sharing=0)
     engine = Engine(model, max_batch=3, chunk=64, speculate="on")
-    jobs = []
-    for request in REQUESTS:
-        jobs.append(engine.submit(*request))
-        engine.step()
-        engine.step()
-    run(engine)
+    jobs = run_as_they_come(engine)
     _native.set_threads(1)
     assert [kept(iter(job.tokens)) for job in jobs] == alone
     assert nothing_is_held(engine)
