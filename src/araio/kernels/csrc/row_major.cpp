@@ -201,31 +201,44 @@ void add_rows(const Matrix& weight, int64_t begin, int64_t end, const float* fac
     }
 }
 
-// Rows that are added to a group of columns before the next: bringing a group of y into the order of the
-// reader and back costs as much as two of them.
-constexpr int64_t kFp8Added = 16;
+// Rows that are added to a group of columns before the next: bringing their sum into the order of its columns
+// costs as much as two of them.
+constexpr int64_t kFp8Added = 32;
 
-// y[0:count] += sum over rows of factors[r] * codes[r]      codes (rows, count), rows `stride` apart
+// y[0:count] += factor * (sum over rows of factors[r] * codes[r])      codes (rows, 64), rows `stride` apart
 // Meanwhile as many lines from `next` on are asked for.
 inline void add_fp8_group(const uint8_t* codes, int64_t stride, const uint8_t* next, const float* factors,
-                          int64_t rows, int64_t count, float* y) {
-    float columns[kFp8Group] = {}, ordered[kFp8Group];
-    memcpy(columns, y, static_cast<size_t>(count) * sizeof(float));
-    to_fp8_order(columns, 1.0f / kFp8Half, ordered);
-    Floats sums[kFp8Vectors];
-    for (int v = 0; v < kFp8Vectors; ++v) sums[v] = load(ordered + v * kLanes);
+                          int64_t rows, float factor, int64_t count, float* y) {
+    Floats sums[kFp8Vectors] = {};
     for (int64_t r = 0; r < rows; ++r) {
         Floats w[kFp8Vectors];
-        uint8_t rest[kFp8Group] = {};
-        const uint8_t* group = codes + r * stride;
         ask_for(next + r * kLine);
-        if (count < kFp8Group) group = static_cast<uint8_t*>(memcpy(rest, group, static_cast<size_t>(count)));
-        read_fp8(group, w);
+        read_fp8(codes + r * stride, w);
         for (int v = 0; v < kFp8Vectors; ++v) sums[v] += factors[r] * w[v];
     }
+    float ordered[kFp8Group], columns[kFp8Group];
     for (int v = 0; v < kFp8Vectors; ++v) store(sums[v], ordered + v * kLanes);
-    from_fp8_order(ordered, kFp8Half, columns);
-    memcpy(y, columns, static_cast<size_t>(count) * sizeof(float));
+    from_fp8_order(ordered, factor, columns);
+    for (int64_t i = 0; i < count; ++i) y[i] += columns[i];
+}
+
+// y += sum over rows of factors[r] * weight[begin + r], rows of one block      factors times kFp8Half
+void add_fp8_rows(const Matrix& weight, int64_t begin, int64_t rows, const float* factors, float* y) {
+    const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
+    const auto* const codes = static_cast<const uint8_t*>(weight.data) + begin * I;
+    const auto* const scale = static_cast<const float*>(weight.scale) + begin / weight.block_rows * scales;
+    const auto add = [&](const uint8_t* group, int64_t stride, int64_t i, int64_t count) {
+        const float factor = scale[i / weight.block_columns] * kFp8Half;
+        add_fp8_group(group, stride, codes + (I + i) * rows, factors, rows, factor, count, y + i);
+    };
+    int64_t i = 0;
+    for (; i + kFp8Group <= I; i += kFp8Group) add(codes + i, I, i, kFp8Group);
+    if (i == I) return;
+    uint8_t rest[kFp8Added * kFp8Group] = {};  // the end of the rows, continued with zeros
+    for (int64_t r = 0; r < rows; ++r) {
+        memcpy(rest + r * kFp8Group, codes + r * I + i, static_cast<size_t>(I - i));
+    }
+    add(rest, kFp8Group, i, I - i);
 }
 
 }  // namespace
@@ -258,21 +271,14 @@ void add_rows_bf16(const Matrix& weight, int64_t begin, int64_t end, const float
 }
 
 void add_rows_fp8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
-    const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
-    const auto* const codes = static_cast<const uint8_t*>(weight.data);
-    const auto* const scale = static_cast<const float*>(weight.scale);
-    for (int64_t row = begin; row < end; row += kFp8Added) {
-        const int64_t rows = end - row < kFp8Added ? end - row : kFp8Added;
-        for (int64_t i = 0; i < I; i += kFp8Group) {
-            float scaled[kFp8Added];
-            for (int64_t r = 0; r < rows; ++r) {
-                const float block = scale[(row + r) / weight.block_rows * scales + i / weight.block_columns];
-                scaled[r] = factors[row - begin + r] * block * kFp8Half;
-            }
-            const int64_t count = I - i < kFp8Group ? I - i : kFp8Group;
-            const uint8_t* const next = codes + (row + rows) * I + i * rows;
-            add_fp8_group(codes + row * I + i, I, next, scaled, rows, count, y + i);
-        }
+    for (int64_t row = begin; row < end;) {
+        const int64_t block_end = (row / weight.block_rows + 1) * weight.block_rows;
+        const int64_t stop = block_end < end ? block_end : end;
+        const int64_t rows = stop - row < kFp8Added ? stop - row : kFp8Added;
+        float raised[kFp8Added];
+        for (int64_t r = 0; r < rows; ++r) raised[r] = factors[row - begin + r] * kFp8Half;
+        add_fp8_rows(weight, row, rows, raised, y);
+        row += rows;
     }
 }
 
