@@ -1,0 +1,37 @@
+"""What every count is given, checked once: whole numbers of at least something, and experts where there are any.
+
+A number that nothing can be counted with ends in a CostError that names it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from araio.config import ModelConfig
+from araio.errors import CostError
+from araio.json_reader import shown
+
+__all__ = ["require_at_least", "require_experts", "require_rate"]
+
+
+def require_at_least(least: int, **values: int) -> None:
+    """Refuse what is not a whole number of at least `least`, by the name of the argument."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise CostError(f"{name} is {shown(value)}; expected a whole number of at least {least}")
+
+
+def require_rate(**values: float) -> None:
+    """Refuse what is not a finite number of zero or more, by the name of the argument."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise CostError(f"{name} is {shown(value)}; expected a number of zero or more")
+
+
+def require_experts(config: ModelConfig) -> None:
+    """Refuse a model in which no layer routes."""
+    if not config.moe_layers:
+        raise CostError(
+            f"no layer of this {config.model_type} config routes to experts (n_routed_experts = "
+            f"{config.n_routed_experts}); ask for a mixture of experts"
+        )
