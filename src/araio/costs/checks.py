@@ -1,4 +1,4 @@
-"""What every count is given, checked once: whole numbers of at least something, and experts where there are any.
+"""What every count is given, checked once: whole numbers, rates, and experts where there must be some.
 
 A number that nothing can be counted with ends in a CostError that names it.
 """
@@ -14,14 +14,14 @@ from araio.json_reader import shown
 __all__ = ["require_at_least", "require_experts", "require_rate"]
 
 
-def require_at_least(least: int, **values: int) -> None:
+def require_at_least(least: int, **values: object) -> None:
     """Refuse what is not a whole number of at least `least`, by the name of the argument."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise CostError(f"{name} is {shown(value)}; expected a whole number of at least {least}")
 
 
-def require_rate(**values: float) -> None:
+def require_rate(**values: object) -> None:
     """Refuse what is not a finite number of zero or more, by the name of the argument."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:

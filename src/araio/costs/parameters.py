@@ -97,7 +97,7 @@ def elements_by_type(
 ) -> dict[str, int]:
     """Numbers in a checkpoint by their safetensors type, scales included, as model hubs count them.
 
-    with_mtp_copies  every MTP module repeats the embedding and the head that it shares, as DeepSeek releases it
+    with_mtp_copies  MTP modules repeat the embedding and head that they share, as DeepSeek's releases do
     """
     storage = storage or Storage.published(config)
     found: Counter[str] = Counter()
