@@ -11,7 +11,7 @@ from araio.config import ModelConfig
 from araio.errors import CostError
 from araio.json_reader import shown
 
-__all__ = ["require_at_least", "require_experts", "require_rate"]
+__all__ = ["require_at_least", "require_experts", "require_positive", "require_rate", "require_share"]
 
 
 def require_at_least(least: int, **values: object) -> None:
@@ -26,6 +26,20 @@ def require_rate(**values: object) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise CostError(f"{name} is {shown(value)}; expected a number of zero or more")
+
+
+def require_positive(**values: object) -> None:
+    """Refuse what is not a finite number above zero, by the name of the argument."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise CostError(f"{name} is {shown(value)}; expected a number above zero")
+
+
+def require_share(**values: object) -> None:
+    """Refuse what is not from zero to one, by the name of the argument."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise CostError(f"{name} is {shown(value)}; expected a share from 0 to 1")
 
 
 def require_experts(config: ModelConfig) -> None:

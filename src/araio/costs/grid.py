@@ -63,7 +63,7 @@ def find_intensity(country: str = WORLD) -> Intensity:
     near = get_close_matches(wanted, by_name, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "a code or a name is DEU or Germany."
     raise CostError(
-        f"no carbon intensity is known for {shown(country)}, only for {WORLD} and {len(table) - 1} countries; "
+        f"{shown(country)} is none of the {len(table) - 1} countries of the table, nor {WORLD}; "
         f"{hint} Grams per kWh can be stated instead"
     )
 
