@@ -99,6 +99,9 @@ def test_absorbed_attention_costs_more_operations(r1):
         pytest.approx(24.9e9, rel=2e-3),
         pytest.approx(84.8e9, rel=2e-3),
     )
+    for form, context in (("absorbed", 4_312), ("expanded", 14_659)):
+        before, after = decode_flops(r1, context - 1, form), decode_flops(r1, context, form)
+        assert before.attention < before.weights <= after.attention
     assert decode_flops(r1, 131_072).attention == pytest.approx(2227e9, rel=1e-3)
 
 

@@ -13,7 +13,7 @@ def test_every_row_is_dated_attributed_and_possible():
     assert len(table) == 213
     for code, intensity in table.items():
         assert len(code) == 3 or code == "WORLD"
-        assert 1 < intensity.grams_per_kwh <= 1_000
+        assert 1 < intensity.grams_per_kwh < 1_500
         assert 2009 <= intensity.year <= 2023
         assert "Our World in Data" in intensity.source
 

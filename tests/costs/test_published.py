@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from math import sqrt
+from typing import get_args
 
 import pytest
 
@@ -18,6 +19,8 @@ from araio.costs.flops import decode_flops, training_flops
 from araio.costs.grid import find_intensity
 from araio.costs.parameters import cache_bytes_per_token, count_parameters, elements_by_type
 from araio.costs.prices import find_prices
+from araio.costs.published import published_figures, sparsity_by_batch
+from araio.costs.published.figure import Verdict
 from araio.costs.serving import ServiceDay, expert_exchange_s, experts_per_gpu, speculation_ceiling
 from araio.costs.storage import Storage
 from araio.costs.traffic import decode_bytes, expected_experts
@@ -386,6 +389,43 @@ def test_40_a_whole_service_takes_more_than_its_accelerators():
     assert service_joules(1, accelerator_share=0.58) == digits(1.72, 2)
     assert service_joules(0.10, accelerator_share=0.10 / 0.24) == pytest.approx(0.24)
     assert service_joules(26_820) == 26_820
+
+
+# ---------------------------------------------------------------------- the page of all of them
+
+FIGURES = [figure for topic in published_figures(locate_config) for figure in topic.figures]
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.what)
+def test_a_verdict_is_what_the_numbers_say(figure):
+    match figure.verdict:
+        case "reproduced" | "other convention" | "modelled":
+            assert figure.agrees
+        case "slip" | "not explained":
+            assert figure.published is not None
+            assert not figure.agrees
+        case "our own":
+            assert figure.published is None
+    assert (figure.published is None) == (not figure.source)
+
+
+def test_nothing_is_said_of_a_figure_in_silence():
+    assert all(figure.how for figure in FIGURES if figure.verdict != "reproduced")
+    assert {figure.verdict for figure in FIGURES} == set(get_args(Verdict))
+
+
+def test_measured_energy_turns_with_the_batch(v3):
+    rows = {row.batch: row for row in sparsity_by_batch(v3)}
+    saved = {batch: row.measured_j[0] / row.measured_j[1] for batch, row in rows.items() if row.measured_j}
+    assert saved == {
+        8: digits(0.66, 2),
+        64: digits(1.14, 2),
+        128: digits(1.09, 2),
+        256: digits(0.97, 2),
+        512: digits(0.84, 2),
+    }
+    assert rows[8].sparse < rows[8].dense
+    assert rows[128].sparse > rows[128].dense
 
 
 def test_a_store_is_counted_as_stored(v3):
