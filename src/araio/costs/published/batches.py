@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from araio.config import ModelConfig
 from araio.costs.dense import find_dense_model
-from araio.costs.flops import decode_flops
 from araio.costs.traffic import decode_bytes, expected_experts
 
-__all__ = ["BatchRow", "flops_ratio", "sparsity_by_batch"]
+__all__ = ["BatchRow", "sparsity_by_batch"]
 
 DENSE = "llama-3.1-405b"
 DENSE_BITS = 8
@@ -49,12 +48,6 @@ class BatchRow:
 def sparsity_by_batch(config: ModelConfig) -> tuple[BatchRow, ...]:
     """A mixture of experts beside Llama-3.1-405B in FP8, caches left out."""
     return tuple(_row(config, batch) for batch in BATCHES)
-
-
-def flops_ratio(config: ModelConfig, context: int) -> float:
-    """Operations of a decoded token over those of the dense model, in the expanded form for both."""
-    sparse = decode_flops(config, context, "expanded")
-    return sparse.total / find_dense_model(DENSE).decode_flops(context).total
 
 
 def _row(config: ModelConfig, batch: int) -> BatchRow:

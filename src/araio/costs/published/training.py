@@ -10,7 +10,7 @@ from araio.costs.flops import training_flops
 from araio.costs.published.figure import DOLLARS, GIGAFLOPS, PERCENT, TERAFLOPS, Figure, Topic, Unit
 from araio.costs.training import TrainingSpeed, gpu_hours_of_flops
 
-__all__ = ["operations", "runs"]
+__all__ = ["operations", "other_runs", "v3_run"]
 
 INSIGHTS = "Insights into DeepSeek-V3, table 2"
 INSIGHTS_4 = "Insights into DeepSeek-V3, table 4"
@@ -46,7 +46,7 @@ def operations(config_of: Callable[[str], ModelConfig]) -> Topic:
         )
         alike = model.training_flops(LENGTH).total
         rows.append(Figure(f"{title} as V3 is counted", alike, None, GIGAFLOPS, ours, "", verdict="our own"))
-    standard_formula = "72 L d^2 + 12 L d S + 6 V d"
+    standard_formula = "72 L d^2 + 12 L d S + 6 V d; experts as the feed-forward networks that a token uses"
     for title, tera, published in (
         ("DeepSeek-7B, 4,096 tokens", _per_4k(30, 4096), 183.5e12),
         ("DeepSeek-67B, 4,096 tokens", _per_4k(95, 8192), 2057.5e12),
@@ -67,21 +67,20 @@ def operations(config_of: Callable[[str], ModelConfig]) -> Topic:
     return Topic("Operations of training", tuple(rows))
 
 
-def runs(config_of: Callable[[str], ModelConfig]) -> Topic:
-    """What training took."""
+def v3_run(config_of: Callable[[str], ModelConfig]) -> Topic:
+    """What training V3 took."""
     config = config_of("deepseek-v3")
     per_token = training_flops(config, LENGTH).total
     all_pairs = training_flops(config, LENGTH, causal=False).total
     hours = gpu_hours_of_flops(per_token * 14.8e12, 385e12)
     step = "15,360 sequences of 4,096 tokens in 19.926 s"
-    rl_hours = 64 * 8 * 198 + 5_000 + 64 * 8 * 80
     return Topic(
-        "Training runs",
+        "Training of V3",
         (
-            Figure("V3, tokens a day", SPEED.tokens_per_day, 272.80e9, Unit("B", 1e9, 2), step, INSIGHTS_4),
-            Figure("V3, a trillion tokens", SPEED.gpu_hours(1e12), 180e3, HOURS, "2,048 GPUs", V3_TABLE_1),
+            Figure("tokens a day", SPEED.tokens_per_day, 272.80e9, Unit("B", 1e9, 2), step, INSIGHTS_4),
+            Figure("a trillion tokens", SPEED.gpu_hours(1e12), 180e3, HOURS, "2,048 GPUs", V3_TABLE_1),
             Figure(
-                "V3, operations a second and GPU",
+                "operations a second and GPU",
                 SPEED.flops_per_gpu(per_token),
                 385e12,
                 TERAFLOPS,
@@ -89,7 +88,7 @@ def runs(config_of: Callable[[str], ModelConfig]) -> Topic:
                 INSIGHTS_4,
             ),
             Figure(
-                "V3, utilisation",
+                "utilisation",
                 SPEED.utilization(per_token, H800_PEAK_FLOPS),
                 0.3894,
                 PERCENT,
@@ -97,16 +96,16 @@ def runs(config_of: Callable[[str], ModelConfig]) -> Topic:
                 INSIGHTS_4,
             ),
             Figure(
-                "V3, utilisation, all pairs counted",
+                "utilisation, all pairs counted",
                 SPEED.utilization(all_pairs, H800_PEAK_FLOPS),
                 0.4373,
                 PERCENT,
                 "not causal",
                 INSIGHTS_4,
             ),
-            Figure("V3, pre-training", hours, 2_664e3, HOURS, "14.8T tokens at 385 TFLOP/s", V3_TABLE_1),
+            Figure("pre-training", hours, 2_664e3, HOURS, "14.8T tokens at 385 TFLOP/s", V3_TABLE_1),
             Figure(
-                "V3, all of its training",
+                "all of its training",
                 (2_664e3 + 119e3 + 5e3) * RENT,
                 5.576e6,
                 DOLLARS,
@@ -114,12 +113,24 @@ def runs(config_of: Callable[[str], ModelConfig]) -> Topic:
                 V3_TABLE_1,
                 0,
             ),
+        ),
+    )
+
+
+def other_runs(config_of: Callable[[str], ModelConfig]) -> Topic:
+    """What training V2 and R1 took."""
+    sparse = training_flops(config_of("deepseek-v2"), LENGTH).total
+    fewer = 1 - sparse / find_dense_model("deepseek-67b").training_flops(LENGTH).total
+    rl_hours = 64 * 8 * 198 + 5_000 + 64 * 8 * 80
+    return Topic(
+        "Training of V2 and R1",
+        (
             Figure(
                 "V2 below DeepSeek-67B, GPU hours",
                 1 - 172.8 / 300.6,
                 0.425,
                 PERCENT,
-                "a trillion tokens; operations alone are 63 % fewer",
+                f"a trillion tokens; operations are {fewer:.0%} fewer",
                 "DeepSeek-V2 report, section 3.2.3",
             ),
             Figure(
