@@ -13,6 +13,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── RequestError           a parameter of a generation request
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
+    ├── CostError              a price, a country or a size that nothing can be counted with
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -25,6 +26,7 @@ __all__ = [
     "CacheFullError",
     "CheckpointError",
     "ConfigError",
+    "CostError",
     "FormatError",
     "GenerationError",
     "KernelError",
@@ -75,6 +77,10 @@ class GenerationError(AraioError):
 
 class CacheFullError(AraioError):
     """A sequence, or a request, that needs more tokens of cache than there are."""
+
+
+class CostError(AraioError):
+    """A cost that cannot be counted: an unknown price list or country, or a number out of range."""
 
 
 class KernelError(AraioError):
