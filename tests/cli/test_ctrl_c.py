@@ -18,7 +18,7 @@ def press():
 
 @pytest.fixture
 def ctrl_c():
-    earlier = signal.getsignal(signal.SIGINT)
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     installed = CtrlC()
     installed.install()
     yield installed

@@ -12,18 +12,18 @@ from araio.formats.store_layout import DENSE_FILE, EXPERTS_TENSOR, expert_layer
 __all__ = ["check_store"]
 
 
-def check_store(store: Store, on_file: Callable[[str], None] = lambda _: None) -> None:
+def check_store(store: Store, on_file: Callable[[int], None] = lambda _: None) -> None:
     """Read every file; raises CheckpointError that names the first damaged one, and in it the expert.
 
-    on_file  called with the name of each file before it is read
+    on_file  called with the bytes of each file that is whole
     """
     for file in store.files:
         name = file.path.name
-        on_file(name)
         if sha256_of(file.path) != store.manifest.files[name].sha256:
             raise CheckpointError(
                 f"{file.path}: {_damage(store, name)} fails its checksum; convert the model again"
             )
+        on_file(file.size_bytes)
 
 
 def _damage(store: Store, name: str) -> str:
