@@ -115,7 +115,12 @@ def test_one_file_too_many(folder: Path) -> None:
 @pytest.mark.parametrize("name", [DENSE, EXPERTS])
 def test_a_file_that_is_missing(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    refused(folder, name, "cannot be opened", FormatError)
+    refused(folder, "araio.json", f"names {name}, which is missing; convert the model again")
+
+
+def test_a_manifest_that_is_missing(folder: Path) -> None:
+    (folder / "araio.json").unlink()
+    refused(folder, "", r"is a store .* without its araio\.json; convert the model again")
 
 
 @pytest.mark.parametrize("name", [DENSE, EXPERTS])
@@ -123,7 +128,9 @@ def test_a_file_that_is_missing(folder: Path, name: str) -> None:
 def test_a_file_that_is_truncated(folder: Path, name: str, left: int) -> None:
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[:left])
-    refused(folder, name, "truncated|too few", FormatError)
+    refused(
+        folder, name, r"(truncated, |too few .*; |of another store, )convert the model again$", FormatError
+    )
 
 
 def test_a_file_of_another_size_than_the_manifest_says(folder: Path) -> None:

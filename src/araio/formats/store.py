@@ -39,6 +39,9 @@ from araio.tensors import Weight
 
 __all__ = ["Store"]
 
+# A store was made here and by nobody else, so it cannot be downloaded.
+_REMEDY = "convert the model again"
+
 
 class Store:
     """Every tensor of a store, by its published name.
@@ -57,11 +60,17 @@ class Store:
         self.manifest = Manifest.read(folder / MANIFEST_NAME)
         self.record = ExpertRecord(config, codec(self.manifest.codecs.experts, block))
         self._shapes = dict(dense_tensors(config))
-        self._by_name = {name: SafetensorsFile(inside(folder, name)) for name in self.manifest.files}
+        self._by_name = {name: self._open(name) for name in self.manifest.files}
         self.files = list(self._by_name.values())
         # The record that was read last: its three matrices are asked for one after the other.
         self._last: tuple[int, int, npt.NDArray[np.uint8]] | None = None
         self._check(config)
+
+    def _open(self, name: str) -> SafetensorsFile:
+        path = inside(self.folder, name, _REMEDY)
+        if not path.exists():
+            raise self._failure(f"names {name}, which is missing")
+        return SafetensorsFile(path, _REMEDY)
 
     def __enter__(self) -> Store:
         return self
@@ -97,7 +106,7 @@ class Store:
             file = DENSE_FILE if expert is None else expert_file(expert[0])
             raise CheckpointError(
                 f"{self.folder / file}: tensor {shown(name)} holds NaN or infinity; the file is damaged, "
-                "convert the model again"
+                f"{_REMEDY}"
             )
         return weight
 
@@ -112,7 +121,7 @@ class Store:
         if zlib.crc32(record.data) != self.manifest.files[name].crc32[expert]:
             raise CheckpointError(
                 f"{self.folder / name}: the record of layer {layer}, expert {expert}, fails its checksum; "
-                "convert the model again"
+                f"{_REMEDY}"
             )
         return record
 
@@ -146,7 +155,7 @@ class Store:
         if file.size_bytes != stored.bytes:
             raise CheckpointError(
                 f"{file.path}: has {file.size_bytes:,} bytes, {MANIFEST_NAME} says {stored.bytes:,}; the "
-                "file is incomplete or of another store"
+                f"file is incomplete or of another store, {_REMEDY}"
             )
         found: Tensors = {tensor: (entry.dtype, entry.shape) for tensor, entry in file.items()}
         for tensor in {**expected, **found}:
@@ -167,7 +176,7 @@ class Store:
             raise self._failure(f"{name} has {len(stored.crc32)} checksums; expected {entry.shape[0]}")
 
     def _failure(self, found: str) -> CheckpointError:
-        return CheckpointError(f"{self.folder / MANIFEST_NAME}: {found}; convert the model again")
+        return CheckpointError(f"{self.folder / MANIFEST_NAME}: {found}; {_REMEDY}")
 
 
 def _described(tensor: tuple[str, tuple[int, ...]] | None) -> str:
