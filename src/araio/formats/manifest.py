@@ -46,7 +46,8 @@ _CRC32S = re.compile(r"[0-9a-f]{8}( [0-9a-f]{8})*")
 class StoredFile:
     """What a file of weights must be.
 
-    crc32  of each record as zlib has it, in a file of experts
+    crc32  as zlib has it, of each record in a file of experts, of each tensor in the file of the others, in
+           the order in which they lie; stores of early versions have none of the latter
     """
 
     bytes: int
