@@ -14,7 +14,7 @@ from rich.text import Text
 from araio import env
 from araio.cli.numbers import bytes_text
 from araio.cli.printable import printable
-from araio.cli.progress import progress_bar
+from araio.cli.progress import note, progress_bar
 from araio.errors import RequestError
 from araio.eval.speed import PREFILLS, SpeedReport, measure_speed
 from araio.testing.turns import Row
@@ -79,13 +79,15 @@ def command(
                 bar, description=what, completed=done, total=total
             ),
         )
+    if report.warning is not None:
+        note(Console(stderr=True), f"warning: {report.warning}")
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
         return
     console = Console()
     console.print(_table(report))
-    for note in report.notes:
-        console.print(Text(note))
+    for remark in report.notes:
+        console.print(Text(remark))
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
