@@ -88,15 +88,9 @@ def command(
         _print_divergence(compared, as_json)
         return
     with progress_bar() as progress:
+        on_graded = _advance(progress, names, n)
         report = evaluate(
-            loaded,
-            names,
-            n,
-            seed,
-            split,
-            max_tokens=max_tokens,
-            workers=workers,
-            on_graded=_advance(progress, names, n),
+            loaded, names, n, seed, split, max_tokens=max_tokens, workers=workers, on_graded=on_graded
         )
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
