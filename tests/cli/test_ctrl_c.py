@@ -7,9 +7,13 @@ from contextlib import suppress
 
 import pytest
 
+from araio.cli import main as main_module
 from araio.cli import prompt_loop as prompt_loop_module
+from araio.cli import screen as screen_module
+from araio.cli.commands import run as run_module
 from araio.cli.ctrl_c import CtrlC
 from araio.cli.screen import Screen
+from araio.engine.answer import ContentDelta
 
 
 def press():
@@ -25,19 +29,51 @@ def ctrl_c():
     signal.signal(signal.SIGINT, earlier)
 
 
-def test_a_press_that_code_swallows_ends_the_answer(ctrl_c):
-    def events():
-        yield 1
-        with suppress(KeyboardInterrupt):
-            press()
-        yield 2
+def press_in_vain(*_):
+    with suppress(KeyboardInterrupt):
+        press()
 
-    watched = ctrl_c.watched(events())
-    assert next(watched) == 1
+
+def answer_that_swallows():
+    yield ContentDelta("one")
+    press_in_vain()
+    yield ContentDelta("two")
+    raise AssertionError("nobody waits for it any more")
+
+
+def test_a_press_that_code_swallows_ends_what_is_watched(ctrl_c):
+    watched = ctrl_c.watched(answer_that_swallows())
+    assert next(watched) == ContentDelta("one")
     with pytest.raises(KeyboardInterrupt):
         next(watched)
     ctrl_c.forget()
     assert list(ctrl_c.watched(iter([3]))) == [3]
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], "one"), (["--json"], "")])
+def test_a_press_that_code_swallows_ends_one_question_with_130(
+    ctrl_c, monkeypatch, capsys, tiny, options, shown
+):
+    class Model:
+        def stream(self, messages, **sampling):
+            return answer_that_swallows()
+
+    for module in (main_module, screen_module, run_module):
+        monkeypatch.setattr(module, "ctrl_c", ctrl_c)
+    monkeypatch.setattr(run_module, "load", lambda *_, **__: Model())
+    with pytest.raises(SystemExit) as caught:
+        main_module.main(["run", "-m", str(tiny), "-p", "hi", *options])
+    assert caught.value.code == 130
+    assert capsys.readouterr().out == shown
+
+
+def test_a_press_that_an_import_swallows_ends_the_command(ctrl_c, monkeypatch, capsys):
+    monkeypatch.setattr(main_module, "ctrl_c", ctrl_c)
+    monkeypatch.setattr(main_module, "import_module", press_in_vain)
+    with pytest.raises(SystemExit) as caught:
+        main_module.main(["doctor"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().out == ""
 
 
 def test_a_press_while_held_waits_until_it_is_heard(ctrl_c):
