@@ -9,6 +9,10 @@ from contextlib import suppress
 import pytest
 
 import araio
+from araio.cli.commands import bench
+from araio.cli.main import main
+from araio.eval.speed import SpeedReport
+from araio.testing.turns import Row
 
 ROW = {
     "name": str,
@@ -16,6 +20,7 @@ ROW = {
     "unit": str,
     "peer": type(None),
     "ratio": type(None),
+    "spread": float,
     "limit": float | None,
     "fraction_of_limit": float | None,
 }
@@ -30,7 +35,7 @@ def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
     asked = ["bench", tiny, "--prefill", 16, "--threads", "1,2", "--rounds", 1, "--json"]
     done = araio_command(*asked)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr.startswith("prefill 16, 1 thread: 0 of 12, 0% after ")
     document = json.loads(done.stdout)
     assert document["araio"] == araio.__version__
     assert document["model"] == str(tiny)
@@ -59,6 +64,25 @@ def test_without_a_model_it_measures_the_one_that_run_would_ask(araio_command, t
         "no limit is given",
     ):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_speeds_that_are_not_steady_are_warned_of_on_stderr(monkeypatch, capsys, form):
+    def measured(**spreads):
+        rows = tuple(Row(name, 9.0, "tok/s", 1.0, 99.0, spread) for name, spread in spreads.items())
+        machine = {"name": "a processor", "cores_usable": 1}
+        report = SpeedReport("tiny", {"q8": 1}, "native", (1,), 5, machine, (), rows)
+        monkeypatch.setattr(bench, "measure_speed", lambda *_, **__: report)
+        with pytest.raises(SystemExit):
+            main(["bench", *form])
+        return capsys.readouterr()
+
+    assert measured(decode=1.5, prefill=1.1).err == ""
+    shown = measured(decode=1.51, prefill=4.0, reading=1.1)
+    assert shown.err.startswith("warning: 2 of 3 speeds were not steady enough to compare")
+    assert "prefill may differ by a factor of 4.0" in shown.err
+    assert shown.err.count("\n") == 1
+    assert "warning" not in shown.out
 
 
 def test_pocket_is_the_default(araio_command):

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -9,7 +10,7 @@ def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
     asked = ["eval", tiny, "--tasks", "chain,order", "--n", 2, "--seed", 3, "--max-tokens", 6, "--json"]
     done = araio_command(*asked)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr == "answering: 0 of 4, 0% after 0 s\n"
     document = json.loads(done.stdout)
     assert (document["model"], document["split"], document["seed"]) == (str(tiny), "test", 3)
     assert list(document["tasks"]) == ["chain", "order"]
@@ -66,7 +67,9 @@ def test_the_command_compares_on_a_text(araio_command, tmp_path) -> None:
     write_tiny_checkpoint(tmp_path / "tiny", "v3")
     (tmp_path / "book.txt").write_text("It was a bright day. " * 20, encoding="utf-8")
     asked = ["eval", tmp_path / "tiny", "--kl", tmp_path / "tiny", "--text", tmp_path / "book.txt"]
-    document = json.loads(araio_command(*asked, "--json").stdout)
+    done = araio_command(*asked, "--json")
+    assert re.fullmatch(r"comparing: 0 of \d+, 0% after 0 s\n", done.stderr)
+    document = json.loads(done.stdout)
     assert (document["mean_kl"], document["top1_agreement"]) == (0.0, 1.0)
     assert "same most likely token" in araio_command(*asked).stdout
 

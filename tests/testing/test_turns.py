@@ -3,7 +3,7 @@
 import pytest
 
 from araio.testing import turns
-from araio.testing.turns import Case, measure
+from araio.testing.turns import Case, measure, spread_of
 
 
 class Scripted:
@@ -39,7 +39,7 @@ def test_a_row_is_the_median_of_the_rounds_after_the_first(log) -> None:
     ours = Scripted("ours", [99.0, 1.0, 3.0, 2.0], log)
     memory, row = measure(ours, [case(token_bytes=10**9)], [2], rounds=3)
     assert (row.name, row.unit) == ("prefill 12, 2 threads", "tok/s")
-    assert (row.value, row.low, row.high) == (6.0, 4.0, 12.0)
+    assert (row.value, row.low, row.high, row.spread) == (6.0, 4.0, 12.0, 3.0)
     assert (row.limit, row.fraction_of_limit) == (20.0, 0.3)
     assert (row.peer, row.ratio, row.ratio_low, row.ratio_high) == (None,) * 4
     assert (memory.name, memory.unit) == ("reading memory, 2 threads", "bytes/s")
@@ -73,3 +73,17 @@ def test_every_number_of_threads_is_measured_and_every_turn_told(log) -> None:
     names = ["prefill 12, 1 thread"] * 2 + ["prefill 12, 2 threads"] * 2
     assert told == [(name, done, 4) for done, name in enumerate(names)]
     assert log == [("ours", 1), ("ours", 1), ("memory", 1), ("ours", 2), ("ours", 2), ("memory", 2)]
+
+
+@pytest.mark.parametrize(
+    ("values", "spread"),
+    [
+        ([7.0], 1.0),
+        ([1.0, 8.0, 2.0, 3.0, 4.0], 8.0),  # the range of five rounds encloses the median in 15 of 16 cases
+        ([1.0, 8.0, 2.0, 3.0, 4.0, 4.0, 4.0], 8.0),
+        ([1.0, 100.0, *[4.0] * 6, 5.0], 1.25),  # of nine, one at each end may be left out
+        ([1.0, 100.0] * 3 + [4.0] * 30, 1.0),
+    ],
+)
+def test_the_spread_spans_what_the_median_may_be(values, spread) -> None:
+    assert spread_of(values) == spread

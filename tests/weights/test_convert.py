@@ -20,7 +20,7 @@ import pytest
 
 from araio.codecs import CODECS, codec
 from araio.config import ModelConfig
-from araio.errors import CheckpointError, FormatError
+from araio.errors import CheckpointError, FormatError, ModelNotFoundError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, main_tensors
 from araio.formats.safetensors import SafetensorsFile
@@ -34,6 +34,7 @@ from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import convert as module
 from araio.weights.convert import convert
 from araio.weights.load import open_checked
+from araio.weights.locate import locate, locate_config
 
 Q4 = StoreCodecs("q4", "q4", "q4")
 
@@ -231,6 +232,14 @@ def test_what_was_interrupted_goes_on_and_comes_to_the_same(v3, whole, tmp_path,
     for name, written in complete.items():
         assert (tmp_path / "store" / name).stat().st_mtime_ns == written
     assert (len(complete) > 0) == (after >= 70)
+
+
+def test_an_unfinished_store_is_no_model_and_says_how_to_finish_it(v3, tmp_path) -> None:
+    stopped(v3, tmp_path / "a store", 1, StoreCodecs("q4", "q8", "bf16"))
+    command = f"araio convert MODEL '{tmp_path}/a store' --quant q4 --dense q8 --embeddings bf16, with"
+    for find in (locate, locate_config):
+        with pytest.raises(ModelNotFoundError, match=f"is an unfinished conversion.*: {command}"):
+            find(str(tmp_path / "a store.partial"))
 
 
 def test_after_kill_9_it_goes_on(v3, whole, tmp_path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import araio
+from araio.cli.ctrl_c import ctrl_c
 from araio.cli.printable import printable
 from araio.errors import AraioError
 
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     _prepare_streams()
     try:
+        ctrl_c.install()
         code = _dispatch(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -126,6 +128,7 @@ def _call(name: str, arguments: list[str]) -> int:
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     module = import_module(VERBS[name].module)
+    ctrl_c.check()
     # \b keeps the lines of the block as they are.
     examples = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES)
     app.command(epilog=examples)(module.command)

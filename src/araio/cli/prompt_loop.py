@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from araio.cli.ctrl_c import ctrl_c
 from araio.cli.screen import Screen
 from araio.engine.answer import Answer, Event
 from araio.errors import AraioError
@@ -38,6 +39,13 @@ def prompt_loop(
     with suppress(ImportError):  # a Python without readline still reads lines, without editing them
         import readline  # noqa: F401 - input() edits lines once it is imported
     screen.note("Ask something; /clear forgets what was said, /help lists commands, Ctrl-D leaves.")
+    with ctrl_c.held():
+        _converse(answer, system, screen)
+
+
+def _converse(
+    answer: Callable[[list[Message]], Iterator[Event]], system: list[Message], screen: Screen
+) -> None:
     messages = list(system)
     while (line := _read_line(screen)) is not None:
         match line.strip():
@@ -61,8 +69,10 @@ def _turn(
 ) -> list[Message]:
     """Ask, show, and return the turn's two messages; none if it was stopped or failed."""
     try:
-        finished: Answer = screen.show(answer(messages))
+        with ctrl_c.heard():
+            finished: Answer = screen.show(answer(messages))
     except KeyboardInterrupt:
+        ctrl_c.forget()
         screen.interrupt("Stopped; this question is forgotten.")
         return []
     except AraioError as error:
@@ -76,14 +86,16 @@ def _read_line(screen: Screen) -> str | None:
     """One line from the user; None at the end of input."""
     while True:
         try:
-            if sys.stdout.isatty():
-                return input(PROMPT)
-            # With stdout in a pipe, input() would write the prompt into it.
-            sys.stderr.write(PROMPT)
-            sys.stderr.flush()
-            return input()
+            with ctrl_c.heard():
+                if sys.stdout.isatty():
+                    return input(PROMPT)
+                # With stdout in a pipe, input() would write the prompt into it.
+                sys.stderr.write(PROMPT)
+                sys.stderr.flush()
+                return input()
         except EOFError:
             sys.stderr.write("\n")
             return None
         except KeyboardInterrupt:
+            ctrl_c.forget()
             screen.note("\nCtrl-D or /exit leaves.")

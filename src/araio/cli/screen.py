@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from araio.cli.ctrl_c import ctrl_c
 from araio.cli.numbers import count_text, share_text
 from araio.cli.printable import printable
 from araio.engine.answer import Answer, ContentDelta, Event, Finish, ReasoningDelta
@@ -32,7 +33,7 @@ class Screen:
     def show(self, events: Iterator[Event]) -> Answer:
         """Write every piece as it comes, then the footer; the finished answer."""
         self._last_thought = ""
-        for event in events:
+        for event in ctrl_c.watched(events):
             match event:
                 case ReasoningDelta(text):
                     self._think(text)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator, Philox
 
 from araio.engine.request import SamplingParams
 from araio.errors import GenerationError
@@ -38,7 +39,7 @@ class Sampler:
 
     def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
         self._params = params
-        self._random = np.random.Generator(np.random.Philox(params.seed))
+        self._random = Generator(Philox(params.seed))
         self._counts = np.zeros(vocab_size, dtype=np.int64)  # of the answer so far
         self._is_seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or the answer
         self._is_seen[np.asarray(prompt_ids, dtype=np.int64)] = True

@@ -33,6 +33,7 @@ __all__ = [
     "Question",
     "Report",
     "TaskResult",
+    "check_counts",
     "evaluate",
     "task_names",
 ]
@@ -151,9 +152,7 @@ def evaluate(
     names = task_names(tasks)
     if split not in get_args(HeldOut):
         raise RequestError(f"split is {split!r}; expected one of {', '.join(get_args(HeldOut))}")
-    for field, value in (("n", n), ("workers", workers), ("max_tokens", max_tokens)):
-        if value < 1:
-            raise RequestError(f"{field} is {value}; expected 1 or more")
+    check_counts(n, workers, max_tokens)
     questions = [Question(name, index, seed, split) for name in names for index in range(n)]
     graded: list[Graded] = []
     started = time.perf_counter()
@@ -164,6 +163,13 @@ def evaluate(
     seconds = time.perf_counter() - started
     results = {name: _tally([answer for answer in graded if answer.task == name]) for name in names}
     return Report(model.name, split, seed, max_tokens, seconds, results)
+
+
+def check_counts(n: int, workers: int, max_tokens: int) -> None:
+    """Raises RequestError for a count below 1."""
+    for field, value in (("n", n), ("workers", workers), ("max_tokens", max_tokens)):
+        if value < 1:
+            raise RequestError(f"{field} is {value}; expected 1 or more")
 
 
 def task_names(asked: Sequence[str] | None) -> list[str]:

@@ -25,7 +25,7 @@ from araio.formats.layout import expert_of, main_tensors
 from araio.kernels.select import Selection, select
 from araio.testing.machine import describe_processor, usable_processors
 from araio.testing.timer import SHORT_CONTEXT, ModelTimer
-from araio.testing.turns import Case, Engine, OnTurn, Row, measure
+from araio.testing.turns import WIDE, Case, Engine, OnTurn, Row, measure
 from araio.weights.load import load_model, open_checked
 from araio.weights.locate import locate
 
@@ -67,6 +67,19 @@ class SpeedReport:
     def active_weight_bytes(self) -> int:
         """Bytes of weights that a decoded token reads."""
         return sum(self.codecs.values())
+
+    @property
+    def warning(self) -> str | None:
+        """What to know before anything is concluded from the rows; None where they are steady."""
+        wide = [row for row in self.rows if row.spread > WIDE]
+        if not wide:
+            return None
+        worst = max(wide, key=lambda row: row.spread)
+        return (
+            f"{len(wide)} of {len(self.rows)} speeds were not steady enough to compare: measured again, "
+            f"{worst.name} may differ by a factor of {worst.spread:.1f}; close what else runs here, or raise "
+            "the rounds"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `araio bench --json`."""

@@ -18,9 +18,12 @@ from araio.formats.store_layout import PART_ALIGNMENT, RECORD_ALIGNMENT, StoreCo
 from araio.json_reader import ObjectReader, read_object
 from araio.tensors import BLOCK_COLUMNS, TILE_ROWS
 
-__all__ = ["MANIFEST_NAME", "VERSION", "Manifest", "StoredFile"]
+__all__ = ["JOURNAL_NAME", "MANIFEST_NAME", "PARTIAL_SUFFIX", "VERSION", "Manifest", "StoredFile"]
 
 MANIFEST_NAME = "araio.json"
+# While a store is being written: the file's name, and what its folder has behind the name.
+JOURNAL_NAME = "unfinished.json"
+PARTIAL_SUFFIX = ".partial"
 VERSION = 1
 
 _FORMAT = "araio store"
@@ -43,7 +46,8 @@ _CRC32S = re.compile(r"[0-9a-f]{8}( [0-9a-f]{8})*")
 class StoredFile:
     """What a file of weights must be.
 
-    crc32  of each record as zlib has it, in a file of experts
+    crc32  as zlib has it, of each record in a file of experts, of each tensor in the file of the others, in
+           the order in which they lie; stores of early versions have none of the latter
     """
 
     bytes: int

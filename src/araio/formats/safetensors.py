@@ -74,11 +74,14 @@ class TensorEntry:
 class SafetensorsFile(Mapping[str, TensorEntry]):
     """A mapping from tensor name to its place in one file; the file stays open until `close`.
 
+    remedy  what the owner of a file that is cut off can do
+
     Raises FormatError when the file cannot be opened or departs from the format.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = "download it again") -> None:
         self.path = path
+        self.remedy = remedy
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
@@ -87,7 +90,7 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
         self._close = weakref.finalize(self, os.close, descriptor)
         try:
             self.size_bytes = self._regular_file_size()
-            self._entries, self.metadata = _parse_header(path, self._read_header(), self.size_bytes)
+            self._entries, self.metadata = _parse_header(path, self._read_header(), self.size_bytes, remedy)
         except FormatError:
             self._close()
             raise
@@ -134,7 +137,7 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
     def _read_header(self) -> bytes:
         if self.size_bytes < 8:
             raise FormatError(
-                f"{self.path}: has {self.size_bytes} bytes, too few for a safetensors file; download it again"
+                f"{self.path}: has {self.size_bytes} bytes, too few for a safetensors file; {self.remedy}"
             )
         length = int.from_bytes(self._read_bytes(0, 8), "little")
         if length > MAX_HEADER_BYTES:
@@ -145,7 +148,7 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
         if 8 + length > self.size_bytes:
             raise FormatError(
                 f"{self.path}: says that its header has {length:,} bytes, but the file has only "
-                f"{self.size_bytes:,}; it is truncated, download it again"
+                f"{self.size_bytes:,}; it is truncated, {self.remedy}"
             )
         return self._read_bytes(8, length)
 
@@ -167,7 +170,7 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
 
 
 def _parse_header(
-    path: Path, header: bytes, size_bytes: int
+    path: Path, header: bytes, size_bytes: int, remedy: str
 ) -> tuple[dict[str, TensorEntry], dict[str, str]]:
     # The format asks for `{` first, so that no file can be two formats at once.
     if not header.startswith(b"{"):
@@ -181,7 +184,7 @@ def _parse_header(
         raise FormatError(f"{path}: __metadata__ is {shown(metadata)}; expected an object of strings")
     body = 8 + len(header)
     entries = {name: _parse_entry(path, name, value, body) for name, value in document.items()}
-    _check_cover(path, entries, body, size_bytes)
+    _check_cover(path, entries, body, size_bytes, remedy)
     return entries, metadata
 
 
@@ -212,7 +215,9 @@ def _are_sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
 
 
-def _check_cover(path: Path, entries: dict[str, TensorEntry], body: int, size_bytes: int) -> None:
+def _check_cover(
+    path: Path, entries: dict[str, TensorEntry], body: int, size_bytes: int, remedy: str
+) -> None:
     """Tensors must cover the file from the header to its end, each byte once."""
     covered = body
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
@@ -226,7 +231,7 @@ def _check_cover(path: Path, entries: dict[str, TensorEntry], body: int, size_by
         if entry.end > size_bytes:
             raise FormatError(
                 f"{path}: tensor {shown(name)} ends at byte {entry.end:,}, but the file has only "
-                f"{size_bytes:,}; it is truncated, download it again"
+                f"{size_bytes:,}; it is truncated, {remedy}"
             )
         covered = entry.end
     if covered != size_bytes:

@@ -91,8 +91,10 @@ def _find_single(folder: Path) -> str:
     raise CheckpointError(f"{folder}: has neither {INDEX_NAME} nor {SINGLE_NAME}")
 
 
-def inside(folder: Path, shard: str) -> Path:
+def inside(folder: Path, shard: str, remedy: str = "download the file again") -> Path:
     """The shard's path, unless it is a link that leaves the folder.
+
+    remedy  what the owner of a broken link can do
 
     Raises CheckpointError.
 
@@ -103,7 +105,7 @@ def inside(folder: Path, shard: str) -> Path:
     try:
         target = path.resolve()
     except RuntimeError:
-        raise CheckpointError(f"{path}: is a link to itself; download the file again") from None
+        raise CheckpointError(f"{path}: is a link to itself; {remedy}") from None
     homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
     if target.parent not in homes:
         raise CheckpointError(

@@ -2,8 +2,8 @@
 
 A store is what `araio convert` writes: `araio.json`, one file for what every token needs, and one for the
 experts of each layer. When it is opened, every size and header is held against the manifest and the config.
-An expert is one read, held against its checksum, and its matrices are views of what was read. The checksums
-of whole files take a pass of their own, so `store_check.py` compares them when somebody asks.
+An expert is one read and its matrices are views of what was read. Whatever is read is held against its
+checksum; those of whole files take a pass of their own, so `store_check.py` compares them when somebody asks.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ from araio.tensors import Weight
 
 __all__ = ["Store"]
 
+# A store was made here and by nobody else, so it cannot be downloaded.
+_REMEDY = "convert the model again"
+
 
 class Store:
     """Every tensor of a store, by its published name.
@@ -57,11 +60,20 @@ class Store:
         self.manifest = Manifest.read(folder / MANIFEST_NAME)
         self.record = ExpertRecord(config, codec(self.manifest.codecs.experts, block))
         self._shapes = dict(dense_tensors(config))
-        self._by_name = {name: SafetensorsFile(inside(folder, name)) for name in self.manifest.files}
+        self._by_name = {name: self._open(name) for name in self.manifest.files}
         self.files = list(self._by_name.values())
         # The record that was read last: its three matrices are asked for one after the other.
         self._last: tuple[int, int, npt.NDArray[np.uint8]] | None = None
         self._check(config)
+        # As many checksums as tensors, or, in a store of an early version, none.
+        checksums = self.manifest.files[DENSE_FILE].crc32
+        self._crc32 = dict(zip(self._by_name[DENSE_FILE], checksums, strict=False))
+
+    def _open(self, name: str) -> SafetensorsFile:
+        path = inside(self.folder, name, _REMEDY)
+        if not path.exists():
+            raise self._failure(f"names {name}, which is missing")
+        return SafetensorsFile(path, _REMEDY)
 
     def __enter__(self) -> Store:
         return self
@@ -88,8 +100,8 @@ class Store:
     def read_weight(self, name: str) -> Weight:
         """One weight as it is stored; an expert's is a view of its record.
 
-        Raises CheckpointError for an expert that fails its checksum, and for NaN and infinities, whose only
-        other trace would be logits without a cause.
+        Raises CheckpointError for what fails its checksum, and for NaN and infinities, whose only other trace
+        would be logits without a cause.
         """
         expert = expert_of(name)
         weight = self._read_dense(name) if expert is None else self._read_expert(*expert)
@@ -97,7 +109,7 @@ class Store:
             file = DENSE_FILE if expert is None else expert_file(expert[0])
             raise CheckpointError(
                 f"{self.folder / file}: tensor {shown(name)} holds NaN or infinity; the file is damaged, "
-                "convert the model again"
+                f"{_REMEDY}"
             )
         return weight
 
@@ -112,9 +124,20 @@ class Store:
         if zlib.crc32(record.data) != self.manifest.files[name].crc32[expert]:
             raise CheckpointError(
                 f"{self.folder / name}: the record of layer {layer}, expert {expert}, fails its checksum; "
-                "convert the model again"
+                f"{_REMEDY}"
             )
         return record
+
+    def read_tensor(self, name: str) -> npt.NDArray[Any]:
+        """One tensor of `dense.safetensors`, by its name there.
+
+        Raises CheckpointError when it fails its checksum.
+        """
+        file = self._by_name[DENSE_FILE]
+        array, expected = file.read(name), self._crc32.get(name)
+        if expected is not None and zlib.crc32(array.data) != expected:
+            raise CheckpointError(f"{file.path}: tensor {shown(name)} fails its checksum; {_REMEDY}")
+        return array
 
     def _read_expert(self, layer: int, expert: int, matrix: str) -> Weight:
         if self._last is None or self._last[:2] != (layer, expert):
@@ -122,9 +145,9 @@ class Store:
         return self.record.weight(self._last[2], matrix)
 
     def _read_dense(self, name: str) -> Weight:
-        stored, shape, file = self.codec(name), self._shapes[name], self._by_name[DENSE_FILE]
+        stored, shape = self.codec(name), self._shapes[name]
         weight: Weight = stored.assemble(
-            [file.read(name + part.suffix) for part in stored.parts(shape)], shape
+            [self.read_tensor(name + part.suffix) for part in stored.parts(shape)], shape
         )
         return weight
 
@@ -146,7 +169,7 @@ class Store:
         if file.size_bytes != stored.bytes:
             raise CheckpointError(
                 f"{file.path}: has {file.size_bytes:,} bytes, {MANIFEST_NAME} says {stored.bytes:,}; the "
-                "file is incomplete or of another store"
+                f"file is incomplete or of another store, {_REMEDY}"
             )
         found: Tensors = {tensor: (entry.dtype, entry.shape) for tensor, entry in file.items()}
         for tensor in {**expected, **found}:
@@ -156,6 +179,8 @@ class Store:
                     f"{_described(expected.get(tensor))} by config.json and the codecs in {MANIFEST_NAME}"
                 )
         if name == DENSE_FILE:
+            if len(stored.crc32) not in (0, len(file)):
+                raise self._failure(f"{name} has {len(stored.crc32)} checksums; expected {len(file)}")
             return
         entry = file[EXPERTS_TENSOR]
         if entry.begin % RECORD_ALIGNMENT:
@@ -167,7 +192,7 @@ class Store:
             raise self._failure(f"{name} has {len(stored.crc32)} checksums; expected {entry.shape[0]}")
 
     def _failure(self, found: str) -> CheckpointError:
-        return CheckpointError(f"{self.folder / MANIFEST_NAME}: {found}; convert the model again")
+        return CheckpointError(f"{self.folder / MANIFEST_NAME}: {found}; {_REMEDY}")
 
 
 def _described(tensor: tuple[str, tuple[int, ...]] | None) -> str:

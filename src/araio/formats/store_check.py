@@ -1,4 +1,4 @@
-"""`check_store`: every byte of a store against its checksums, down to the expert that is damaged."""
+"""`check_store`: all of a store against its checksums; it names the tensor or the expert that fails."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ from collections.abc import Callable
 
 from araio.errors import CheckpointError
 from araio.formats.digest import sha256_of
+from araio.formats.safetensors import SafetensorsFile
 from araio.formats.store import Store
-from araio.formats.store_layout import DENSE_FILE, EXPERTS_TENSOR, expert_layer
+from araio.formats.store_layout import DENSE_FILE, expert_layer
 
 __all__ = ["check_store"]
 
 
-def check_store(store: Store, on_file: Callable[[str], None] = lambda _: None) -> None:
-    """Read every file; raises CheckpointError that names the first damaged one, and in it the expert.
+def check_store(store: Store, on_file: Callable[[int], None] = lambda _: None) -> None:
+    """Read every file; raises CheckpointError that names the first damaged one, and what in it is damaged.
 
-    on_file  called with the name of each file before it is read
+    on_file  called with the bytes of each file that is whole
     """
     for file in store.files:
         name = file.path.name
-        on_file(name)
         if sha256_of(file.path) != store.manifest.files[name].sha256:
             raise CheckpointError(
-                f"{file.path}: {_damage(store, name)} fails its checksum; convert the model again"
+                f"{file.path}: {_damage(store, file)} fails its checksum; convert the model again"
             )
+        on_file(file.size_bytes)
 
 
-def _damage(store: Store, name: str) -> str:
-    """What of a file is damaged; a record that is raises by itself."""
-    if name == DENSE_FILE:
+def _damage(store: Store, file: SafetensorsFile) -> str:
+    """What of a file is damaged; a tensor or a record that is raises by itself."""
+    name, checksums = file.path.name, store.manifest.files[file.path.name].crc32
+    if not checksums:
         return "the file"
-    for expert in range(len(store.manifest.files[name].crc32)):
-        store.read_record(expert_layer(name), expert)
-    return f"the header before tensor {EXPERTS_TENSOR!r}"
+    if name == DENSE_FILE:
+        for tensor in file:
+            store.read_tensor(tensor)
+    else:
+        for expert in range(len(checksums)):
+            store.read_record(expert_layer(name), expert)
+    return "the header"

@@ -19,11 +19,10 @@ from pathlib import Path
 from araio.atomic import flush_folder, write_text
 from araio.errors import CheckpointError
 from araio.formats.digest import sha256_of
-from araio.formats.manifest import MANIFEST_NAME, Manifest, StoredFile
+from araio.formats.manifest import JOURNAL_NAME, MANIFEST_NAME, PARTIAL_SUFFIX, Manifest, StoredFile
 
 __all__ = ["StoreWriter"]
 
-JOURNAL_NAME = "unfinished.json"
 _WRITING_SUFFIX = ".writing"
 
 
@@ -53,7 +52,7 @@ class StoreWriter:
         with _storage_errors(out):
             if out.exists() or out.is_symlink():
                 raise CheckpointError(f"{out}: exists already; delete it, or give another name")
-            folder = out.with_name(out.name + ".partial")
+            folder = out.with_name(out.name + PARTIAL_SUFFIX)
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder):
                 yield cls(out, folder, _resumed(folder, wanted))

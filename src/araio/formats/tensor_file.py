@@ -50,6 +50,11 @@ class TensorFileWriter:
         text += b" " * (-(8 + len(text)) % alignment)
         self._header = len(text).to_bytes(8, "little") + text
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors in the order in which they lie."""
+        return tuple(self._end)
+
     def append(self, name: str, array: npt.NDArray[Any]) -> None:
         """Write the next numbers of a tensor, behind those that it has."""
         begin = self._next[name]

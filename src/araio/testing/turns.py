@@ -7,6 +7,7 @@ same three methods. Read `machine.py` for the speed of reading memory, which is 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,23 @@ from typing import Protocol
 
 from araio.testing.machine import read_bandwidth
 
-__all__ = ["Case", "Engine", "OnTurn", "Row", "measure", "thread_count"]
+__all__ = ["WIDE", "Case", "Engine", "OnTurn", "Row", "measure", "spread_of", "thread_count"]
 
 OnTurn = Callable[[str, int, int], None]
 """Called before each turn: what is measured, the turns that are done, and how many there are."""
 
 READS = 3  # of memory at every turn; the median over all turns counts
+
+WIDE = 1.5
+"""A `Row.spread` above it says that a speed was not measured: it is what people look for in two speeds.
+
+q8 and q4, one thread and two, differ by up to a factor of two; where the same thing twice may differ by 1.5,
+nothing of that can be seen.
+"""
+
+DOUBT = (
+    1 / 16
+)  # that a median lies outside of what its spread spans; what the whole range of five rounds leaves
 
 
 class Engine(Protocol):
@@ -58,6 +70,7 @@ class Row:
     """One speed, the median of the rounds.
 
     low, high             the slowest and the fastest round
+    spread                within which factor the true median lies, as `spread_of` has it
     peer                  the other engine's speed in the same rounds; `ratio` is value over peer, between
                           `ratio_low` and `ratio_high` in single rounds
     limit                 what the speed of reading memory allows
@@ -68,6 +81,7 @@ class Row:
     unit: str
     low: float
     high: float
+    spread: float
     peer: float | None = None
     ratio: float | None = None
     ratio_low: float | None = None
@@ -102,8 +116,7 @@ def measure(
             turns = _take_turns(engine, peer, case, count, rounds, partial(progress.step, name))
             all_bandwidth += turns.bandwidth
             of_cases.append(_row(name, case, turns))
-        slow, fast = min(all_bandwidth), max(all_bandwidth)
-        rows.append(Row(f"reading memory{suffix}", statistics.median(all_bandwidth), "bytes/s", slow, fast))
+        rows.append(_memory_row(f"reading memory{suffix}", all_bandwidth))
         rows += of_cases
     return rows
 
@@ -111,6 +124,19 @@ def measure(
 def thread_count(threads: int) -> str:
     """`1 thread`, `2 threads`."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def spread_of(values: Sequence[float]) -> float:
+    """The factor between the ends of the interval, from one value to another, that holds the true median.
+
+    Each value lies on either side of the median with the same chance, whatever its distribution. So the k-th
+    from either end misses it as often as fewer than k of n coins show one side. The largest k with a doubt of
+    1/16 at most is taken: the ends of up to eight values, less of the range where there are more.
+    """
+    ordered, n, k = sorted(values), len(values), 1
+    while 2 * sum(math.comb(n, i) for i in range(k + 1)) <= DOUBT * 2**n:
+        k += 1
+    return ordered[-k] / ordered[k - 1]
 
 
 class _Progress:
@@ -150,6 +176,17 @@ def _take_turns(
     return turns
 
 
+def _memory_row(name: str, bandwidth: Sequence[float]) -> Row:
+    return Row(
+        name=name,
+        value=statistics.median(bandwidth),
+        unit="bytes/s",
+        low=min(bandwidth),
+        high=max(bandwidth),
+        spread=spread_of(bandwidth),
+    )
+
+
 def _row(name: str, case: Case, turns: _Turns) -> Row:
     ours, theirs = turns.ours, turns.theirs
     speed = case.tokens / statistics.median(ours)
@@ -161,6 +198,7 @@ def _row(name: str, case: Case, turns: _Turns) -> Row:
         unit="tok/s",
         low=case.tokens / max(ours),
         high=case.tokens / min(ours),
+        spread=spread_of(ours),
         peer=case.tokens / statistics.median(theirs) if theirs else None,
         ratio=statistics.median(theirs) / statistics.median(ours) if theirs else None,
         ratio_low=min(ratios, default=None),

@@ -186,25 +186,34 @@ class _Converter:
         self.on_progress(self.done_bytes, self.total_bytes)
 
     def write_file(self, name: str, tensors: Tensors) -> None:
-        checksums: list[int] = []
         with TensorFileWriter(self.writer.path(name), tensors, alignment=RECORD_ALIGNMENT) as file:
-            if name == DENSE_FILE:
-                self.write_dense(file)
-            else:
-                for expert in range(self.config.n_routed_experts):
-                    record = self.expert_record(expert_layer(name), expert)
-                    file.append(EXPERTS_TENSOR, record)
-                    checksums.append(zlib.crc32(record.data))
-                    self.advance(len(record))
-        self.writer.add(name, tuple(checksums))
+            checksums = (
+                self.write_dense(file) if name == DENSE_FILE else self.write_experts(file, expert_layer(name))
+            )
+        self.writer.add(name, checksums)
 
-    def write_dense(self, file: TensorFileWriter) -> None:
+    def write_experts(self, file: TensorFileWriter, layer: int) -> tuple[int, ...]:
+        """Every record of a layer; their checksums."""
+        checksums = []
+        for expert in range(self.config.n_routed_experts):
+            record = self.expert_record(layer, expert)
+            file.append(EXPERTS_TENSOR, record)
+            checksums.append(zlib.crc32(record.data))
+            self.advance(len(record))
+        return tuple(checksums)
+
+    def write_dense(self, file: TensorFileWriter) -> tuple[int, ...]:
+        """Every tensor that is not an expert's; their checksums, in the order of the file."""
+        checksums = dict.fromkeys(file.names, 0)
         for name, shape in dense_tensors(self.config):
             wanted = self.codecs.of(name, shape, self.source.block)
             for piece in self.encoded(name, wanted):
                 for part, array in zip(wanted.parts(shape), piece, strict=True):
-                    file.append(name + part.suffix, array)
+                    tensor = name + part.suffix
+                    file.append(tensor, array)
+                    checksums[tensor] = zlib.crc32(np.ascontiguousarray(array).data, checksums[tensor])
             self.advance(wanted.bytes(shape))
+        return tuple(checksums.values())
 
     def expert_record(self, layer: int, expert: int) -> npt.NDArray[np.uint8]:
         """The bytes of one expert."""

@@ -23,6 +23,7 @@ from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors
 from araio.formats.manifest import MANIFEST_NAME
 from araio.formats.store import Store
+from araio.formats.store_layout import DENSE_FILE
 from araio.kernels.ops import Ops
 from araio.kernels.select import select
 from araio.nn.model import Model
@@ -70,6 +71,10 @@ def open_checked(folder: Path) -> Iterator[tuple[ModelConfig, Checkpoint | Store
         with Store(folder, config, block) as store:
             yield config, store
         return
+    if (folder / DENSE_FILE).exists():
+        raise CheckpointError(
+            f"{folder}: is a store of `araio convert` without its {MANIFEST_NAME}; convert the model again"
+        )
     with Checkpoint.open(folder, block) as checkpoint:
         checkpoint.check(config)
         yield config, checkpoint

@@ -7,11 +7,13 @@ downloaded. What cannot be found ends in a ModelNotFoundError that says what was
 
 from __future__ import annotations
 
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 
 from araio.config import ModelConfig
 from araio.errors import ModelNotFoundError
+from araio.formats.manifest import JOURNAL_NAME, PARTIAL_SUFFIX, Manifest
 from araio.json_reader import shown
 
 __all__ = ["BUNDLED", "PRESETS", "locate", "locate_config"]
@@ -89,6 +91,8 @@ def _path(name: str) -> Path:
 
 
 def _model_folder(path: Path) -> Path:
+    if (path / JOURNAL_NAME).is_file():
+        raise ModelNotFoundError(_unfinished(path))
     if (path / "config.json").is_file():
         return path
     # One level up or down, and the folder of revisions in the Hugging Face cache.
@@ -96,6 +100,17 @@ def _model_folder(path: Path) -> Path:
     found = [folder for folder in near if (folder / "config.json").is_file()]
     hint = f"; {found[0]} has one" if found else "; a model's folder holds config.json beside its weights"
     raise ModelNotFoundError(f"{path} has no config.json{hint}")
+
+
+def _unfinished(partial: Path) -> str:
+    """What an interrupted conversion is, and the command that goes on with it."""
+    codecs = Manifest.read(partial / JOURNAL_NAME).codecs
+    out = shlex.quote(str(partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX))))
+    return (
+        f"{partial} is an unfinished conversion; to finish it: araio convert MODEL {out} --quant "
+        f"{codecs.experts} --dense {codecs.dense} --embeddings {codecs.embeddings}, with the MODEL that it "
+        "began with"
+    )
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from araio import env
 from araio.cli.numbers import bytes_text
 from araio.cli.printable import printable
+from araio.cli.progress import note, progress_bar
 from araio.errors import RequestError
 from araio.eval.speed import PREFILLS, SpeedReport, measure_speed
 from araio.testing.turns import Row
@@ -66,7 +66,7 @@ def command(
     rounds, over the bytes that a token reads.
     """
     name = model or env.get("ARAIO_MODEL")
-    with _progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("loading", total=None)
         report = measure_speed(
             name,
@@ -79,19 +79,15 @@ def command(
                 bar, description=what, completed=done, total=total
             ),
         )
+    if report.warning is not None:
+        note(Console(stderr=True), f"warning: {report.warning}")
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
         return
     console = Console()
     console.print(_table(report))
-    for note in report.notes:
-        console.print(Text(note))
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    for remark in report.notes:
+        console.print(Text(remark))
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:

@@ -11,10 +11,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from araio.cli.numbers import bytes_text
-from araio.cli.printable import printable
+from araio.cli.progress import note, progress_bar
 from araio.formats.store_layout import StoreCodecs
 from araio.weights.convert import Conversion, convert
 from araio.weights.locate import locate
@@ -64,7 +63,7 @@ def command(
     console = Console(stderr=True)
     begun_s = time.monotonic()
     try:
-        with progress_bar(console) as progress:
+        with progress_bar(in_bytes=True) as progress:
             bar = progress.add_task("converting", total=None)
             conversion = convert(
                 locate(model),
@@ -80,22 +79,6 @@ def command(
         sys.stdout.write(json.dumps(document(conversion, seconds), ensure_ascii=False) + "\n")
     else:
         note(console, summary(conversion, seconds))
-
-
-def note(console: Console, text: str) -> None:
-    """One line, as it is: a folder's name is no markup, and a pipe has no width."""
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def document(conversion: Conversion, seconds: float) -> dict[str, Any]:

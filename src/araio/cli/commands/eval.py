@@ -10,15 +10,25 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from araio import env
 from araio.api import Model, load
 from araio.cli.printable import printable
+from araio.cli.progress import progress_bar
 from araio.errors import RequestError
-from araio.eval.accuracy import DEFAULT_MAX_TOKENS, Graded, HeldOut, Report, Score, evaluate, task_names
+from araio.eval.accuracy import (
+    DEFAULT_MAX_TOKENS,
+    Graded,
+    HeldOut,
+    Report,
+    Score,
+    check_counts,
+    evaluate,
+    task_names,
+)
 from araio.eval.divergence import Divergence, divergence, task_sequences, text_sequences
 from araio.train.tasks import TASKS
 
@@ -71,32 +81,21 @@ def command(
     names = task_names(None if tasks is None else [name.strip() for name in tasks.split(",")])
     if text is not None and kl is None:
         raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
+    check_counts(n, workers, max_tokens)
     loaded = load(model or env.get("ARAIO_MODEL"))
     if kl is not None:
         compared = _compared(loaded, load(kl), names, n, seed, text)
         _print_divergence(compared, as_json)
         return
-    with _progress() as progress:
+    with progress_bar() as progress:
+        on_graded = _advance(progress, names, n)
         report = evaluate(
-            loaded,
-            names,
-            n,
-            seed,
-            split,
-            max_tokens=max_tokens,
-            workers=workers,
-            on_graded=_advance(progress, names, n),
+            loaded, names, n, seed, split, max_tokens=max_tokens, workers=workers, on_graded=on_graded
         )
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
     else:
         Console().print(_table(report, levels))
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _compared(
@@ -106,7 +105,7 @@ def _compared(
         sequences = task_sequences(reference, names, n, seed)
     else:
         sequences = text_sequences(reference, _read_text(text))
-    with _progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("comparing", total=len(sequences))
         return divergence(model, reference, sequences, lambda: progress.advance(bar))
 
@@ -137,7 +136,8 @@ def _print_divergence(compared: Divergence, as_json: bool) -> None:
 
 
 def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded], None]:
-    """A callback that moves the bar of the answered question's task and shows what is right so far."""
+    """A callback that moves the bars of the whole and of the question's task; what is right so far."""
+    whole = progress.add_task("answering", total=n * len(names))
     bars = {name: progress.add_task(name, total=n) for name in names}
     correct = dict.fromkeys(names, 0)
     done = dict.fromkeys(names, 0)
@@ -147,6 +147,8 @@ def _advance(progress: Progress, names: list[str], n: int) -> Callable[[Graded],
         correct[name] += graded.is_correct
         done[name] += 1
         progress.update(bars[name], advance=1, description=f"{name} {correct[name] / done[name]:.0%} right")
+        right = sum(correct.values()) / sum(done.values())
+        progress.update(whole, advance=1, description=f"answering, {right:.0%} right")
 
     return on_graded
 

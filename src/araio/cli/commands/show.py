@@ -16,6 +16,7 @@ from rich.text import Text
 from araio import env
 from araio.cli.numbers import bytes_text, count_text, flops_text, share_text
 from araio.cli.printable import printable
+from araio.cli.progress import progress_bar
 from araio.costs.storage import Storage
 from araio.costs.summary import summarize
 from araio.errors import CheckpointError
@@ -96,8 +97,9 @@ def _verify(folder: Path) -> None:
     with open_checked(folder) as (_, source):
         if not isinstance(source, Store):
             raise CheckpointError(f"{folder}: has no checksums to verify; only stores of `araio convert` do")
-        with Console(stderr=True).status("") as status:
-            check_store(source, lambda file: status.update(f"checking {file}"))
+        with progress_bar(in_bytes=True) as progress:
+            bar = progress.add_task("checking", total=sum(file.size_bytes for file in source.files))
+            check_store(source, lambda size: progress.advance(bar, size))
 
 
 def _parts_table(summary: dict[str, Any]) -> Table:

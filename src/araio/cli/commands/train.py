@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from araio.cli.progress import note
 from araio.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -147,11 +148,6 @@ def stop_on_signal() -> threading.Event:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     return event
-
-
-def note(console: Console, text: str) -> None:
-    """One line, as it is: a folder's name is no markup, and a pipe has no width."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def progress_bar(console: Console) -> Progress:
