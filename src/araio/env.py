@@ -38,6 +38,12 @@ VARIABLES = {
             "pocket",
             "The MODEL of `araio run`, `show`, `eval` and `bench` when none is given.",
         ),
+        Variable(
+            "ARAIO_TDP",
+            "auto",
+            "Watts, at full load, of the processor threads that araio may use, for the energy model; `auto` "
+            "knows common processors.",
+        ),
     )
 }
 

@@ -12,6 +12,7 @@ from .conftest import ROOT
 PACKAGE = ROOT / "src" / "araio"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+MODULE_OF = {"pynvml": "nvidia-ml-py"}  # packages by the name that is imported, where it differs
 
 
 def names(requirements):
@@ -29,7 +30,7 @@ def imported_by(paths):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"araio"}
+    return {MODULE_OF.get(name, name) for name in found - set(sys.stdlib_module_names) - {"araio"}}
 
 
 TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
