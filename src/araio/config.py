@@ -9,6 +9,7 @@ these numbers add up to, or `nn/model.py` for what they build.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -70,6 +71,10 @@ class RopeScaling:
     beta_slow: float = 1.0
     mscale: float = 1.0
     mscale_all_dim: float = 0.0
+
+    def temperature(self, mscale: float) -> float:
+        """`m(mscale) = 0.1 * mscale * ln(factor) + 1`: the temperature of YaRN, which DeepSeek weighs."""
+        return 1.0 if self.factor <= 1 else 0.1 * mscale * math.log(self.factor) + 1.0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from araio.costs.storage import Storage
 
 __all__ = ["Parameters", "Size", "cache_bytes_per_token", "count_parameters", "elements_by_type"]
 
-BF16_BYTES = 2
+CACHE_BITS = 16  # bfloat16
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def elements_by_type(
 ) -> dict[str, int]:
     """Numbers in a checkpoint by their safetensors type, scales included, as model hubs count them.
 
-    with_mtp_copies  every MTP module repeats the embedding and the head that it shares, as DeepSeek releases it
+    with_mtp_copies  MTP modules repeat the embedding and head that they share, as DeepSeek's releases do
     """
     storage = storage or Storage.published(config)
     found: Counter[str] = Counter()
@@ -111,12 +111,12 @@ def elements_by_type(
     return {stored_as: count for stored_as, count in found.items() if count}
 
 
-def cache_bytes_per_token(config: ModelConfig, bytes_per_number: int = BF16_BYTES) -> int:
-    """Bytes of latent cache for one token: `(kv_lora_rank + qk_rope_head_dim) * layers * bytes`.
+def cache_bytes_per_token(config: ModelConfig, bits: int = CACHE_BITS) -> int:
+    """Bytes of latent cache for one token: `(kv_lora_rank + qk_rope_head_dim) * layers * bits / 8`.
 
     Published figures store bfloat16: 70,272 bytes for DeepSeek-V3.
     """
-    return config.latent_dim * config.num_hidden_layers * bytes_per_number
+    return config.latent_dim * config.num_hidden_layers * bits // 8
 
 
 def _sum(sizes: Iterable[Size]) -> Size:

@@ -55,18 +55,13 @@ def softmax_scale(config: ModelConfig) -> float:
     """
     scale = 1 / math.sqrt(config.qk_head_dim)
     scaling = config.rope_scaling
-    return scale if scaling is None else scale * _mscale(scaling.factor, scaling.mscale_all_dim) ** 2
-
-
-def _mscale(factor: float, mscale: float) -> float:
-    """`m(mscale) = 0.1 * mscale * ln(factor) + 1`: the temperature of YaRN, which DeepSeek weighs."""
-    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
+    return scale if scaling is None else scale * scaling.temperature(scaling.mscale_all_dim) ** 2
 
 
 def _yarn_ratio(scaling: RopeScaling | None) -> float:
     if scaling is None:
         return 1.0
-    return _mscale(scaling.factor, scaling.mscale) / _mscale(scaling.factor, scaling.mscale_all_dim)
+    return scaling.temperature(scaling.mscale) / scaling.temperature(scaling.mscale_all_dim)
 
 
 def _inverse_frequencies(config: ModelConfig) -> Float32Array:
