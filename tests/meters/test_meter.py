@@ -6,8 +6,9 @@ import pytest
 
 from araio.errors import CostError
 from araio.meters import meter as meter_module
+from araio.meters import nvml
 from araio.meters.energy import Energy
-from araio.meters.meter import Mark, Meter, choose_meter
+from araio.meters.meter import Meter, choose_meter
 
 
 class Fixed:
@@ -25,18 +26,18 @@ class Fixed:
 
 def test_devices_add_up():
     meter = Meter([Fixed("rapl", 3.0), Fixed("nvml", 50.0, error=0.25)])
-    energy = meter.between(Mark(10.0, (100.0, 1000.0)), Mark(12.0, (110.0, 1200.0)))
+    energy = meter.between((10.0, (100.0, 1000.0)), (12.0, (110.0, 1200.0)))
     assert energy == Energy(210.0, 160.0, 260.0, 106.0, "rapl+nvml")
 
 
 def test_idling_is_unknown_until_every_counter_knows_it():
     meter = Meter([Fixed("rapl", 3.0), Fixed("nvml")])
     assert meter.idle_watts is None
-    assert meter.between(Mark(0.0, (0.0, 0.0)), Mark(1.0, (5.0, 9.0))).idle_joules is None
+    assert meter.between((0.0, (0.0, 0.0)), (1.0, (5.0, 9.0))).idle_joules is None
 
 
 def test_idling_never_exceeds_the_whole():
-    energy = Meter([Fixed("rapl", 30.0)]).between(Mark(0.0, (0.0,)), Mark(1.0, (20.0,)))
+    energy = Meter([Fixed("rapl", 30.0)]).between((0.0, (0.0,)), (1.0, (20.0,)))
     assert energy.idle_joules == 20.0
 
 
@@ -60,7 +61,7 @@ def test_what_is_counted_is_preferred(powercap):
     meter = choose_meter(powercap=powercap.root)
     assert (meter.method, meter.is_modelled) == ("rapl", False)
     powercap.set("intel-rapl:0", 2_500_000)
-    assert meter.between(Mark(0.0, (0.0,)), meter.mark()).joules == pytest.approx(2.5)
+    assert meter.between((0.0, (0.0,)), meter.mark()).joules == pytest.approx(2.5)
 
 
 def test_without_counters_the_model_serves_and_every_reason_is_kept(tmp_path, monkeypatch):
@@ -79,7 +80,7 @@ def test_without_counters_the_model_serves_and_every_reason_is_kept(tmp_path, mo
 
 
 def test_measured_joules_are_never_added_to_modelled_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(meter_module, "NvmlCounter", lambda: Fixed("nvml"))
+    monkeypatch.setattr(nvml, "NvmlCounter", lambda: Fixed("nvml"))
     assert choose_meter(gpus=True, powercap=tmp_path).method == "nvml"
 
 

@@ -15,21 +15,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
 
 from araio.meters.energy import Counter, Energy, NoCounterError
 from araio.meters.modelled import ModelledCounter, estimate_power
-from araio.meters.nvml import NvmlCounter
 from araio.meters.rapl import POWERCAP, RaplCounter
 
 __all__ = ["Mark", "Meter", "choose_meter"]
 
 
-class Mark(NamedTuple):
-    """A moment, as the counters saw it."""
-
-    seconds: float
-    joules: tuple[float, ...]
+Mark: TypeAlias = tuple[float, tuple[float, ...]]
+"""A moment: seconds on a clock, and the joules of every counter."""
 
 
 class Meter:
@@ -56,12 +52,13 @@ class Meter:
 
     def mark(self) -> Mark:
         """Now."""
-        return Mark(time.monotonic(), tuple(counter.joules() for counter in self._counters))
+        return time.monotonic(), tuple(counter.joules() for counter in self._counters)
 
     def between(self, start: Mark, end: Mark) -> Energy:
         """What was drawn between two moments."""
-        seconds = end.seconds - start.seconds
-        joules = [max(0.0, after - before) for before, after in zip(start.joules, end.joules, strict=True)]
+        (started, befores), (ended, afters) = start, end
+        seconds = ended - started
+        joules = [max(0.0, after - before) for before, after in zip(befores, afters, strict=True)]
         bounds = [one.bounds(drawn, seconds) for one, drawn in zip(self._counters, joules, strict=True)]
         total, idle_watts = sum(joules), self.idle_watts
         return Energy(
@@ -104,6 +101,8 @@ def choose_meter(*, gpus: bool = False, tdp: float | None = None, powercap: Path
     except NoCounterError as error:
         reasons.append(f"no rapl: {error}")
     if gpus:
+        from araio.meters.nvml import NvmlCounter  # most runs need none of it
+
         try:
             counters.append(NvmlCounter())
             reasons.append("nvml: every NVIDIA board is counted as a whole")

@@ -19,7 +19,7 @@ import psutil
 
 from araio import env
 from araio.errors import CostError
-from araio.meters.processors import find_processor, read_processor_name
+from araio.meters.processors import PROCESSORS, find_processor, read_processor_name
 
 __all__ = ["ModelledCounter", "Power", "estimate_power"]
 
@@ -77,9 +77,9 @@ def estimate_power(tdp: float | None = None, processor: str | None = None) -> Po
     if (given := _given_watts(tdp)) is not None:
         return Power("given-tdp", given, dram_watts, threads, f"{given:g} W as given, {dram}")
     if (known := find_processor(name)) is not None:
-        full = known.watts * threads / known.threads
-        share = f"{known.watts:g} W of {known.name} x {threads} of {known.threads} threads"
-        return Power("tdp", full, dram_watts, threads, f"{share}, {dram}")
+        watts, of_threads = PROCESSORS[known]
+        share = f"{watts} W of {known} x {threads} of {of_threads} threads"
+        return Power("tdp", watts * threads / of_threads, dram_watts, threads, f"{share}, {dram}")
     unknown = f"{WATTS_PER_THREAD:g} W x {threads} threads of a processor that is not in the table"
     found = f" ({name})" if name else ""
     return Power("per-thread", WATTS_PER_THREAD * threads, dram_watts, threads, f"{unknown}{found}, {dram}")

@@ -7,7 +7,6 @@ counter; zones of a package that stand at the same value count once. Read `meter
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from araio.meters.energy import NoCounterError
@@ -36,9 +35,11 @@ class RaplCounter:
         self.idle_watts: float | None = None
         # Zones of the memory-mapped interface, `intel-rapl-mmio:N`, repeat those of the registers.
         named = [(folder, _text(folder / "name")) for folder in sorted(root.glob("intel-rapl:*"))]
-        zones = [_Zone(folder, name) for folder, name in named if _COUNTED.fullmatch(name)]
+        zones = [
+            _Zone(folder, name) for folder, name in named if name.startswith("package-") or name == "dram"
+        ]
         self._zones = _without_mirrors(zones)
-        if not any(zone.name.startswith("package") for zone in zones):
+        if not any(zone.name.startswith("package-") for zone in zones):
             found = f"only {named[0][1]}" if named else "no zone of a processor"
             raise NoCounterError(f"{root} has {found}; virtual machines and old processors count no package")
 
@@ -52,9 +53,6 @@ class RaplCounter:
     def bounds(self, joules: float, seconds: float) -> tuple[float, float]:
         """The counter is taken at its word; it is updated every millisecond."""
         return joules, joules
-
-
-_COUNTED = re.compile(r"package-\d+(-die-\d+)?|dram")
 
 
 class _Zone:

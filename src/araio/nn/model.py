@@ -70,9 +70,7 @@ class Model:
         cache.advance(len(ids))
         return hidden
 
-    def step(
-        self, segments: Sequence[Segment], routes: list[Int32Array] | None = None
-    ) -> Float32Array:
+    def step(self, segments: Sequence[Segment], routes: list[Int32Array] | None = None) -> Float32Array:
         """Run the next tokens of several sequences, which the caller advances if it wants to keep them.
 
         segments  one or more, each of another sequence, all in one pool
