@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from araio.cli.main import VERBS
+from araio.costs.published import Figure, published_figures, sparsity_by_batch
 from araio.env import VARIABLES
 from araio.train.tasks import TASKS
+from araio.weights.locate import locate_config
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "araio"
@@ -43,7 +45,9 @@ def generated_pages() -> dict[Path, str]:
     makers: Mapping[str, Callable[[], str]] = {
         "commands": command_help,
         "accuracy": accuracy_table,
+        "batches": batch_table,
         "environment": environment_table,
+        "figures": figure_tables,
         "modules": module_list,
         "tasks": task_table,
     }
@@ -84,6 +88,38 @@ def environment_table() -> str:
     """The table of `env.py`."""
     rows = [f"| `{entry.name}` | `{entry.default}` | {entry.summary} |" for entry in VARIABLES.values()]
     return "\n".join(["| variable | default | what it does |", "| --- | --- | --- |", *rows, ""])
+
+
+def figure_tables() -> str:
+    """Published figures beside computed ones, a table for each topic."""
+    sections = []
+    for topic in published_figures(locate_config):
+        header = ["| | araio | published | | by |", "| --- | ---: | ---: | --- | --- |"]
+        rows = [figure_row(figure) for figure in topic.figures]
+        sections.append("\n".join([f"### {topic.title}\n", *header, *rows, ""]))
+    return "\n".join(sections)
+
+
+def figure_row(figure: Figure) -> str:
+    notes = "; ".join(filter(None, (figure.how, figure.source)))
+    cells = (figure.what, figure.computed_text, figure.published_text, figure.verdict, notes)
+    return "| " + " | ".join(cells) + " |"
+
+
+def batch_table() -> str:
+    """Bytes and joules per token of a mixture of experts and of a dense model, by batch."""
+    lines = [
+        "| batch | experts touched | R1, bytes | 405B, bytes | ratio | V3.1, joules | 405B, joules | ratio |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in sparsity_by_batch(locate_config("deepseek-r1")):
+        counted = f"{row.sparse / 1e9:.1f} GB | {row.dense / 1e9:.1f} GB | {row.sparse / row.dense:.2f}"
+        measured = " | | "
+        if row.measured_j is not None:
+            sparse, dense = row.measured_j
+            measured = f"{sparse:.2f} | {dense:.2f} | {sparse / dense:.2f}"
+        lines.append(f"| {row.batch} | {row.experts:.0f} | {counted} | {measured} |")
+    return "\n".join([*lines, ""])
 
 
 def task_table() -> str:

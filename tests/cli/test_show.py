@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from araio.cli.main import main
+from araio.formats.safetensors import tensor_bytes
+from araio.formats.store import Store
+from araio.formats.store_layout import StoreCodecs
 from araio.formats.write import write_checkpoint
+from araio.testing.checkpoints import tiny_config, write_tiny_checkpoint
+from araio.weights.convert import convert
 from araio.weights.locate import PRESETS
 
 
@@ -74,13 +79,45 @@ def test_a_folder_with_files(show, tmp_path):
     assert "rotary base 50000" in show(str(tmp_path))[1]
 
 
+def test_a_store_is_counted_as_it_is_stored(show, tmp_path):
+    write_tiny_checkpoint(tmp_path / "tiny", "v3")
+    convert(tmp_path / "tiny", tmp_path / "store", StoreCodecs("q4", "q8", "bf16"))
+    published = json.loads(show(str(tmp_path / "tiny"), "--json")[1])
+    summary = json.loads(show(str(tmp_path / "store"), "--json", "--context", "9")[1])
+    with Store(tmp_path / "store", tiny_config("v3")) as store:
+        dense = sum(tensor_bytes(e.dtype, e.shape) for e in store.files[0].values())
+    mtp, routed = summary["mtp"]["bytes"], summary["parts"]["routed_experts"]["bytes"]
+    one_expert = routed // (2 * 16)  # two layers of 16, and a third one in the MTP module
+    assert summary["weight_bytes"] + mtp == dense + 3 * 16 * one_expert
+    # An expert is padded to 4,096 bytes in the files.
+    assert summary["weight_bytes"] + mtp < summary["file_bytes"]
+    assert one_expert * 2 < published["parts"]["routed_experts"]["bytes"] // (2 * 16)
+    assert summary["at_context"]["decode_bytes"]["experts"] == 2 * 4 * one_expert
+    out = show(str(tmp_path / "store"))[1]
+    assert "experts q4, dense q8, embeddings bf16" in out
+    assert "a store" in out
+
+
+def test_what_a_token_takes_at_a_context(show):
+    found = json.loads(show("deepseek-r1", "--context", "4989", "--json")[1])["at_context"]
+    assert found["decode_flops"] == {"weights": 73_249_193_984, "attention": 84_764_147_712}
+    assert found["decode_bytes"]["dense"] + found["decode_bytes"]["experts"] == 37_668_489_568
+    assert found["decode_bytes"]["cache"] == 4989 * 70_272
+    out = show("deepseek-r1", "--context", "4989")[1]
+    assert "73.2 GFLOP with weights, 84.8 GFLOP of attention" in out
+    assert json.loads(show("deepseek-r1", "--json")[1])["at_context"] is None
+    assert "a prompt as long" not in show("deepseek-r1")[1]
+
+
 def test_mistakes_are_one_line(show, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    for name, message in (
-        (str(tmp_path), "model_type is 'gpt2'"),
-        ("deepsek-r1", "did you mean deepseek-r1?"),
+    for arguments, message in (
+        ((str(tmp_path),), "model_type is 'gpt2'"),
+        (("deepsek-r1",), "did you mean deepseek-r1?"),
+        (("pocket", "--context", "0"), "context is 0; expected a whole number of at least 1"),
+        (("pocket", "--context", "131073"), "context is 131,073 tokens; this model's is 131,072 at most"),
     ):
-        code, out, err = show(name)
+        code, out, err = show(*arguments)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert message in err
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from araio.config import ModelConfig, QuantizationConfig
-from araio.costs.parameters import cache_bytes_per_token, count_parameters
+from araio.codecs import codec
+from araio.config import ModelConfig
+from araio.costs.parameters import cache_bytes_per_token, count_parameters, elements_by_type
+from araio.costs.storage import Storage
 from araio.costs.summary import summarize
+from araio.errors import FormatError
 from araio.formats.layout import can_be_fp8, main_tensors, mtp_tensors
+from araio.formats.store_layout import StoreCodecs
 from araio.weights.locate import PRESETS
+
+from .conftest import configs
 
 # From the published config.json of each model. The reports give 671B/37B, 236B/21B and 15.7B/2.4B.
 PUBLISHED = {
@@ -63,11 +70,6 @@ PUBLISHED = {
         "cache": 31_104,
     },
 }
-
-
-@pytest.fixture
-def r1() -> ModelConfig:
-    return ModelConfig.from_file(PRESETS["deepseek-r1"])
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
@@ -121,45 +123,6 @@ def test_summary_agrees_with_itself(r1):
 
 # ---------------------------------------------------------------------- every config
 
-SIZE = st.integers(1, 40)
-SIZED = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_attention_heads",
-    "kv_lora_rank",
-    "qk_nope_head_dim",
-    "v_head_dim",
-)
-
-
-@st.composite
-def configs(draw) -> ModelConfig:
-    groups, per_group = draw(st.integers(1, 3)), draw(st.integers(2, 4))
-    layers = draw(st.integers(1, 4))
-    method, scoring = draw(st.sampled_from([("greedy", "softmax"), ("noaux_tc", "sigmoid")]))
-    return ModelConfig(
-        model_type="deepseek_v3",
-        **{name: draw(SIZE) for name in SIZED},
-        num_hidden_layers=layers,
-        max_position_embeddings=64,
-        q_lora_rank=draw(st.none() | SIZE),
-        qk_rope_head_dim=2 * draw(SIZE),
-        moe_intermediate_size=draw(SIZE),
-        n_routed_experts=draw(st.sampled_from([0, groups * per_group])),
-        n_shared_experts=draw(st.integers(0, 2)),
-        num_experts_per_tok=draw(st.integers(1, per_group)),
-        first_k_dense_replace=draw(st.integers(0, layers)),
-        topk_method=method,
-        scoring_func=scoring,
-        n_group=groups,
-        num_nextn_predict_layers=draw(st.integers(0, 2)),
-        tie_word_embeddings=draw(st.booleans()),
-        quantization_config=draw(
-            st.none() | st.builds(QuantizationConfig, st.tuples(st.integers(1, 20), st.integers(1, 20)))
-        ),
-    )
-
 
 def stored_bytes(config: ModelConfig, name: str, shape: tuple[int, ...]) -> int:
     if name.endswith("e_score_correction_bias"):
@@ -179,6 +142,41 @@ def test_closed_form_equals_the_list_of_tensors(config):
     assert counted.mtp.total == sum(map(math.prod, mtp.values()))
     assert counted.model.bytes == sum(stored_bytes(config, *item) for item in main.items())
     assert counted.mtp.bytes == sum(stored_bytes(config, *item) for item in mtp.items())
+
+
+STORES = st.sampled_from(
+    [("q4", "q8", "bf16"), ("fp8", "fp8", "f32"), ("f32", "q4", "q8"), ("bf16", "fp8", "q4")]
+)
+
+
+@settings(max_examples=100)
+@given(configs(), STORES)
+def test_a_store_in_closed_form_equals_its_list_of_tensors(config, codecs):
+    stored, block = StoreCodecs(*codecs), fp8_block(config)
+    counted = count_parameters(config, Storage(*codecs))
+    for size, tensors in ((counted.model, main_tensors(config)), (counted.mtp, mtp_tensors(config))):
+        assert size.bytes == sum(stored.of(name, shape, block).bytes(shape) for name, shape in tensors)
+
+
+@given(configs())
+def test_numbers_by_type_equal_the_list_of_tensors(config):
+    expected = Counter()
+    for name, shape in [*main_tensors(config), *mtp_tensors(config)]:
+        is_quantized = config.quantization_config is not None and can_be_fp8(name)
+        stored = codec(
+            "f32" if name.endswith("bias") else "fp8" if is_quantized else "bf16", fp8_block(config)
+        )
+        expected.update({part.stored_as: math.prod(part.shape) for part in stored.parts(shape)})
+    assert elements_by_type(config, with_mtp_copies=False) == expected
+
+
+def fp8_block(config: ModelConfig) -> tuple[int, int]:
+    return config.quantization_config.weight_block_size if config.quantization_config else (128, 128)
+
+
+def test_a_codec_that_does_not_exist_is_refused():
+    with pytest.raises(FormatError, match="codec 'q5' is unknown; expected one of f32, bf16, fp8, q8, q4"):
+        Storage("q5", "q8", "bf16")
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

@@ -1,8 +1,8 @@
-"""Numbers as every command prints them: counts, bytes and shares, each to one decimal."""
+"""Numbers as every command prints them: counts, bytes, operations and shares, each to one decimal."""
 
 from __future__ import annotations
 
-__all__ = ["bytes_text", "count_text", "share_text"]
+__all__ = ["bytes_text", "count_text", "flops_text", "share_text"]
 
 
 def count_text(number: int) -> str:
@@ -19,6 +19,14 @@ def bytes_text(size: int) -> str:
         if size >= unit_bytes:
             return f"{size / unit_bytes:,.1f} {unit}"
     return f"{size} bytes"
+
+
+def flops_text(operations: int) -> str:
+    """Floating-point operations: `73.2 GFLOP`."""
+    for size, unit in ((10**15, "PFLOP"), (10**12, "TFLOP"), (10**9, "GFLOP")):
+        if operations >= size:
+            return f"{operations / size:,.1f} {unit}"
+    return f"{operations / 10**6:,.1f} MFLOP"
 
 
 def share_text(part: int, whole: int) -> str:

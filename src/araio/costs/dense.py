@@ -73,6 +73,7 @@ class DenseModel:
         return 2 * self.hidden_size * self.num_hidden_layers
 
 
+# In the order of the fields: width, feed-forward width, layers, heads, heads of keys and values, vocabulary.
 DENSE_MODELS = {
     "qwen2.5-72b": DenseModel(8192, 29568, 80, 64, 8, 152_064),
     "llama-3.1-405b": DenseModel(16384, 53248, 126, 128, 8, 128_256),

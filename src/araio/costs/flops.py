@@ -58,8 +58,8 @@ def decode_flops(config: ModelConfig, context: int, form: AttentionForm = "absor
 def prefill_flops(config: ModelConfig, tokens: int, cached: int = 0) -> Flops:
     """A prompt run in one piece, in the expanded form, up to the scores of its next token.
 
-    Token t attends to `cached + t` positions. The latents of cached positions are expanded again; the output
-    matrix is multiplied with the last token alone.
+    Token t attends to `cached + t` positions. The latents of cached positions are expanded again, so a prompt
+    run in pieces takes more; the output matrix is multiplied with the last token alone.
 
     tokens  that are run
     cached  that lie in the cache already, before them

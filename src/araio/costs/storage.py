@@ -18,7 +18,7 @@ WeightClass: TypeAlias = Literal["experts", "dense", "eh_proj", "embeddings", "s
 """What decides a tensor's codec; `small` are routers and norms, `bias` the balancing bias, always float32."""
 
 # How `torch_dtype` of a config names what its unquantised weights are stored as; bfloat16 if it does not say.
-# float16 has a codec of its own nowhere, and the size of bfloat16.
+# float16 has no codec of its own; bfloat16 has its size.
 _CODEC_OF_DTYPE = {"float32": "f32", "float16": "bf16", "bfloat16": "bf16"}
 
 

@@ -1,6 +1,7 @@
 """One model's numbers as a JSON document: what `araio show --json` prints, and its table is made of.
 
-Sizes are in parameters and bytes, counted from the config alone by `parameters.py`.
+Sizes are in parameters and bytes, counted from the config alone by `parameters.py`; what a token takes at a
+context, by `flops.py` and `traffic.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from araio.config import ModelConfig
+from araio.costs.flops import decode_flops, prefill_flops
 from araio.costs.parameters import Size, cache_bytes_per_token, count_parameters
+from araio.costs.storage import Storage
+from araio.costs.traffic import decode_bytes
+from araio.errors import CostError
 
 __all__ = ["summarize"]
 
@@ -22,9 +27,17 @@ _ATTENTION_KEYS = (
 )
 
 
-def summarize(config: ModelConfig) -> dict[str, Any]:
-    """Parameters by part, bytes of weights and cache, and the keys that say what kind of model it is."""
-    counted = count_parameters(config)
+def summarize(
+    config: ModelConfig, storage: Storage | None = None, context: int | None = None
+) -> dict[str, Any]:
+    """Parameters by part, bytes of weights and cache, and the keys that say what kind of model it is.
+
+    storage  how the weights are stored; as the config publishes them unless given
+    context  adds what one token takes that attends to so many positions, and a prompt of as many
+
+    Raises CostError for a context of none, and for a longer one than the model's.
+    """
+    counted = count_parameters(config, storage)
     return {
         "model_type": config.model_type,
         "parameters": {
@@ -48,6 +61,21 @@ def summarize(config: ModelConfig) -> dict[str, Any]:
             "yarn": vars(config.rope_scaling) if config.rope_scaling else None,
         },
         "quantization": _quantization(config),
+        "at_context": _at_context(config, storage, context) if context is not None else None,
+    }
+
+
+def _at_context(config: ModelConfig, storage: Storage | None, context: int) -> dict[str, Any]:
+    if context > config.max_position_embeddings:
+        raise CostError(
+            f"context is {context:,} tokens; this model's is {config.max_position_embeddings:,} at most"
+        )
+    flops, read = decode_flops(config, context), decode_bytes(config, 1, context, storage)
+    return {
+        "context": context,
+        "decode_flops": {"weights": flops.weights, "attention": flops.attention},
+        "decode_bytes": {"dense": read.dense, "experts": read.experts, "cache": read.cache},
+        "prefill_flops": prefill_flops(config, context).total,
     }
 
 

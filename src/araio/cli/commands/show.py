@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from araio import env
-from araio.cli.numbers import bytes_text, count_text, share_text
+from araio.cli.numbers import bytes_text, count_text, flops_text, share_text
 from araio.cli.printable import printable
+from araio.costs.storage import Storage
 from araio.costs.summary import summarize
 from araio.errors import CheckpointError
 from araio.formats.manifest import MANIFEST_NAME, Manifest
@@ -30,6 +31,7 @@ EXAMPLES = (
     "araio show pocket",
     "araio show deepseek-r1                 a preset: counted from its published config",
     "araio show ~/models/DeepSeek-V2-Lite   a folder; its config.json is enough",
+    "araio show deepseek-r1 --context 32768   and what a token takes that far into a text",
     "araio show kimi-k2 --json",
     "araio show ~/models/lite-q4 --verify   a store of `araio convert`, against its checksums",
 )
@@ -47,12 +49,22 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read a whole store and compare its checksums first.")
     ] = False,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Count what one token takes that attends to so many: operations, bytes read.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count a model: parameters in total and per token by part, bytes of weights, bytes of cache."""
     name = model or env.get("ARAIO_MODEL")
-    summary = {"model": name} | summarize(locate_config(name)) | {"file_bytes": _file_bytes(name)}
-    summary["store"] = _codecs(name)
+    config, store = locate_config(name), _codecs(name)
+    storage = Storage(**store["codecs"]) if store else None
+    summary = {"model": name} | summarize(config, storage, context)
+    summary |= {"file_bytes": _file_bytes(name), "store": store}
     if verify:
         _verify(locate(name))
         summary["store"]["is_verified"] = True
@@ -91,7 +103,7 @@ def _verify(folder: Path) -> None:
 def _parts_table(summary: dict[str, Any]) -> Table:
     table = Table(title=Text(printable(summary["model"])), title_justify="left", box=None, pad_edge=False)
     table.add_column("part")
-    for heading in ("parameters", "share", "per token", "published" if summary["store"] else "weights"):
+    for heading in ("parameters", "share", "per token", "weights"):
         table.add_column(heading, justify="right")
     parameters = summary["parameters"]
     whole = {"total": parameters["total"], "active": parameters["active"], "bytes": summary["weight_bytes"]}
@@ -126,7 +138,9 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
     attention, files, quantization = summary["attention"], summary["file_bytes"], summary["quantization"]
     rank = attention["q_lora_rank"] or "none"
     stored = f"FP8 e4m3, one scale per {quantization['block']} block" if quantization else "not quantised"
-    return {
+    if summary["store"]:
+        stored = ", ".join(f"{name} {codec}" for name, codec in summary["store"]["codecs"].items())
+    facts = {
         "size": f"{count_text(total)}, of which {count_text(active)} per token ({share_text(active, total)})",
         "layers": f"{summary['layers']} of width {summary['hidden_size']}, {summary['vocab_size']:,} tokens",
         "attention": f"{attention['num_attention_heads']} heads, latent {attention['kv_lora_rank']} + "
@@ -134,16 +148,28 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
         "experts": _experts_text(summary["experts"]),
         "cache": f"{summary['cache_bytes_per_token']:,} bytes per token in bfloat16",
         "context": f"{summary['context']:,} tokens, {_rope_text(**summary['rope'])}",
-        "published" if summary["store"] else "weights": f"{bytes_text(summary['weight_bytes'])}, {stored}",
+        "weights": f"{bytes_text(summary['weight_bytes'])}, {stored}",
         "files": (bytes_text(files) if files else "none here") + _store_text(summary["store"]),
     }
+    return facts | (_facts_at_context(**summary["at_context"]) if summary["at_context"] else {})
 
 
 def _store_text(store: dict[str, Any] | None) -> str:
     if store is None:
         return ""
-    codecs = ", ".join(f"{name} {codec}" for name, codec in store["codecs"].items())
-    return f", a store: {codecs}" + ("; every checksum holds" if "is_verified" in store else "")
+    return ", a store" + ("; every checksum holds" if "is_verified" in store else "")
+
+
+def _facts_at_context(
+    context: int, decode_flops: dict[str, int], decode_bytes: dict[str, int], prefill_flops: int
+) -> dict[str, str]:
+    weights, attention = flops_text(decode_flops["weights"]), flops_text(decode_flops["attention"])
+    read = bytes_text(decode_bytes["dense"] + decode_bytes["experts"])
+    return {
+        f"a token at {context:,}": f"{weights} with weights, {attention} of attention; reads {read} "
+        f"of weights, {bytes_text(decode_bytes['cache'])} of cache",
+        "a prompt as long": flops_text(prefill_flops),
+    }
 
 
 def _experts_text(experts: dict[str, Any] | None) -> str:
