@@ -50,6 +50,9 @@ VARIABLES = {
             "million tokens, or `none`; `auto` takes the list that is called like the model.",
         ),
         Variable(
+            "ARAIO_RECEIPTS", "on", "Keep the receipts of `araio run` for `araio receipts`: `on` or `off`."
+        ),
+        Variable(
             "ARAIO_TDP",
             "auto",
             "Watts, at full load, of the processor threads that araio may use, for the energy model; `auto` "

@@ -20,7 +20,12 @@ def test_json_has_every_number_with_its_origin(make_receipt):
     assert (document["flops"], document["flops_dense"]) == (128_000_000, 512_000_000)
     assert (document["disk_bytes"], document["expert_hits"]) == (0, None)
     assert document["tok_per_s"] == pytest.approx(100)
-    assert [document[f"joules{end}"] for end in ("", "_low", "_high", "_method")] == [3.6, 1.8, 7.2, "model:tdp"]
+    assert [document[f"joules{end}"] for end in ("", "_low", "_high", "_method")] == [
+        3.6,
+        1.8,
+        7.2,
+        "model:tdp",
+    ]
     assert document["idle_joules"] == 1.0
     assert document["grid"]["country"] == "Germany"
     assert document["grid"]["year"] > 2000
@@ -41,8 +46,8 @@ def test_money_is_that_of_the_stated_prices(make_receipt):
 
 def test_the_line(make_receipt):
     assert receipt_line(make_receipt()) == (
-        "thought 9 tokens · answered 3 tokens · 0.3 s · 100 tok/s · 25.0% of 8.00M weights active per token · "
-        "~3.60 J (1.80 J to 7.20 J) · ~381 µg CO2e"
+        "thought 9 tokens · answered 3 tokens · 0.3 s · 100 tok/s · "
+        "25.0% of 8.00M weights active per token · ~3.60 J (1.80 J to 7.20 J) · ~381 µg CO2e"
     )
     short = make_receipt(reasoning_tokens=0, answer_tokens=1, decode_s=0.0, joules=COUNTED)
     assert receipt_line(short) == (
@@ -61,7 +66,9 @@ def test_the_whole_begins_with_a_bar_of_the_active_share(make_receipt):
 
 
 def test_the_whole_tells_of_drafts_and_of_disk_where_there_are_any(make_receipt):
-    text = receipt_text(make_receipt(draft_tokens=5, accepted_draft_tokens=4, disk_bytes=10**9, expert_hits=0.7))
+    text = receipt_text(
+        make_receipt(draft_tokens=5, accepted_draft_tokens=4, disk_bytes=10**9, expert_hits=0.7)
+    )
     assert "4 of 5 drafts right" in text
     assert "1.00 GB of disk, 70.0% of experts found in memory" in text
     assert "none of disk" in receipt_text(make_receipt())

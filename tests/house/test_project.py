@@ -33,17 +33,22 @@ def imported_by(paths):
     return {MODULE_OF.get(name, name) for name in found - set(sys.stdlib_module_names) - {"araio"}}
 
 
+PICTURES = [PACKAGE / "cli" / "plots.py"]
 TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
 
 
 def test_running_needs_exactly_the_base_dependencies():
-    running = [path for path in PACKAGE.rglob("*.py") if path not in TRAINING]
+    running = [path for path in PACKAGE.rglob("*.py") if path not in [*TRAINING, *PICTURES]]
     assert imported_by(running) == names(PROJECT["dependencies"])
 
 
 def test_training_adds_exactly_its_extra():
     base = names(PROJECT["dependencies"])
     assert imported_by(TRAINING) - base == names(EXTRAS["train"])
+
+
+def test_pictures_add_exactly_their_extra():
+    assert imported_by(PICTURES) == names(EXTRAS["report"])
 
 
 @pytest.mark.parametrize("extra", ["base", *EXTRAS])
