@@ -12,9 +12,10 @@ from typing import Any
 
 from araio.costs.tariff import Tariff
 
-__all__ = ["Joules", "Receipt"]
+__all__ = ["MODELLED", "Joules", "Receipt"]
 
 MODELLED = "model:"
+"""How the method begins wherever nothing was measured."""
 
 
 @dataclass(frozen=True)
