@@ -306,3 +306,23 @@ def test_a_step_that_fails_costs_nobody_else(tiny: Model, monkeypatch) -> None:
     assert isinstance(bad.error, MemoryError)
     assert (bad.work.tokens, bad.energy.joules) == (0, 0)
     assert good.work.tokens == 3
+
+
+def test_a_step_that_was_interrupted_leaves_nothing_behind(tiny: Model) -> None:
+    meter = Recorder()
+    engine = Engine(tiny, speculate="off", meter=meter)
+    lost = engine.submit([5, 6], SamplingParams(max_tokens=9), stop_ids=[])
+    engine.step()
+    take_all, engine._take_all = engine._take_all, interrupt  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    engine._take_all = take_all  # type: ignore[method-assign]
+    engine.cancel(lost)
+    before = lost.energy.joules
+    (next_one,) = run(engine, ([7, 8], 3))
+    assert lost.energy.joules == before
+    assert next_one.energy.joules == 1_000_000
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

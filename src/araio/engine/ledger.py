@@ -73,6 +73,7 @@ class Ledger:
 
     def open(self) -> None:
         """A step is about to run."""
+        self._weights.clear()  # of one that was interrupted
         if self._start is None:
             self._start = self.meter.mark()
 
@@ -87,6 +88,7 @@ class Ledger:
             is_prompt = before < len(job.prompt)
             pairs = _attend(work, tokens, before, is_prompt)
             work.cache_bytes += (before + tokens) * self._cache_bytes
+            # Alone in a step there is nothing to share, nor in one that is run again request by request.
             weight = self._multiply_adds(tokens, scores, pairs, is_prompt) if len(plan) > 1 else 1
             self._weights.append((job, weight))
             parts.append((work, tokens, scores))
