@@ -56,9 +56,9 @@ class Meter:
 
     def between(self, start: Mark, end: Mark) -> Energy:
         """What was drawn between two moments."""
-        (started, befores), (ended, afters) = start, end
+        (started, first), (ended, last) = start, end
         seconds = ended - started
-        joules = [max(0.0, after - before) for before, after in zip(befores, afters, strict=True)]
+        joules = [max(0.0, after - before) for before, after in zip(first, last, strict=True)]
         bounds = [one.bounds(drawn, seconds) for one, drawn in zip(self._counters, joules, strict=True)]
         total, idle_watts = sum(joules), self.idle_watts
         return Energy(

@@ -17,6 +17,9 @@ POWERCAP = Path("/sys/class/powercap")
 
 MICRO = 1e-6
 
+# Far more than a package draws between two readings, far less than two dies differ by after a minute.
+MIRROR_UJ = 1_000_000
+
 # Since a side channel of 2020 (CVE-2020-8694) kernels let root alone read the counters.
 GRANT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
@@ -76,7 +79,7 @@ class _Zone:
         """Whether both are dies of one package that show one counter, read microseconds apart."""
         one, two = self.name.partition("-die-"), other.name.partition("-die-")
         same_package = bool(one[1]) and one[0] == two[0]
-        return same_package and abs(self.last - other.last) < self._range // 10_000
+        return same_package and abs(self.last - other.last) < MIRROR_UJ
 
 
 def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
