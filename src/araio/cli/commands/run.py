@@ -17,6 +17,7 @@ from araio import env
 from araio.api import Model, load
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.prompt_loop import prompt_loop
+from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
 from araio.engine.answer import Finish
 from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
@@ -31,6 +32,7 @@ EXAMPLES = (
     'araio run pocket "What is 47 + 38 - 12?"',
     'araio run -m ~/models/DeepSeek-V2-Lite "Why is the sky blue?" --temperature 0.6',
     'echo "What is 17 + 25?" | araio run --json',
+    'araio run "What is 17 + 25?" --receipt --country FRA',
     "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
 )
 
@@ -64,6 +66,17 @@ Threads = Annotated[int | None, typer.Option(help="Processors to compute on; eve
 Speculation = Annotated[
     str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
 ]
+Whole = Annotated[bool, typer.Option("--receipt", help="Print the whole receipt, not its one line.")]
+NoLog = Annotated[bool, typer.Option("--no-log", help="Keep no receipt for `araio receipts`.")]
+Country = Annotated[
+    str | None, typer.Option(help="Whose electricity: a code such as DEU, a name, or grams per kWh.")
+]
+PriceList = Annotated[
+    str | None, typer.Option(help="A price list, or INPUT,OUTPUT in dollars per million tokens.")
+]
+Tdp = Annotated[
+    float | None, typer.Option(help="Watts of the processors at full load, for the energy model.")
+]
 
 
 def command(
@@ -83,6 +96,11 @@ def command(
     seed: Seed = None,
     threads: Threads = None,
     speculate: Speculation = None,
+    receipt: Whole = False,
+    no_log: NoLog = False,
+    country: Country = None,
+    prices: PriceList = None,
+    tdp: Tdp = None,
 ) -> None:
     """Ask a model: it thinks (dim, on stderr), then answers (on stdout).
 
@@ -106,9 +124,10 @@ def command(
     # A value out of range is told before a large model is loaded.
     params_from(sampling)
     mode = None if speculate is None else check_speculate(speculate)
-    screen = Screen(hide_thinking=hide_thinking)
-    loaded = load(name, threads=threads, speculate=mode)
-    _run(loaded, question, system, sampling, as_json=as_json, screen=screen)
+    screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
+    keeper = ReceiptKeeper(screen.note, is_off=no_log)
+    loaded = load(name, threads=threads, speculate=mode, country=country, prices=prices, tdp=tdp)
+    _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)
 
 
 def _checked(question: str | None, as_json: bool) -> str | None:
@@ -127,22 +146,23 @@ def _run(
     question: str | None,
     system: str | None,
     sampling: dict[str, Any],
+    keeper: ReceiptKeeper,
     *,
     as_json: bool,
     screen: Screen,
 ) -> None:
     opening = [] if system is None else [{"role": "system", "content": system}]
     if question is None:
-        prompt_loop(lambda messages: model.stream(messages, **sampling), opening, screen)
+        prompt_loop(lambda messages: keeper.kept(model.stream(messages, **sampling)), opening, screen)
         return
     messages = [*opening, {"role": "user", "content": question}]
     if as_json:
-        *_, finish = ctrl_c.watched(model.stream(messages, **sampling))
+        *_, finish = ctrl_c.watched(keeper.kept(model.stream(messages, **sampling)))
         assert isinstance(finish, Finish)
         sys.stdout.write(json.dumps(finish.answer.to_dict(), ensure_ascii=False) + "\n")
         return
     try:
-        screen.show(model.stream(messages, **sampling))
+        screen.show(keeper.kept(model.stream(messages, **sampling)))
     except KeyboardInterrupt:
         screen.interrupt("Stopped.")
         raise
