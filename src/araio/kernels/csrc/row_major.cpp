@@ -13,8 +13,9 @@ namespace {
 constexpr int kRows = kLanes == 16 ? 4 : 2;
 constexpr int kTokens = 4;
 
-// Bytes of kR rows that stay in the first-level cache until it is their turn.
-constexpr int64_t kNear = 16 << 10;
+// Bytes of kR rows that stay in the first-level cache until it is their turn; rows that lie a power of two
+// apart soon displace each other.
+constexpr int64_t kNear = 6 << 10;
 
 // While kR rows are at column i, asks for as many lines of the next kR rows. Short rows are asked for in the
 // order of memory, which is fastest; of long ones the same columns, to be kept in the second-level cache.
@@ -129,7 +130,6 @@ struct Fp8Rows {
 
     template <int kR, int kT>
     void dot(const float* const* x, int row, float* const* y) const {
-        const Fp8Reader read;
         const uint8_t* const rows = codes + row * I;
         Floats totals[kT][kR] = {};
         for (int64_t start = 0, block = 0; start < I; start += block_columns, ++block) {
@@ -138,17 +138,17 @@ struct Fp8Rows {
             int64_t i = start;
             for (; i + kFp8Group <= stop; i += kFp8Group) {
                 if (kT == 1) ask_ahead<kR>(rows, I, i);
-                add_group<kR, kT>(read, x, i, rows + i, I, sums);
+                add_group<kR, kT>(x, i, rows + i, I, sums);
             }
             if (i < stop) {  // the end of the rows, continued with zeros
                 uint8_t rest[kR * kFp8Group] = {};
                 for (int r = 0; r < kR; ++r) {
                     memcpy(rest + r * kFp8Group, rows + r * I + i, static_cast<size_t>(stop - i));
                 }
-                add_group<kR, kT>(read, x, i, rest, kFp8Group, sums);
+                add_group<kR, kT>(x, i, rest, kFp8Group, sums);
             }
             for (int r = 0; r < kR; ++r) {
-                const float factor = scale[row + r][block] * kFp8Factor;
+                const float factor = scale[row + r][block] * kFp8Half;
                 for (int t = 0; t < kT; ++t) totals[t][r] += sums[t][r] * factor;
             }
         }
@@ -159,10 +159,10 @@ struct Fp8Rows {
 
     // 64 columns: x from `at` on, the codes of the rows `stride` apart.
     template <int kR, int kT>
-    static inline void add_group(const Fp8Reader& read, const float* const* x, int64_t at,
-                                 const uint8_t* group, int64_t stride, Floats (&sums)[kT][kR]) {
+    static inline void add_group(const float* const* x, int64_t at, const uint8_t* group, int64_t stride,
+                                 Floats (&sums)[kT][kR]) {
         Floats w[kR][kFp8Vectors];
-        for (int r = 0; r < kR; ++r) read(group + r * stride, w[r]);
+        for (int r = 0; r < kR; ++r) read_fp8(group + r * stride, w[r]);
         for (int v = 0; v < kFp8Vectors; ++v) {
             for (int t = 0; t < kT; ++t) {
                 const Floats x_t = load(x[t] + at + v * kLanes);
@@ -201,31 +201,44 @@ void add_rows(const Matrix& weight, int64_t begin, int64_t end, const float* fac
     }
 }
 
-// Rows that are added to a group of columns before the next: bringing a group of y into the order of the
-// reader and back costs as much as two of them.
-constexpr int64_t kFp8Added = 16;
+// Rows that are added to a group of columns before the next: bringing their sum into the order of its columns
+// costs as much as two of them.
+constexpr int64_t kFp8Added = 32;
 
-// y[0:count] += sum over rows of factors[r] * codes[r]      codes (rows, count), rows `stride` apart
+// y[0:count] += factor * (sum over rows of factors[r] * codes[r])      codes (rows, 64), rows `stride` apart
 // Meanwhile as many lines from `next` on are asked for.
 inline void add_fp8_group(const uint8_t* codes, int64_t stride, const uint8_t* next, const float* factors,
-                          int64_t rows, int64_t count, float* y) {
-    const Fp8Reader read;
-    float columns[kFp8Group] = {}, ordered[kFp8Group];
-    memcpy(columns, y, static_cast<size_t>(count) * sizeof(float));
-    to_fp8_order(columns, ordered);
-    Floats sums[kFp8Vectors];
-    for (int v = 0; v < kFp8Vectors; ++v) sums[v] = load(ordered + v * kLanes);
+                          int64_t rows, float factor, int64_t count, float* y) {
+    Floats sums[kFp8Vectors] = {};
     for (int64_t r = 0; r < rows; ++r) {
         Floats w[kFp8Vectors];
-        uint8_t rest[kFp8Group] = {};
-        const uint8_t* group = codes + r * stride;
         ask_for(next + r * kLine);
-        if (count < kFp8Group) group = static_cast<uint8_t*>(memcpy(rest, group, static_cast<size_t>(count)));
-        read(group, w);
+        read_fp8(codes + r * stride, w);
         for (int v = 0; v < kFp8Vectors; ++v) sums[v] += factors[r] * w[v];
     }
-    from_fp8_order(sums, columns);
-    memcpy(y, columns, static_cast<size_t>(count) * sizeof(float));
+    float ordered[kFp8Group], columns[kFp8Group];
+    for (int v = 0; v < kFp8Vectors; ++v) store(sums[v], ordered + v * kLanes);
+    from_fp8_order(ordered, factor, columns);
+    for (int64_t i = 0; i < count; ++i) y[i] += columns[i];
+}
+
+// y += sum over rows of factors[r] * weight[begin + r], rows of one block      factors times kFp8Half
+void add_fp8_rows(const Matrix& weight, int64_t begin, int64_t rows, const float* factors, float* y) {
+    const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
+    const auto* const codes = static_cast<const uint8_t*>(weight.data) + begin * I;
+    const auto* const scale = static_cast<const float*>(weight.scale) + begin / weight.block_rows * scales;
+    const auto add = [&](const uint8_t* group, int64_t stride, int64_t i, int64_t count) {
+        const float factor = scale[i / weight.block_columns] * kFp8Half;
+        add_fp8_group(group, stride, codes + (I + i) * rows, factors, rows, factor, count, y + i);
+    };
+    int64_t i = 0;
+    for (; i + kFp8Group <= I; i += kFp8Group) add(codes + i, I, i, kFp8Group);
+    if (i == I) return;
+    uint8_t rest[kFp8Added * kFp8Group] = {};  // the end of the rows, continued with zeros
+    for (int64_t r = 0; r < rows; ++r) {
+        memcpy(rest + r * kFp8Group, codes + r * I + i, static_cast<size_t>(I - i));
+    }
+    add(rest, kFp8Group, i, I - i);
 }
 
 }  // namespace
@@ -258,21 +271,14 @@ void add_rows_bf16(const Matrix& weight, int64_t begin, int64_t end, const float
 }
 
 void add_rows_fp8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
-    const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
-    const auto* const codes = static_cast<const uint8_t*>(weight.data);
-    const auto* const scale = static_cast<const float*>(weight.scale);
-    for (int64_t row = begin; row < end; row += kFp8Added) {
-        const int64_t rows = end - row < kFp8Added ? end - row : kFp8Added;
-        for (int64_t i = 0; i < I; i += kFp8Group) {
-            float scaled[kFp8Added];
-            for (int64_t r = 0; r < rows; ++r) {
-                const float block = scale[(row + r) / weight.block_rows * scales + i / weight.block_columns];
-                scaled[r] = factors[row - begin + r] * block * kFp8Factor;
-            }
-            const int64_t count = I - i < kFp8Group ? I - i : kFp8Group;
-            const uint8_t* const next = codes + (row + rows) * I + i * rows;
-            add_fp8_group(codes + row * I + i, I, next, scaled, rows, count, y + i);
-        }
+    for (int64_t row = begin; row < end;) {
+        const int64_t block_end = (row / weight.block_rows + 1) * weight.block_rows;
+        const int64_t stop = block_end < end ? block_end : end;
+        const int64_t rows = stop - row < kFp8Added ? stop - row : kFp8Added;
+        float raised[kFp8Added];
+        for (int64_t r = 0; r < rows; ++r) raised[r] = factors[row - begin + r] * kFp8Half;
+        add_fp8_rows(weight, row, rows, raised, y);
+        row += rows;
     }
 }
 
@@ -280,11 +286,11 @@ void to_fp8_order(const float* x, int64_t T, int64_t I, float* values) {
     const int64_t padded = ceil_div(I, kFp8Group) * kFp8Group;
     for (int64_t t = 0; t < T; ++t, x += I, values += padded) {
         int64_t i = 0;
-        for (; i + kFp8Group <= I; i += kFp8Group) to_fp8_order(x + i, values + i);
+        for (; i + kFp8Group <= I; i += kFp8Group) to_fp8_order(x + i, kFp8Half, values + i);
         if (i < I) {
             float rest[kFp8Group] = {};
             memcpy(rest, x + i, static_cast<size_t>(I - i) * sizeof(float));
-            to_fp8_order(rest, values + i);
+            to_fp8_order(rest, kFp8Half, values + i);
         }
     }
 }

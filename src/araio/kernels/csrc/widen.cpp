@@ -21,12 +21,12 @@ void widen_fp8(const Matrix& weight, int64_t row, float* y) {
     const int64_t I = weight.columns, scales = ceil_div(I, weight.block_columns);
     const auto* const codes = static_cast<const uint8_t*>(weight.data) + row * I;
     const auto* const scale = static_cast<const float*>(weight.scale) + row / weight.block_rows * scales;
-    const Fp8Reader read;
     const auto widen_group = [&](const uint8_t* group, int64_t column, float* out) {
         Floats wide[kFp8Vectors];
-        read(group, wide);
-        for (Floats& values : wide) values *= scale[column / weight.block_columns] * kFp8Factor;
-        from_fp8_order(wide, out);
+        float ordered[kFp8Group];
+        read_fp8(group, wide);
+        for (int v = 0; v < kFp8Vectors; ++v) store(wide[v] * kFp8Half, ordered + v * kLanes);
+        from_fp8_order(ordered, scale[column / weight.block_columns] * kFp8Half, out);
     };
     int64_t i = 0;
     for (; i + kFp8Group <= I; i += kFp8Group) {
