@@ -54,6 +54,7 @@ def test_idling_is_observed_where_it_is_measured(monkeypatch):
     for each in (counter, modelled):
         Meter([each]).observe_idle(2.0)
     assert (counter.idle_watts, modelled.idle_watts) == (3.0, 4.0)
+    assert clock[0] == 2.0  # nobody waits for what the model knows
 
 
 def test_what_is_counted_is_preferred(powercap):

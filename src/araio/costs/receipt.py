@@ -12,9 +12,10 @@ from typing import Any
 
 from araio.costs.tariff import Tariff
 
-__all__ = ["Joules", "Receipt"]
+__all__ = ["MODELLED", "Joules", "Receipt"]
 
 MODELLED = "model:"
+"""How the method begins wherever nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,18 @@ class Joules:
     def is_modelled(self) -> bool:
         """Whether nothing was measured."""
         return self.method.startswith(MODELLED)
+
+    def plus(self, other: Joules) -> Joules:
+        """Both together, which were had by the same method."""
+        assert self.method == other.method
+        known = self.idle is not None and other.idle is not None
+        return Joules(
+            self.best + other.best,
+            self.low + other.low,
+            self.high + other.high,
+            (self.idle or 0.0) + (other.idle or 0.0) if known else None,
+            self.method,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The keys that stand beside each other wherever joules are written down."""

@@ -69,15 +69,21 @@ class Meter:
             method=self.method,
         )
 
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """The reasons of the counters that serve."""
+        return tuple(reason for reason in self.reasons if not reason.startswith("no "))
+
     def observe_idle(self, seconds: float) -> None:
         """Learn what the machine draws while this process waits; the model knows it already."""
+        if self.is_modelled:
+            return
         before = [counter.joules() for counter in self._counters]
         started = time.monotonic()
         time.sleep(seconds)
         waited = time.monotonic() - started
         for counter, joules in zip(self._counters, before, strict=True):
-            if not counter.method.startswith("model:"):
-                counter.idle_watts = (counter.joules() - joules) / waited
+            counter.idle_watts = (counter.joules() - joules) / waited
 
 
 def choose_meter(*, gpus: bool = False, tdp: float | None = None, powercap: Path = POWERCAP) -> Meter:
