@@ -12,7 +12,7 @@ from dataclasses import replace
 from araio.config import ModelConfig
 from araio.weights.locate import PRESETS
 
-__all__ = ["SHAPES", "lite", "r1_slice", "r1_small"]
+__all__ = ["SHAPES", "growing", "lite", "r1_slice", "r1_small"]
 
 R1_SLICE_VOCABULARY = (
     4096  # R1's own 129,280 rows would weigh as much as all that is measured in three layers
@@ -53,6 +53,30 @@ def r1_small() -> ModelConfig:
         num_attention_heads=8,
         q_lora_rank=384,
         n_routed_experts=64,
+        vocab_size=8192,
+        num_nextn_predict_layers=0,
+        quantization_config=None,
+    )
+
+
+def growing(experts: int, chosen: int = 8) -> ModelConfig:
+    """Experts as wide as DeepSeek-R1's, any number of them in each of 2 layers; a token chooses `chosen`.
+
+    With 8 experts it is dense and has 0.3B parameters. With 256 it has 6.5B, and as many active as before; of
+    its twin that chooses all 256 they are all active.
+    """
+    return replace(
+        ModelConfig.from_file(PRESETS["deepseek-r1"]),
+        hidden_size=2048,
+        intermediate_size=4096,
+        num_hidden_layers=3,
+        first_k_dense_replace=1,
+        num_attention_heads=16,
+        q_lora_rank=512,
+        n_routed_experts=experts,
+        num_experts_per_tok=chosen,
+        n_group=1,
+        topk_group=1,
         vocab_size=8192,
         num_nextn_predict_layers=0,
         quantization_config=None,
