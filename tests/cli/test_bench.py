@@ -77,7 +77,7 @@ def test_speeds_that_are_not_steady_are_warned_of_on_stderr(monkeypatch, capsys,
     def measured(**spreads):
         rows = tuple(Row(name, 9.0, "tok/s", 1.0, 99.0, spread) for name, spread in spreads.items())
         machine = {"name": "a processor", "cores_usable": 1}
-        report = SpeedReport("tiny", {"q8": 1}, "native", (1,), 5, machine, (), rows)
+        report = SpeedReport("tiny", {"q8": 1}, "native", (1,), 5, machine, {}, (), (), rows)
         monkeypatch.setattr(bench, "measure_speed", lambda *_, **__: report)
         with pytest.raises(SystemExit):
             main(["bench", *form])
