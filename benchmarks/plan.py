@@ -23,7 +23,7 @@ from report import run
 
 import araio
 from araio.config import ModelConfig
-from araio.costs.rates import Rates
+from araio.costs.speeds import Rates
 from araio.costs.roofline import decode_timing, prefill_timing
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load

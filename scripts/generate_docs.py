@@ -28,7 +28,7 @@ PACKAGE = ROOT / "src" / "araio"
 FLOORS = (
     ("cli", "eval", "train", "testing"),
     ("api", "engine", "weights", "nn"),
-    ("kernels", "formats", "text", "costs"),
+    ("kernels", "formats", "text", "costs", "meters"),
     ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "errors"),
 )
 

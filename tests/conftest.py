@@ -1,14 +1,63 @@
 """Settings for every test.
 
 Hypothesis draws the same examples each time, and never fails for being slow. Ctrl-C reaches the programs that
-tests start, even where the tests themselves run in the background of a script, which ignores it.
+tests start, even where the tests themselves run in the background of a script, which ignores it. The log of
+receipts lies in a folder of the tests, for the programs that they start too.
 """
 
+import os
 import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from araio.costs.receipt import Joules, Receipt
+from araio.costs.tariff import choose_tariff
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where state goes instead of the home of whoever runs the tests."""
+    before = os.environ.get("XDG_STATE_HOME")
+    folder = tmp_path_factory.mktemp("state")
+    os.environ["XDG_STATE_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDG_STATE_HOME"]
+    else:
+        os.environ["XDG_STATE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def make_receipt() -> Callable[..., Receipt]:
+    """Makes a receipt of round numbers, some of them changed."""
+    plain = Receipt(
+        model="pocket",
+        prompt_tokens=20,
+        cached_tokens=0,
+        reasoning_tokens=9,
+        answer_tokens=3,
+        draft_tokens=0,
+        accepted_draft_tokens=0,
+        parameters_total=8_000_000,
+        parameters_active=2_000_000,
+        flops=128_000_000,
+        dense_flops=512_000_000,
+        memory_bytes=45_600_000,
+        disk_bytes=0,
+        expert_hits=None,
+        queue_s=0.001,
+        prefill_s=0.189,
+        decode_s=0.11,
+        joules=Joules(best=3.6, low=1.8, high=7.2, idle=1.0, method="model:tdp"),
+        tariff=choose_tariff("pocket", "DEU", "none"),
+    )
+    return lambda **changes: replace(plain, **changes)

@@ -9,6 +9,7 @@ import pytest
 
 import araio
 from araio.api import Model
+from araio.costs.work import HeldBytes
 from araio.errors import CheckpointError, ModelNotFoundError, RequestError, TextError
 from araio.nn.kv_cache import LatentPool
 from araio.testing.checkpoints import write_tiny_checkpoint
@@ -49,7 +50,8 @@ def scripted(folder, text):
         config=config,
         mtp=None,
         new_pool=lambda tokens, cache_type: LatentPool(config.latent_dim, tokens, cache_type),
-        step=lambda segments: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
+        held=HeldBytes(dense=1000, head=100, row=10, expert=50, draft=0),
+        step=lambda segments, routes: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,
     )
     return Model("scripted", network, tokenizer, ChatFormat.from_folder(folder, tokenizer), {})

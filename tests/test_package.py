@@ -50,6 +50,10 @@ def test_no_verb_but_train_loads_torch(verb):
     assert not modules_after(code) & {"torch", "matplotlib", "transformers", "huggingface_hub"}
 
 
+def test_a_model_waits_for_nothing_that_only_receipts_need():
+    assert not modules_after("import araio.cli.commands.run") & {"sqlite3", "tomllib", "csv", "pynvml"}
+
+
 def test_every_public_name_exists_and_is_listed():
     for name in araio.__all__:
         assert getattr(araio, name) is not None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from araio.api import Model, load
     from araio.config import ModelConfig
+    from araio.costs.receipt import Receipt
     from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta
     from araio.engine.request import SamplingParams
     from araio.errors import AraioError
@@ -25,6 +26,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "ReasoningDelta",
+    "Receipt",
     "SamplingParams",
     "__version__",
     "load",
@@ -38,6 +40,7 @@ _HOME = {
     "Model": "araio.api",
     "ModelConfig": "araio.config",
     "ReasoningDelta": "araio.engine.answer",
+    "Receipt": "araio.costs.receipt",
     "SamplingParams": "araio.engine.request",
     "load": "araio.api",
 }

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from araio import env
 from araio.config import ModelConfig
-from araio.costs.parameters import count_parameters
 from araio.engine.answer import Answer, Event, Finish
 from araio.engine.engine import Engine
 from araio.engine.generate import PREFILL_CHUNK
@@ -30,12 +30,16 @@ from araio.engine.speculate import Speculate, check_speculate
 from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError
 from araio.kernels.select import select
+from araio.meters.meter import Meter, choose_meter
 from araio.nn.model import Model as Network
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
 from araio.weights.load import load_model
 from araio.weights.locate import locate
+
+if TYPE_CHECKING:
+    from araio.engine.receipts import Receipts
 
 __all__ = ["Messages", "Model", "load"]
 
@@ -44,7 +48,13 @@ Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 
 def load(
-    name: str | Path = "pocket", *, threads: int | None = None, speculate: Speculate | None = None
+    name: str | Path = "pocket",
+    *,
+    threads: int | None = None,
+    speculate: Speculate | None = None,
+    country: str | None = None,
+    prices: str | None = None,
+    tdp: float | None = None,
 ) -> Model:
     """Load a model: "pocket", which comes with araio, or the folder of a checkpoint or a store.
 
@@ -52,14 +62,24 @@ def load(
                whose default is every processor
     speculate  draft tokens with the model's prediction module, which changes the speed and never the text:
                "on", "off", or "auto", where it pays; None reads `ARAIO_SPECULATE`
+    country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
+    prices     by which receipts count money; the same
+    tdp        watts of the processor for the energy model; `meters.modelled.estimate_power` says of what
 
     Raises:
         ModelNotFoundError: `name` is neither bundled nor a folder with a checkpoint.
         CheckpointError, ConfigError, TextError: the folder's files are damaged or not supported.
         KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
         RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three.
+        CostError: a country, a price list or watts that nothing can be counted with.
     """
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
+    meter = choose_meter(tdp=tdp)
+    if country or prices or env.is_set("ARAIO_COUNTRY") or env.is_set("ARAIO_PRICES"):
+        # A mistake is told before a large model is loaded; else the first token need not wait for a table.
+        from araio.costs.tariff import choose_tariff
+
+        choose_tariff(str(name), country, prices)
     ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
@@ -78,6 +98,8 @@ def load(
         read_generation_defaults(folder),
         read_stop_ids(folder, network.config.vocab_size),
         mode,
+        meter,
+        (country, prices),
     )
 
 
@@ -86,6 +108,8 @@ class Model:
 
     Every generating method takes the fields of `SamplingParams` as keywords; what is not given comes from
     the checkpoint's `generation_config.json`, then from the defaults.
+
+    rates  (country, prices) of receipts, as `load` is given them
     """
 
     def __init__(
@@ -97,18 +121,28 @@ class Model:
         generation_defaults: Mapping[str, Any],
         stop_ids: Sequence[int] = (),
         speculate: Speculate = "auto",
+        meter: Meter | None = None,
+        rates: tuple[str | None, str | None] = (None, None),
     ) -> None:
         self.name = name
         self.network = network
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
-        parameters = count_parameters(network.config).model
-        self._parameters = parameters.total, parameters.active
+        self._rates = rates
         self._stop_ids = {*network.config.eos_token_id, *stop_ids}
         if tokenizer.eos_id is not None:
             self._stop_ids.add(tokenizer.eos_id)
-        self.engine = Engine(network, tokenizer, speculate=speculate)
+        self.engine = Engine(network, tokenizer, speculate=speculate, meter=meter)
+
+    @cached_property
+    def receipts(self) -> Receipts:
+        """Makes the receipt of each answer; loaded with the first one, behind its last token."""
+        from araio.costs.tariff import choose_tariff
+        from araio.engine.receipts import Receipts
+
+        tariff = choose_tariff(self.name, *self._rates)
+        return Receipts(self.name, self.network.config, self.engine.meter, tariff)
 
     @property
     def config(self) -> ModelConfig:
@@ -192,7 +226,7 @@ class Model:
             with closing(self.engine.tokens(job)) as tokens:
                 for token, seconds in timed(tokens):
                     yield from transcript.add(token, seconds)
-            yield Finish(transcript.answer(self.name, job, self._parameters))
+            yield Finish(transcript.answer(self.name, job, self.receipts))
 
         # Not a generator itself, so that a mistake in the request is raised here and not at the first event.
         return events()

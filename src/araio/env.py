@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["VARIABLES", "Variable", "get"]
+__all__ = ["VARIABLES", "Variable", "get", "is_set"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,26 @@ VARIABLES = {
             "pocket",
             "The MODEL of `araio run`, `show`, `eval` and `bench` when none is given.",
         ),
+        Variable(
+            "ARAIO_COUNTRY",
+            "WORLD",
+            "Whose electricity receipts count: a country's code or name, or grams of CO2e per kWh.",
+        ),
+        Variable(
+            "ARAIO_PRICES",
+            "auto",
+            "Prices on receipts: a list's name, `INPUT,OUTPUT` or `INPUT,CACHED,OUTPUT` in dollars per "
+            "million tokens, or `none`; `auto` takes the list that is called like the model.",
+        ),
+        Variable(
+            "ARAIO_RECEIPTS", "on", "Keep the receipts of `araio run` for `araio receipts`: `on` or `off`."
+        ),
+        Variable(
+            "ARAIO_TDP",
+            "auto",
+            "Watts, at full load, of the processor threads that araio may use, for the energy model; `auto` "
+            "knows common processors.",
+        ),
     )
 }
 
@@ -45,3 +65,8 @@ VARIABLES = {
 def get(name: str) -> str:
     """Value of a variable of the table, or its default; a name outside the table is a bug."""
     return os.environ.get(name, "") or VARIABLES[name].default
+
+
+def is_set(name: str) -> bool:
+    """Whether a variable of the table has a value of its own."""
+    return bool(os.environ.get(VARIABLES[name].name))

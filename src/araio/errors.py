@@ -14,6 +14,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
     ├── CostError              a price, a country or a size that nothing can be counted with
+    ├── LogError               a log of receipts that cannot be read or written
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -30,6 +31,7 @@ __all__ = [
     "FormatError",
     "GenerationError",
     "KernelError",
+    "LogError",
     "ModelNotFoundError",
     "RecipeError",
     "RequestError",
@@ -85,6 +87,10 @@ class CostError(AraioError):
 
 class KernelError(AraioError):
     """A kernel backend that was asked for by name but cannot run on this machine."""
+
+
+class LogError(AraioError):
+    """The log of receipts on a full disk, in a folder that may not be written, or from a later version."""
 
 
 class RecipeError(AraioError):

@@ -37,7 +37,13 @@ def test_json_is_one_document_of_the_promised_shape(araio_command, tiny):
     assert document["threads"] == [1, 2]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", document["date"])
     assert {"machine", "codecs", "active_weight_bytes", "rounds", "notes"} <= set(document)
+    assert document["grid"]["country"] == "World"
     for row in document["rows"]:
+        is_memory = row["unit"] == "bytes/s"
+        assert (row["joules_per_token"] is None) == (row["grams_co2e"] is None) == is_memory
+        if not is_memory:
+            assert 0 < row["joules_low"] <= row["joules_per_token"] <= row["joules_high"]
+            assert row["joules_method"]
         assert all(isinstance(row[key], kind) for key, kind in ROW.items())
     names = ["reading memory", "prefill 16", "decode", "decode 8 together"]
     threads = ["1 thread", "2 threads"]

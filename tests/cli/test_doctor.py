@@ -40,7 +40,20 @@ def test_text_has_one_labelled_line_per_finding(araio_command):
     labels = [line.split()[0] for line in lines]
     assert labels[:5] == ["araio", "Python", "CPU", "vectors", "memory"]
     assert labels[-1] == "pocket"
-    assert set(labels[5:-1]) == {"kernels"}
+    assert set(labels[5:-1]) == {"kernels", "energy"}
+
+
+def test_the_meter_is_told_with_its_reasons(araio_command):
+    found = json.loads(araio_command("doctor", "--json", ARAIO_TDP="30").stdout)["energy"]
+    assert found["error"] is None
+    assert found["method"] in {"rapl", "nvml", "rapl+nvml", "model:given-tdp"}
+    assert [reason.split(": ")[0].removeprefix("no ") for reason in found["reasons"]][:2] == ["rapl", "nvml"]
+
+
+def test_a_wrong_tdp_is_a_finding(araio_command):
+    done = araio_command("doctor", ARAIO_TDP="lots")
+    assert done.returncode == 0
+    assert "ARAIO_TDP is 'lots'; expected auto or watts above 0" in done.stdout
 
 
 @pytest.mark.parametrize("family", ["v3", "v3-fp8"])

@@ -5,6 +5,7 @@ import pytest
 
 from araio.cli import screen as screen_module
 from araio.cli.screen import Screen, footer
+from araio.costs.receipt_text import receipt_line, receipt_text
 from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta, Timings
 
 
@@ -37,30 +38,27 @@ def streams(monkeypatch):
     return replace
 
 
-def answer(content="73", reasoning_tokens=9, finish_reason="stop", completion_tokens=12, decode_s=0.11):
-    usage = {
-        "prompt_tokens": 5,
-        "completion_tokens": completion_tokens,
-        "total_tokens": 5 + completion_tokens,
-        "completion_tokens_details": {"reasoning_tokens": reasoning_tokens},
-        "araio": {"parameters_total": 8_000_000, "parameters_active": 2_000_000},
-    }
-    timings = Timings(0.19, decode_s, completion_tokens)
-    return Answer("pocket", "47 + 38", content, finish_reason, usage, timings)
+@pytest.fixture
+def answer(make_receipt):
+    def make(content="73", finish_reason="stop"):
+        timings, receipt = Timings(0.19, 0.11, 12), make_receipt()
+        return Answer("pocket", "47 + 38", content, finish_reason, {}, timings, receipt)
+
+    return make
 
 
 EVENTS = [ReasoningDelta("47 "), ReasoningDelta("+ 38"), ContentDelta("7"), ContentDelta("3")]
 
 
-def test_in_pipes_the_streams_stay_apart_and_plain(streams):
+def test_in_pipes_the_streams_stay_apart_and_plain(streams, answer):
     to = streams(is_terminal=False)
     done = answer()
     assert Screen(hide_thinking=False).show(iter([*EVENTS, Finish(done)])) is done
     assert to.out.getvalue() == "73\n"
-    assert to.err.getvalue() == "47 + 38\n\n" + footer(done) + "\n"
+    assert to.err.getvalue() == "47 + 38\n\n" + footer(done, is_whole=False) + "\n"
 
 
-def test_on_a_terminal_thinking_is_dim_and_comes_before_the_answer(streams):
+def test_on_a_terminal_thinking_is_dim_and_comes_before_the_answer(streams, answer):
     to = streams(is_terminal=True)
     Screen(hide_thinking=False).show(iter([*EVENTS, Finish(answer())]))
     assert to.log[:5] == [
@@ -72,14 +70,14 @@ def test_on_a_terminal_thinking_is_dim_and_comes_before_the_answer(streams):
     ]
 
 
-def test_hidden_thinking(streams):
+def test_hidden_thinking(streams, answer):
     to = streams(is_terminal=True)
     Screen(hide_thinking=True).show(iter([*EVENTS, Finish(answer())]))
     assert to.log[0] == ("out", "7")
     assert "47" not in to.err.getvalue()
 
 
-def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all(streams):
+def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all(streams, answer):
     text = "a\x1b]0;title\x07\x9bb\tc\nd\r\x7f"
     for is_terminal, shown in ((True, "a]0;titleb\tc\nd\n"), (False, text + "\n")):
         to = streams(is_terminal)
@@ -87,7 +85,7 @@ def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all(streams):
         assert to.out.getvalue() == shown
 
 
-def test_an_answer_without_text_leaves_stdout_empty(streams):
+def test_an_answer_without_text_leaves_stdout_empty(streams, answer):
     to = streams(is_terminal=False)
     Screen(hide_thinking=False).show(iter([ReasoningDelta("hm\n"), Finish(answer(""))]))
     assert to.out.getvalue() == ""
@@ -95,22 +93,28 @@ def test_an_answer_without_text_leaves_stdout_empty(streams):
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_plain_terminals(streams, monkeypatch, name, value):
+def test_plain_terminals(streams, monkeypatch, name, value, answer):
     to = streams(is_terminal=True)
     monkeypatch.setenv(name, value)
     Screen(hide_thinking=False).show(iter([*EVENTS, Finish(answer())]))
     assert "\x1b" not in to.err.getvalue()
 
 
-def test_the_footer_counts_and_measures():
-    assert footer(answer()) == (
-        "thought 9 tokens · answered 3 tokens · 0.3 s · 100 tok/s · 25.0% of 8.0M weights active per token"
-    )
-    cut = answer(finish_reason="length", reasoning_tokens=0, completion_tokens=1, decode_s=0.0)
-    assert footer(cut) == (
-        "answered 1 tokens · 0.2 s · 25.0% of 8.0M weights active per token · "
-        "cut off at the token limit; raise --max-tokens"
-    )
+def test_the_footer_is_the_receipt_and_tells_of_a_limit(answer):
+    done, cut = answer(), answer(finish_reason="length")
+    line, whole = receipt_line(done.receipt), receipt_text(done.receipt)
+    told = "cut off at the token limit; raise --max-tokens"
+    assert footer(done, is_whole=False) == line
+    assert footer(done, is_whole=True) == whole
+    assert footer(cut, is_whole=False) == f"{line} · {told}"
+    assert footer(cut, is_whole=True) == f"{whole}\n{told}"
+
+
+def test_a_whole_receipt_follows_where_it_is_asked_for(streams, answer):
+    to = streams(is_terminal=False)
+    done = answer()
+    Screen(hide_thinking=True, whole_receipt=True).show(iter([Finish(done)]))
+    assert to.err.getvalue() == receipt_text(done.receipt) + "\n"
 
 
 def test_notes_carry_no_control_characters(streams):

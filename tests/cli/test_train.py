@@ -11,6 +11,7 @@ import pytest
 
 from araio.cli.main import main
 
+KEPT = {"state.safetensors", "metrics.jsonl", "receipt.json", "tokenizer"}
 TINY = Path(__file__).parents[1] / "train" / "tiny.toml"
 
 
@@ -44,6 +45,7 @@ def test_a_limit_of_steps_and_then_the_rest(call, tmp_path):
     assert code == 0
     document = json.loads(out)
     assert document.pop("last_report")["step"] == 4
+    assert document.pop("receipt")["steps"] == 4
     assert document == {
         "recipe": "tiny",
         "folder": str(tmp_path),
@@ -53,6 +55,8 @@ def test_a_limit_of_steps_and_then_the_rest(call, tmp_path):
         "model": None,
     }
     assert "step 4/10 chain: loss " in err
+    assert "took 4 steps, " in err
+    assert " CO2e" in err
     assert "stopped at step 4 of 10, all saved; raise --steps or leave it out to go on" in err
 
     code, out, err = call(TINY, "--out", tmp_path, "--json")
@@ -157,6 +161,6 @@ def test_a_full_disk_is_one_line_and_loses_nothing(call, tmp_path):
     assert f"{state}: cannot save step 6" in errors[0]
     assert "run the same command to go on from there" in errors[0]
     assert state.read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors", "metrics.jsonl", "tokenizer"}
+    assert {path.name for path in tmp_path.iterdir()} == KEPT
     assert call(TINY, "--out", tmp_path)[0] == 0
     assert steps_of(tmp_path) == [2, 4, 6, 8, 10]

@@ -265,10 +265,10 @@ def test_an_error_within_a_draft_is_that_of_the_request_which_causes_it(model, e
     jobs = [engine.submit(*REQUESTS[place]) for place in (1, 2)]
     draft = engine._drafter.draft
 
-    def fails(progress) -> None:
+    def fails(progress, routes) -> None:
         if any(entry.job is jobs[0] for entry in progress):
             raise MemoryError
-        draft(progress)
+        draft(progress, routes)
 
     monkeypatch.setattr(engine._drafter, "draft", fails)
     run(engine)

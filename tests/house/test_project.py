@@ -12,6 +12,7 @@ from .conftest import ROOT
 PACKAGE = ROOT / "src" / "araio"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+MODULE_OF = {"pynvml": "nvidia-ml-py"}  # packages by the name that is imported, where it differs
 
 
 def names(requirements):
@@ -29,20 +30,25 @@ def imported_by(paths):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"araio"}
+    return {MODULE_OF.get(name, name) for name in found - set(sys.stdlib_module_names) - {"araio"}}
 
 
+PICTURES = [PACKAGE / "cli" / "plots.py"]
 TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
 
 
 def test_running_needs_exactly_the_base_dependencies():
-    running = [path for path in PACKAGE.rglob("*.py") if path not in TRAINING]
+    running = [path for path in PACKAGE.rglob("*.py") if path not in [*TRAINING, *PICTURES]]
     assert imported_by(running) == names(PROJECT["dependencies"])
 
 
 def test_training_adds_exactly_its_extra():
     base = names(PROJECT["dependencies"])
     assert imported_by(TRAINING) - base == names(EXTRAS["train"])
+
+
+def test_pictures_add_exactly_their_extra():
+    assert imported_by(PICTURES) == names(EXTRAS["report"])
 
 
 @pytest.mark.parametrize("extra", ["base", *EXTRAS])

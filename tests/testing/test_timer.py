@@ -101,3 +101,24 @@ def test_every_call_uses_the_threads_of_the_moment(watched, monkeypatch) -> None
         watched.timer.decode(1)
         watched.timer.decode_together(2, 1)
     assert seen == [2, 2, 2, 5, 5, 5]
+
+
+def test_joules_are_those_of_what_is_timed(watched, monkeypatch) -> None:
+    """The meter is read twice, and what is prepared, such as made-up latents, lies before that."""
+
+    class Meter:
+        def __init__(self) -> None:
+            self.marks: list[int] = []
+
+        def mark(self) -> int:
+            self.marks.append(len(watched.steps))
+            return len(self.marks)
+
+        def between(self, start: int, end: int) -> tuple[int, int]:
+            return start, end
+
+    assert watched.timer.energy is None
+    watched.timer.meter = Meter()
+    watched.timer.decode(3, context=100)
+    assert watched.timer.meter.marks == [0, 3]
+    assert watched.timer.energy == (1, 2)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from araio.meters.energy import Energy
 from araio.testing import turns
 from araio.testing.turns import Case, measure
 
@@ -53,6 +54,28 @@ def test_engines_take_turns_and_memory_is_read_between_them(log) -> None:
     assert log == [*turn, *turn, ("memory", 1), *turn, ("memory", 1)]
     assert (row.value, row.peer, row.ratio) == (6.0, 3.0, 2.0)
     assert (row.ratio_low, row.ratio_high) == (1.5, 2.5)
+
+
+def test_the_energy_of_a_row_is_per_token_and_of_the_rounds_that_count(log) -> None:
+    ours = Scripted("ours", [1.0] * 4, log)
+    joules = iter([999.0, 24.0, 12.0, 36.0])
+
+    def last() -> Energy:
+        best = next(joules)
+        return Energy(best, best / 2, best * 2, best / 4, "model:tdp")
+
+    memory, row = measure(ours, [case()], [1], rounds=3, last_energy=last)
+    assert (row.joules_per_token, row.joules_low, row.joules_high) == (2.0, 0.5, 6.0)
+    assert (row.idle_joules, row.joules_method) == (0.5, "model:tdp")
+    assert (memory.joules_per_token, memory.joules_method) == (None, None)
+
+
+def test_idling_that_nobody_measured_stays_unknown(log) -> None:
+    ours = Scripted("ours", [1.0] * 2, log)
+    _, row = measure(
+        ours, [case()], [1], rounds=1, last_energy=lambda: Energy(12.0, 12.0, 12.0, None, "rapl")
+    )
+    assert (row.joules_per_token, row.idle_joules) == (1.0, None)
 
 
 def test_a_case_that_memory_does_not_bound_has_no_limit(log) -> None:

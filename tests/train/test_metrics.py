@@ -15,6 +15,8 @@ def make_report(step, **changes):
         "seconds": 1.5,
         **dict.fromkeys(("max_violation_batch", "max_violation_global", "worst_layer", "entropy"), 0.5),
         "dead_experts": 0,
+        **dict.fromkeys(("joules", "joules_low", "joules_high"), 2.0),
+        "joules_method": "rapl",
     }
     return StepReport(step=step, steps=10, **(values | changes))
 

@@ -44,6 +44,7 @@ VERBS = {
     "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
     "bench": Verb("araio.cli.commands.bench", "Measure speed, beside what this machine's memory allows."),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
+    "receipts": Verb("araio.cli.commands.receipts", "Sum up what answers took: tokens, joules, CO2e, money."),
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
 }
 

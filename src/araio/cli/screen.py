@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from araio.cli.numbers import count_text, share_text
 from araio.cli.printable import printable
 from araio.engine.answer import Answer, ContentDelta, Event, Finish, ReasoningDelta
 
@@ -23,8 +22,9 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 class Screen:
     """Shows the events of one answer after another."""
 
-    def __init__(self, *, hide_thinking: bool) -> None:
+    def __init__(self, *, hide_thinking: bool, whole_receipt: bool = False) -> None:
         self._hide_thinking = hide_thinking
+        self._whole_receipt = whole_receipt
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._dim, self._plain = (DIM, PLAIN) if sys.stderr.isatty() and not plain else ("", "")
         self._last_thought = ""
@@ -43,7 +43,7 @@ class Screen:
                     self._end_thinking()
                     if answer.content and not answer.content.endswith("\n"):
                         write(sys.stdout, "\n")
-                    self.note(footer(answer))
+                    self.note(footer(answer, is_whole=self._whole_receipt))
                     return answer
         raise AssertionError("a stream ends with Finish")
 
@@ -75,19 +75,11 @@ def write(stream: TextIO, text: str, before: str = "", after: str = "") -> None:
     stream.flush()
 
 
-def footer(answer: Answer) -> str:
-    """What the answer took, in one line: counted and measured, nothing modelled."""
-    usage = answer.usage
-    thought = usage["completion_tokens_details"]["reasoning_tokens"]
-    seconds = answer.timings.prefill_s + answer.timings.decode_s
-    speed = answer.timings.tok_per_s
-    total, active = usage["araio"]["parameters_total"], usage["araio"]["parameters_active"]
-    parts = [
-        f"thought {thought} tokens" if thought else "",
-        f"answered {usage['completion_tokens'] - thought} tokens",
-        f"{seconds:.1f} s",
-        f"{speed:.0f} tok/s" if speed is not None else "",
-        f"{share_text(active, total)} of {count_text(total)} weights active per token",
-        "cut off at the token limit; raise --max-tokens" if answer.finish_reason == "length" else "",
-    ]
-    return " · ".join(filter(None, parts))
+def footer(answer: Answer, *, is_whole: bool) -> str:
+    """The receipt, in one line or whole; and that the answer was cut off, if it was."""
+    from araio.costs.receipt_text import receipt_line, receipt_text  # not before the first token
+
+    text = receipt_text(answer.receipt) if is_whole else receipt_line(answer.receipt)
+    if answer.finish_reason != "length":
+        return text
+    return f"{text}{chr(10) if is_whole else ' · '}cut off at the token limit; raise --max-tokens"

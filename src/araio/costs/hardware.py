@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from araio.codecs import CODECS
 from araio.costs.checks import require_positive, require_share
-from araio.costs.rates import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
 from araio.errors import CostError
 from araio.json_reader import shown
 

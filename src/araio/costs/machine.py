@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from araio.costs.rates import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
 from araio.errors import CostError
 from araio.json_reader import parse_object
 

@@ -1,149 +1,89 @@
-"""`Rates`: how fast a machine reads and computes, in the terms that a model's step is made of.
+"""`Rates`: what a unit of counted work costs in one model, in multiply-adds.
 
-A published machine has one speed for each (`hardware.py`), a measured one a curve (`machine.py`); `roofline.py`
-asks both the same questions. Speeds are operations or bytes per second, a multiply-add being two operations.
+`flops.py` has the same costs in closed form, from a config and a length alone; the two agree, which tests
+hold. Read `work.py` for what is counted.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, replace
 
-from araio.costs.checks import require_positive, require_rate
-from araio.errors import CostError
+from araio.config import ModelConfig
+from araio.costs.census import census
+from araio.costs.flops import OPERATIONS_PER_MULTIPLY_ADD, decode_flops
+from araio.costs.work import Work
 
-__all__ = ["Attention", "Curve", "Fixed", "Product", "Rates"]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A speed that depends on a size, at sizes that were measured.
-
-    sizes, speeds  as many of each, sizes growing
-
-    Raises CostError for other numbers.
-    """
-
-    sizes: tuple[float, ...]
-    speeds: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not self.sizes or len(self.sizes) != len(self.speeds) or sorted(set(self.sizes)) != [*self.sizes]:
-            raise CostError(
-                f"a curve has {len(self.sizes)} sizes and {len(self.speeds)} speeds; expected as many of each, "
-                "sizes growing"
-            )
-        for number in (*self.sizes, *self.speeds):
-            require_positive(curve=number)
-
-    @classmethod
-    def flat(cls, speed: float) -> Curve:
-        """The same speed at every size."""
-        return cls((1.0,), (speed,))
-
-    def at(self, size: float) -> float:
-        """The speed at a size: a straight line between its neighbours over the logarithm, the last beyond."""
-        place = bisect_right(self.sizes, size)
-        if place == 0:
-            return self.speeds[0]
-        if place == len(self.sizes):
-            return self.speeds[-1]
-        low, high = self.sizes[place - 1], self.sizes[place]
-        share = math.log(size / low) / math.log(high / low)
-        return self.speeds[place - 1] * (1 - share) + self.speeds[place] * share
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Seconds that a step takes whatever its sizes: calls, launches, bookkeeping.
-
-    step         once
-    dense_layer  for each layer without experts, `moe_layer` for each one with them
-    sequence     more, for each sequence in each layer after the first sequence
-    """
-
-    step: float = 0.0
-    dense_layer: float = 0.0
-    moe_layer: float = 0.0
-    sequence: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_rate(**vars(self))
-
-
-@dataclass(frozen=True)
-class Product:
-    """How fast matrices of one codec are multiplied with.
-
-    cached      operations per second over the tokens that share a matrix, where reading it takes no time
-    streamed    the same with a matrix that comes from memory, reading included; None where a product takes
-                the slower of its reading and its operations
-    absorbed    the same with `kv_b_proj` for a decoded token; None for `cached`
-    input_s     seconds for each number of each token that goes in, whatever the matrix' other side: a short
-    output_s    side makes a product slow; `output_s` for each that comes out
-    """
-
-    cached: Curve
-    streamed: Curve | None = None
-    absorbed: float | None = None
-    input_s: float = 0.0
-    output_s: float = 0.0
-
-    def edge_s(self, rows: int, columns: int, tokens: float) -> float:
-        """Seconds of what goes in and what comes out of one matrix (rows, columns)."""
-        return tokens * (columns * self.input_s + rows * self.output_s)
-
-
-@dataclass(frozen=True)
-class Attention:
-    """How fast attention is.
-
-    decode          operations per second of a decoded token over the number of heads
-    decode_score_s  seconds for each head and position besides
-    prompt          operations per second of a prompt, the expansion of latents included
-    prompt_score_s  seconds for each head and pair of positions besides
-    """
-
-    decode: Curve
-    prompt: float
-    decode_score_s: float = 0.0
-    prompt_score_s: float = 0.0
+__all__ = ["Rates"]
 
 
 @dataclass(frozen=True)
 class Rates:
-    """One machine, with the threads that it is planned with.
+    """Multiply-adds of a unit of work, in the main model or in its MTP module.
 
-    bytes_per_s  of memory that is read from end to end
-    products     by codec; empty where nobody knows how fast the machine computes
-    attention    None where nobody knows
-    cache_bytes  of a model's weights that stay in the processor's cache from step to step
+    token          with every matrix but those below
+    expansion      of a latent with `kv_b_proj`, in all layers: to keys and values, or, absorbed, of a query
+                   and what it found
+    score          with the output matrix
+    expert         with one routed expert
+    absorbed_pair  of a query and a position, in all layers and heads
+    expanded_pair  the same in the other form
+    experts        routed experts in all layers
     """
 
-    bytes_per_s: float
-    products: Mapping[str, Product] = field(default_factory=dict)
-    attention: Attention | None = None
-    fixed: Fixed = Fixed()
-    cache_bytes: int = 0
+    token: int
+    expansion: int
+    score: int
+    expert: int
+    absorbed_pair: int
+    expanded_pair: int
+    experts: int
 
-    def __post_init__(self) -> None:
-        require_positive(bytes_per_s=self.bytes_per_s)
+    @classmethod
+    def of_model(cls, config: ModelConfig) -> Rates:
+        """Those of the main model."""
+        return cls._of(config, ["mtp"], config.num_hidden_layers, len(config.moe_layers))
 
-    @property
-    def knows_compute(self) -> bool:
-        """Whether operations take time that is known; otherwise reading alone bounds what is predicted."""
-        return bool(self.products) and self.attention is not None
+    @classmethod
+    def of_mtp(cls, config: ModelConfig) -> Rates:
+        """Those of the first MTP module, the one that drafts; the output matrix is the main model's."""
+        one = replace(config, num_nextn_predict_layers=min(1, config.num_nextn_predict_layers))
+        others = {group.part for group in census(one)} - {"mtp"}
+        layers = len(one.mtp_layers)
+        return cls._of(one, others, layers, sum(map(one.is_moe, one.mtp_layers)))
 
-    def read_s(self, read_bytes: float) -> float:
-        """Seconds to read so many bytes of memory."""
-        return read_bytes / self.bytes_per_s
+    @classmethod
+    def _of(cls, config: ModelConfig, without: Container[str], layers: int, routing: int) -> Rates:
+        """Of the parts that are not left out, which have so many layers, and so many that route."""
+        groups = [group for group in census(config) if group.part not in without and len(group.shape) == 2]
+        active = sum(group.size * group.used for group in groups)
+        expert = 3 * config.hidden_size * config.moe_intermediate_size
+        head = config.vocab_size * config.hidden_size
+        kv_b_rows = config.num_attention_heads * (config.qk_nope_head_dim + config.v_head_dim)
+        expansion = layers * kv_b_rows * config.kv_lora_rank
+        has_head = "mtp" in without
+        per_layer = OPERATIONS_PER_MULTIPLY_ADD * config.num_hidden_layers
+        return cls(
+            token=active - expansion - routing * config.num_experts_per_tok * expert - head * has_head,
+            expansion=expansion,
+            score=head,
+            expert=expert,
+            absorbed_pair=layers * (decode_flops(config, 1, "absorbed").attention // per_layer),
+            expanded_pair=layers * (decode_flops(config, 1, "expanded").attention // per_layer),
+            experts=routing * config.n_routed_experts,
+        )
 
-    def product(self, codec: str) -> Product:
-        """How fast matrices of a codec are multiplied with; raises CostError if only others are known."""
-        if codec not in self.products:
-            raise CostError(
-                f"how fast this machine multiplies by {codec} is unknown; known: {', '.join(self.products)}"
-            )
-        return self.products[codec]
+    def flops(self, work: Work) -> int:
+        """Operations that the work took."""
+        return OPERATIONS_PER_MULTIPLY_ADD * (
+            work.tokens * self.token
+            + (work.absorbed + work.expanded_positions) * self.expansion
+            + work.scores * self.score
+            + work.expert_uses * self.expert
+            + work.absorbed_pairs * self.absorbed_pair
+            + work.expanded_pairs * self.expanded_pair
+        )
+
+    def dense_flops(self, work: Work) -> int:
+        """Operations of a model of the same size that gives every token to every expert."""
+        return self.flops(replace(work, expert_uses=work.tokens * self.experts))

@@ -1,7 +1,7 @@
 """`decode_timing` and `prefill_timing`: the time of a step on a machine, part by part, and what bounds it.
 
 A part reads bytes and computes; it takes the slower of both where only peaks are known, and what the machine's
-own kernels took where they were measured (`rates.py`). Parts follow each other, so their times add up. Experts
+own kernels took where they were measured (`speeds.py`). Parts follow each other, so their times add up. Experts
 that lie on disk are read while the shared expert and those in memory are computed, as the model does: of these
 two the longer counts. Reading further ahead than that would hide more; `Timing.read_ahead_s` is its limit.
 
@@ -20,7 +20,7 @@ from araio.costs.census import TensorGroup, census
 from araio.costs.checks import require_share
 from araio.costs.flops import OPERATIONS_PER_MULTIPLY_ADD, decode_flops, prefill_flops
 from araio.costs.parameters import cache_bytes_per_token, count_parameters
-from araio.costs.rates import Rates
+from araio.costs.speeds import Rates
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load
 from araio.costs.traffic import expected_experts

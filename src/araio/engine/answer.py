@@ -1,15 +1,18 @@
 """What comes back from a generation: the events of a stream, and the `Answer` that they add up to.
 
 Plain data that goes to JSON as it is. `usage` has the field names of the OpenAI API; what araio adds stands
-under its own key, and holds only what was measured or counted. Read `araio/api.py` next, which makes these.
+under its own key: the receipt. Read `araio/api.py` next, which makes these.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from araio.engine.tokens import FinishReason
+
+if TYPE_CHECKING:
+    from araio.costs.receipt import Receipt
 
 __all__ = ["Answer", "ContentDelta", "Event", "Finish", "ReasoningDelta", "Timings", "TokenLogprob", "Usage"]
 
@@ -26,27 +29,18 @@ class CompletionTokensDetails(TypedDict):
     reasoning_tokens: int
 
 
-class AraioUsage(TypedDict):
-    """What one answer cost, beyond tokens."""
-
-    prefill_s: float
-    decode_s: float
-    tok_per_s: float | None
-    parameters_total: int
-    parameters_active: int
-    draft_tokens: int
-    accepted_draft_tokens: int
-
-
 class Usage(TypedDict):
-    """Token counts of one request; `total_tokens = prompt_tokens + completion_tokens`."""
+    """Token counts of one request; `total_tokens = prompt_tokens + completion_tokens`.
+
+    araio  what it took beyond tokens: `Receipt.to_json`
+    """
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
-    araio: AraioUsage
+    araio: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -86,6 +80,7 @@ class Answer:
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
+    receipt: Receipt
     logprobs: tuple[TokenLogprob, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,13 +19,15 @@ from time import perf_counter
 import numpy as np
 
 from araio.engine.job import Job
+from araio.engine.ledger import Ledger
 from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import GeneratedToken
 from araio.errors import CacheFullError, RequestError
-from araio.kernels.ops import PAGE, Int64Array
+from araio.kernels.ops import PAGE, Int32Array, Int64Array
+from araio.meters.meter import Meter, choose_meter
 from araio.nn.kv_cache import CacheType, LatentCache
 from araio.nn.model import Model
 from araio.tensors import Float32Array
@@ -45,9 +47,11 @@ class Engine:
     cache_tokens  tokens of cache for all requests; one whole context if None
     cache_type    numbers of the cache
     speculate     draft with the MTP module, if the model has one: "on", "off", or "auto", where it pays
+    meter         of the joules that requests take; the best of this machine if None
 
     Raises:
         RequestError: a number below 1.
+        CostError: `ARAIO_TDP` is no number of watts.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Engine:
         cache_tokens: int | None = None,
         cache_type: CacheType = "bfloat16",
         speculate: Speculate = "auto",
+        meter: Meter | None = None,
     ) -> None:
         if cache_tokens is None:
             cache_tokens = model.config.max_position_embeddings
@@ -75,6 +80,13 @@ class Engine:
         self._scheduler = Scheduler(max_batch, chunk, self._pool.size)
         self._drafter = None if model.mtp is None else Drafter(model, model.mtp)
         self._speculation = Speculation(speculate)
+        position_bytes = self._pool.position_bytes
+        self._ledger = Ledger(model, position_bytes, choose_meter() if meter is None else meter)
+
+    @property
+    def meter(self) -> Meter:
+        """What counts the joules of requests."""
+        return self._ledger.meter
 
     @property
     def total_pages(self) -> int:
@@ -116,7 +128,7 @@ class Engine:
         """Put a request in line; `prepare` says what is refused."""
         job = self.prepare(prompt_ids, params, stop_ids)
         with self.lock:
-            self._scheduler.waiting.append(job)
+            self._enter(job)
         return job
 
     def step(self) -> bool:
@@ -130,6 +142,7 @@ class Engine:
             if not job.is_done:
                 job.is_done = True
                 self._retire(job)
+                self._ledger.settle(is_idle=not self._scheduler.active)
 
     def tokens(self, job: Job) -> Generator[GeneratedToken, None, None]:
         """Submit a prepared request and give its tokens as they come; closing the iterator cancels it.
@@ -143,7 +156,7 @@ class Engine:
         """
         try:
             with self.lock:
-                self._scheduler.waiting.append(job)
+                self._enter(job)
             while True:
                 while job.tokens:
                     yield job.tokens.popleft()
@@ -157,19 +170,27 @@ class Engine:
         finally:
             self.cancel(job)
 
+    def _enter(self, job: Job) -> None:
+        job.enter_queue()
+        self._scheduler.waiting.append(job)
+
     def _step(self) -> bool:
         while (job := self._scheduler.admit()) is not None:
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
-            job.cache = LatentCache(self._pool, shared=self._prefix.match(job.prompt, job.is_drafting))
-            job.cached_tokens = job.cache.length
+            shared = self._prefix.match(job.prompt, job.is_drafting)
+            job.leave_queue(LatentCache(self._pool, shared))
         plan = self._scheduler.plan()
         if not plan:
             return False
+        self._ledger.open()
         started = perf_counter()
         # Every page was promised on admission; the prefix cache lives on what is not in use.
         self._prefix.give_up(pages=sum(work.job.pages_for_next(work.tokens) for work in plan))
         progress = self._run(plan)
-        self._measure(plan, progress, perf_counter() - started)
+        seconds = perf_counter() - started
+        self._measure(plan, progress, seconds)
+        has_ended = any(work.job.is_done for work in plan)
+        self._ledger.close(seconds, has_ended, is_idle=not self._scheduler.active)
         return True
 
     def _run(self, plan: Sequence[Work]) -> list[Progress]:
@@ -178,14 +199,16 @@ class Engine:
         An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
         the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
         """
+        routes: list[Int32Array] = []
         try:
-            hidden = self.model.step([work.job.segment(work.tokens) for work in plan])
+            hidden = self.model.step([work.job.segment(work.tokens) for work in plan], routes)
             logits = self._logits(plan, hidden)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(plan) == 1:
                 self._fail(plan[0].job, error)
                 return []
         else:
+            self._ledger.count(plan, routes)
             progress = self._take_all(plan, hidden, logits)
             self._draft([entry for entry in progress if entry.job.is_drafting])
             return progress
@@ -195,13 +218,15 @@ class Engine:
         """Drafts for the next step; errors belong to requests as in `_run`."""
         if self._drafter is None or not drafting:
             return
+        routes: list[Int32Array] = []
         try:
-            self._drafter.draft(drafting)
+            self._drafter.draft(drafting, routes)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(drafting) == 1:
                 self._fail(drafting[0].job, error)
                 return
         else:
+            self._ledger.count_drafts(drafting, routes)
             return
         for entry in drafting:
             self._draft([entry])

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
 from araio.config import ModelConfig
+from araio.costs.work import Work
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
@@ -21,7 +24,24 @@ from araio.nn.kv_cache import LatentCache, pages_for
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 
-__all__ = ["Job"]
+__all__ = ["EnergyShare", "Job"]
+
+
+@dataclass
+class EnergyShare:
+    """A request's part of the energy of its windows, in microjoules, as in `meters.energy.Energy`."""
+
+    joules: int = 0
+    low: int = 0
+    high: int = 0
+    idle: int = 0
+
+    def add(self, joules: int, low: int, high: int, idle: int) -> None:
+        """Its part of one window more."""
+        self.joules += joules
+        self.low += low
+        self.high += high
+        self.idle += idle
 
 
 class Job:
@@ -37,6 +57,10 @@ class Job:
     is_drafting    the MTP module runs along
     draft          the token that is expected to come next, if one was drafted
     draft_tokens, accepted_draft_tokens  that were checked, and that were right
+    work           that was done for it by the main model
+    draft_work     the same by the MTP module
+    energy         that it took; complete once it is done and its last step is over
+    queue_s        seconds in line, once it was admitted
 
     Raises:
         RequestError: a prompt that cannot run, see `check_prompt`.
@@ -63,9 +87,24 @@ class Job:
         self.draft: int | None = None
         self.draft_tokens = 0
         self.accepted_draft_tokens = 0
+        self.work = Work()
+        self.draft_work = Work()
+        self.energy = EnergyShare()
+        self.queue_s = 0.0
+        self._queued_at = 0.0
         self._last = 0  # the newest token, which has not run yet
         self._sampler = Sampler(params, prompt_ids, config.vocab_size)
         self._emitter = Emitter(tokenizer, params, stop_ids, room)
+
+    def enter_queue(self) -> None:
+        """It was submitted."""
+        self._queued_at = perf_counter()
+
+    def leave_queue(self, cache: LatentCache) -> None:
+        """It was admitted, with a cache that may hold the beginning of its prompt."""
+        self.queue_s = perf_counter() - self._queued_at
+        self.cache = cache
+        self.cached_tokens = cache.length
 
     @property
     def prompt_left(self) -> int:

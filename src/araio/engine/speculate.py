@@ -15,7 +15,7 @@ import numpy as np
 
 from araio.engine.job import Job
 from araio.errors import RequestError
-from araio.kernels.ops import Int64Array
+from araio.kernels.ops import Int32Array, Int64Array
 from araio.nn.batch import Segment
 from araio.nn.model import Model
 from araio.nn.mtp import MTPModule
@@ -65,8 +65,11 @@ class Drafter:
         self._model = model
         self._mtp = mtp
 
-    def draft(self, progress: Sequence[Progress]) -> None:
-        """Bring the module up to where its requests are, and leave a draft with each that can use one."""
+    def draft(self, progress: Sequence[Progress], routes: list[Int32Array]) -> None:
+        """Bring the module up to where its requests are, and leave a draft with each that can use one.
+
+        routes  as in `MTPModule.step`
+        """
         segments = []
         for job, followers, _, is_prompt in progress:
             assert job.cache is not None
@@ -75,7 +78,7 @@ class Drafter:
             segments.append(Segment(followers, behind, absorbed=not is_prompt))
         one = len(progress) == 1
         hidden = progress[0].hidden if one else np.concatenate([entry.hidden for entry in progress])
-        states = self._mtp.step(segments, hidden)
+        states = self._mtp.step(segments, hidden, routes)
         ends = np.cumsum([len(entry.followers) for entry in progress]) - 1
         takers = [place for place, entry in enumerate(progress) if entry.job.can_use_draft]
         if not takers:

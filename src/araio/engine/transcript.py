@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from araio.engine.answer import Answer, ContentDelta, ReasoningDelta, Timings, TokenLogprob, Usage
 from araio.engine.job import Job
 from araio.engine.tokens import FinishReason, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from araio.engine.receipts import Receipts
 
 __all__ = ["Transcript", "timed"]
 
@@ -60,30 +64,24 @@ class Transcript:
             split = Split(split.reasoning + rest.reasoning, split.content + rest.content)
         return self._keep(split)
 
-    def answer(self, model: str, job: Job, parameters: tuple[int, int]) -> Answer:
+    def answer(self, model: str, job: Job, receipts: Receipts) -> Answer:
         """The finished answer, after the last token was added.
 
-        job         the request that the tokens came from
-        parameters  (total, active per token)
+        job       the request that the tokens came from
+        receipts  of the model
         """
         assert self._finish_reason is not None
         prompt_tokens = len(job.prompt)
-        timings = Timings(self._seconds[0], sum(self._seconds[1:]), len(self._seconds))
+        generated, reasoning = len(self._seconds), self._reasoning_tokens
+        timings = Timings(self._seconds[0], sum(self._seconds[1:]), generated)
+        receipt = receipts.receipt(job, reasoning, generated, timings.prefill_s, timings.decode_s)
         usage: Usage = {
             "prompt_tokens": prompt_tokens,
-            "completion_tokens": len(self._seconds),
-            "total_tokens": prompt_tokens + len(self._seconds),
+            "completion_tokens": generated,
+            "total_tokens": prompt_tokens + generated,
             "prompt_tokens_details": {"cached_tokens": job.cached_tokens},
-            "completion_tokens_details": {"reasoning_tokens": self._reasoning_tokens},
-            "araio": {
-                "prefill_s": timings.prefill_s,
-                "decode_s": timings.decode_s,
-                "tok_per_s": timings.tok_per_s,
-                "parameters_total": parameters[0],
-                "parameters_active": parameters[1],
-                "draft_tokens": job.draft_tokens,
-                "accepted_draft_tokens": job.accepted_draft_tokens,
-            },
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+            "araio": receipt.to_json(),
         }
         return Answer(
             model=model,
@@ -92,6 +90,7 @@ class Transcript:
             finish_reason=self._finish_reason,
             usage=usage,
             timings=timings,
+            receipt=receipt,
             logprobs=tuple(self._logprobs) or None,
         )
 

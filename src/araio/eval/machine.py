@@ -24,7 +24,7 @@ import psutil
 from araio.atomic import write_text
 from araio.codecs import CODECS, codec
 from araio.costs.machine import Machine
-from araio.costs.rates import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
 from araio.errors import CostError, KernelError
 from araio.eval.disk import disk_speed
 from araio.formats.store_layout import StoreCodecs

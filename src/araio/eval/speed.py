@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,13 @@ import psutil
 import araio
 from araio.codecs import Codec
 from araio.config import ModelConfig
+from araio.costs.grid import Intensity
 from araio.costs.parameters import cache_bytes_per_token
+from araio.costs.tariff import choose_tariff
 from araio.errors import RequestError
 from araio.formats.layout import expert_of, main_tensors
 from araio.kernels.select import Selection, select
+from araio.meters.meter import choose_meter
 from araio.testing.machine import describe_processor, usable_processors
 from araio.testing.timer import SHORT_CONTEXT, ModelTimer
 from araio.testing.turns import Case, Engine, OnTurn, Row, measure
@@ -34,6 +37,7 @@ __all__ = ["CACHE_BYTES", "SpeedReport", "active_weight_bytes", "cases_for", "me
 PREFILLS = (128, 512)
 DECODED = 24  # tokens of one run
 DECODED_FAR = 4  # tokens of one run after a long context
+IDLE_S = 1.0  # of doing nothing, where power is measured
 SHORTEST_CONTEXT = SHORT_CONTEXT + DECODED
 
 CACHE_BYTES = 64 << 20
@@ -51,6 +55,8 @@ class SpeedReport:
     codecs   bytes of weights that a decoded token reads, by the codec that they are stored with
     kernels  which operations served
     threads  that were asked for, or all that serve by default
+    grid     whose electricity the grams are of
+    energy   how the joules came about
     notes    what a reader of the rows should know
     """
 
@@ -60,6 +66,8 @@ class SpeedReport:
     threads: tuple[int, ...]
     rounds: int
     machine: dict[str, Any]
+    grid: dict[str, Any]
+    energy: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -86,6 +94,8 @@ def measure_speed(
     contexts: Sequence[int] = (),
     threads: Sequence[int] | None = None,
     rounds: int = 5,
+    country: str | None = None,
+    tdp: float | None = None,
     on_turn: OnTurn | None = None,
 ) -> SpeedReport:
     """Load a model and measure it.
@@ -96,6 +106,8 @@ def measure_speed(
     contexts  numbers of cached tokens after which one sequence is decoded
     threads   numbers of threads; None takes the one number that every other command would
     rounds    that count; one more before them warms up
+    country   whose electricity the grams are of, as in `costs.tariff.choose_tariff`
+    tdp       watts for the energy model, as in `meters.modelled.estimate_power`
     on_turn   as in `testing.turns`
 
     The compiled kernels keep the last number of threads, in the whole process.
@@ -104,10 +116,12 @@ def measure_speed(
         ModelNotFoundError, ConfigError, FormatError: as `load_model`.
         RequestError: a number that is too small, or too large for the model or for memory.
         KernelError: threads that cannot be.
+        CostError: a country or watts that nothing can be counted with.
     """
     for what, numbers in (("prefill", prefills or ()), ("together", together), ("context", contexts)):
         _check_positive(what, numbers)
     _check_positive("rounds", [rounds])
+    intensity, meter = choose_tariff(name, country, "none").intensity, choose_meter(tdp=tdp)
     selection, counts = _selected(threads)
     folder = locate(name)
     with open_checked(folder) as (config, source):
@@ -118,6 +132,9 @@ def measure_speed(
     cases = cases_for(config, weight_bytes, lengths, together, contexts)
     model = load_model(folder, selection.ops)
     _check_memory(config, contexts)
+    meter.observe_idle(IDLE_S)
+    timer = ModelTimer(model, meter=meter)
+    rows = measure(timer, cases, counts, rounds, on_turn=on_turn, last_energy=lambda: timer.energy)
     return SpeedReport(
         model=name,
         codecs=codecs,
@@ -125,9 +142,17 @@ def measure_speed(
         threads=counts,
         rounds=rounds,
         machine=describe_processor(),
+        grid=asdict(intensity),
+        energy=meter.serving,
         notes=_notes(selection, weight_bytes),
-        rows=tuple(measure(ModelTimer(model), cases, counts, rounds, on_turn=on_turn)),
+        rows=tuple(_with_grams(row, intensity) for row in rows),
     )
+
+
+def _with_grams(row: Row, intensity: Intensity) -> Row:
+    """The row with the grams of its joules, if it has any."""
+    joules = row.joules_per_token
+    return row if joules is None else replace(row, grams_co2e=intensity.grams(joules))
 
 
 def active_weight_bytes(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from araio.kernels.ops import IntArray
+from araio.kernels.ops import Int32Array, IntArray
 from araio.nn.kv_cache import LatentCache
 from araio.nn.rope import RotaryEmbedding
 
@@ -47,9 +47,13 @@ class Batch:
     ids       (T,) of all segments
     rotation  of each token, by its position
     slots     (T,) where each token's latents go
+    routes    gets the ids (T, K) of the experts that each routed layer chooses, if given
     """
 
-    def __init__(self, segments: Sequence[Segment], rotary: RotaryEmbedding) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], rotary: RotaryEmbedding, routes: list[Int32Array] | None = None
+    ) -> None:
+        self.routes = routes
         self.pool = segments[0].cache.pool
         self.spans: list[Span] = []
         positions, slots, start = [], [], 0

@@ -26,4 +26,5 @@ class Block:
     def __call__(self, x: Float32Array, batch: Batch) -> Float32Array:
         """Map x (T, D) of a step's tokens to (T, D), writing their latents to the cache."""
         x = x + self.self_attn(self.input_layernorm(x), batch)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        y = self.post_attention_layernorm(x)
+        return x + (self.mlp(y, batch.routes) if isinstance(self.mlp, MoE) else self.mlp(y))

@@ -45,6 +45,11 @@ class LatentPool:
         self._free = list(range(self.size - 1, -1, -1))
 
     @property
+    def position_bytes(self) -> int:
+        """Bytes of one position in one layer."""
+        return self._shape[2] * (2 if self._cache_type == "bfloat16" else 4)
+
+    @property
     def free(self) -> int:
         """Pages that nobody holds."""
         return len(self._free)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from araio.config import ModelConfig
-from araio.kernels.ops import IntArray, Matrix, Ops
+from araio.costs.work import HeldBytes
+from araio.kernels.ops import Int32Array, IntArray, Matrix, Ops
 from araio.nn.batch import Batch, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
@@ -33,6 +34,7 @@ class Model:
     embed_tokens  (W, D)
     lm_head       (T, D) -> (T, W); shares the embedding's matrix if `tie_word_embeddings`
     mtp           the first multi-token-prediction module, None if the config has none
+    held          bytes of the weights above, as they lie in memory
     """
 
     config: ModelConfig
@@ -42,6 +44,7 @@ class Model:
     norm: RMSNorm
     lm_head: Linear
     mtp: MTPModule | None
+    held: HeldBytes
     ops: Ops
 
     def new_pool(self, tokens: int, cache_type: CacheType = "bfloat16") -> LatentPool:
@@ -67,16 +70,17 @@ class Model:
         cache.advance(len(ids))
         return hidden
 
-    def step(self, segments: Sequence[Segment]) -> Float32Array:
+    def step(self, segments: Sequence[Segment], routes: list[Int32Array] | None = None) -> Float32Array:
         """Run the next tokens of several sequences, which the caller advances if it wants to keep them.
 
         segments  one or more, each of another sequence, all in one pool
+        routes    gets the ids (T, K) of the experts that each routed layer chose, if given
         returns   (T, D) for the tokens of all segments in their order, as `forward`
 
         Raises:
             CacheFullError: as `forward`; no sequence has changed.
         """
-        batch = Batch(segments, self.rotary)
+        batch = Batch(segments, self.rotary, routes)
         x = self.ops.embed(batch.ids, self.embed_tokens)
         for layer in self.layers:
             x = layer(x, batch)

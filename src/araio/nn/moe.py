@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from araio.kernels.ops import Ops
+from araio.kernels.ops import Int32Array, Ops
 from araio.nn.experts import ExpertSource
 from araio.nn.linear import SwiGLU
 from araio.nn.router import Router
@@ -25,9 +25,11 @@ class MoE:
     shared_experts: SwiGLU | None
     ops: Ops
 
-    def __call__(self, x: Float32Array) -> Float32Array:
-        """Map x (T, D) to (T, D)."""
+    def __call__(self, x: Float32Array, routes: list[Int32Array] | None = None) -> Float32Array:
+        """Map x (T, D) to (T, D); `routes` gets the ids (T, K) of the chosen experts."""
         ids, weights = self.gate(x)
+        if routes is not None:
+            routes.append(ids)
         ticket = self.experts.request(self.gate.layer, ids)
         shared = self.shared_experts(x) if self.shared_experts is not None else None
         y = self.ops.experts(x, ids, weights, ticket.wait())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from araio.kernels.ops import IntArray, Matrix, Ops
+from araio.kernels.ops import Int32Array, IntArray, Matrix, Ops
 from araio.nn.batch import Batch, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
@@ -62,9 +62,14 @@ class MTPModule:
         cache.advance(len(next_ids))
         return states
 
-    def step(self, segments: Sequence[Segment], hidden: Float32Array) -> Float32Array:
-        """The same for several sequences, which the caller advances; hidden (T, D) in their order."""
-        batch = Batch(segments, self.rotary)
+    def step(
+        self, segments: Sequence[Segment], hidden: Float32Array, routes: list[Int32Array] | None = None
+    ) -> Float32Array:
+        """The same for several sequences, which the caller advances; hidden (T, D) in their order.
+
+        routes  as in `Model.step`
+        """
+        batch = Batch(segments, self.rotary, routes)
         embedded = self.ops.embed(batch.ids, self.embed_tokens)
         # The report writes the hidden state first; the published weights expect the embedding first.
         x = self.eh_proj(np.concatenate([self.enorm(embedded), self.hnorm(hidden)], axis=1))

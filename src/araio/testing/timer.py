@@ -1,4 +1,4 @@
-"""`ModelTimer`: the seconds that a model takes for a prompt, and for tokens behind it.
+"""`ModelTimer`: the seconds and joules that a model takes for a prompt, and for tokens behind it.
 
 A given token has a random id, so that experts are chosen as they come; what is cached before it may be made
 up, since attention costs the same whatever it sees. The prediction module is left alone. Read `turns.py` for
@@ -8,12 +8,15 @@ how speeds are made of these seconds.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from araio.codecs import codec
 from araio.kernels.ops import PAGE, Int64Array
 from araio.kernels.select import select
+from araio.meters.energy import Energy
+from araio.meters.meter import Meter
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache, LatentPool
 from araio.nn.model import Model
@@ -28,11 +31,15 @@ class ModelTimer:
 
     threads  of the compiled operations during the next call, and from then on in the whole process; may be
              changed between calls. NumPy's operations take no notice
+    meter    of the joules that `energy` has
+    energy   of the latest call; None without a meter
     """
 
-    def __init__(self, model: Model, threads: int = 1, seed: int = 0) -> None:
+    def __init__(self, model: Model, threads: int = 1, seed: int = 0, meter: Meter | None = None) -> None:
         self.model = model
         self.threads = threads
+        self.meter = meter
+        self.energy: Energy | None = None
         self._rng = np.random.default_rng(seed)
 
     def prefill(self, tokens: int) -> float:
@@ -40,9 +47,7 @@ class ModelTimer:
         select("auto", threads=self.threads)
         ids = self._ids(tokens)
         cache = LatentCache(self.model.new_pool(tokens))
-        started = time.perf_counter()
-        self.model.logits(self.model.forward(ids, cache)[-1:])
-        return time.perf_counter() - started
+        return self._timed(lambda: self.model.logits(self.model.forward(ids, cache)[-1:]))
 
     def decode(self, tokens: int, context: int = 0) -> float:
         """Seconds for `tokens` tokens, one by one, with logits each, after `context` cached ones."""
@@ -57,13 +62,27 @@ class ModelTimer:
         pool = self.model.new_pool(sequences * (context + tokens + PAGE))
         caches = [self._filled(pool, context) for _ in range(sequences)]
         ids = self._ids(tokens * sequences).reshape(tokens, sequences, 1)
+
+        def run() -> None:
+            for step in ids:
+                segments = [
+                    Segment(one, cache, absorbed=True) for one, cache in zip(step, caches, strict=True)
+                ]
+                self.model.logits(self.model.step(segments))
+                for cache in caches:
+                    cache.advance(1)
+
+        return self._timed(run)
+
+    def _timed(self, run: Callable[[], object]) -> float:
+        """The seconds of a call; its joules become `energy`."""
+        start = self.meter.mark() if self.meter else None
         started = time.perf_counter()
-        for step in ids:
-            segments = [Segment(one, cache, absorbed=True) for one, cache in zip(step, caches, strict=True)]
-            self.model.logits(self.model.step(segments))
-            for cache in caches:
-                cache.advance(1)
-        return time.perf_counter() - started
+        run()
+        seconds = time.perf_counter() - started
+        if self.meter and start:
+            self.energy = self.meter.between(start, self.meter.mark())
+        return seconds
 
     def _filled(self, pool: LatentPool, context: int) -> LatentCache:
         """A sequence of `context` positions with made-up latents, as large as real ones."""

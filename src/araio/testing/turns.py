@@ -11,14 +11,18 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
+from araio.meters.energy import Energy
 from araio.testing.machine import read_bandwidth
 
 __all__ = ["Case", "Engine", "OnTurn", "Row", "measure", "thread_count"]
 
 OnTurn = Callable[[str, int, int], None]
 """Called before each turn: what is measured, the turns that are done, and how many there are."""
+
+LastEnergy = Callable[[], Energy | None]
+"""Gives the energy of the latest run, if somebody metered it."""
 
 READS = 3  # of memory at every turn; the median over all turns counts
 
@@ -61,6 +65,10 @@ class Row:
     peer                  the other engine's speed in the same rounds; `ratio` is value over peer, between
                           `ratio_low` and `ratio_high` in single rounds
     limit                 what the speed of reading memory allows
+    joules_per_token      the median of the rounds, by `joules_method`; None where nobody metered
+    joules_low            the lowest bound of any round, per token; `joules_high` the highest
+    idle_joules           per token, what the machine would have drawn doing nothing
+    grams_co2e            per token, by the grid that a report states
     """
 
     name: str
@@ -74,6 +82,12 @@ class Row:
     ratio_high: float | None = None
     limit: float | None = None
     fraction_of_limit: float | None = None
+    joules_per_token: float | None = None
+    joules_low: float | None = None
+    joules_high: float | None = None
+    idle_joules: float | None = None
+    joules_method: str | None = None
+    grams_co2e: float | None = None
 
 
 def measure(
@@ -83,10 +97,12 @@ def measure(
     rounds: int,
     peer: Engine | None = None,
     on_turn: OnTurn | None = None,
+    last_energy: LastEnergy = lambda: None,
 ) -> list[Row]:
     """Every case with every number of threads, and the speed of reading memory with as many.
 
-    cases  the first should be the longest prompt: no memory is new to those behind it
+    cases        the first should be the longest prompt: no memory is new to those behind it
+    last_energy  of `engine`, asked behind each of its runs
     """
     progress = _Progress(len(threads) * len(cases) * (rounds + 1), on_turn)
     rows = []
@@ -99,7 +115,7 @@ def measure(
         of_cases = []
         for case in cases:
             name = case.name + suffix
-            turns = _take_turns(engine, peer, case, count, rounds, partial(progress.step, name))
+            turns = _take_turns(engine, peer, case, count, rounds, partial(progress.step, name), last_energy)
             all_bandwidth += turns.bandwidth
             of_cases.append(_row(name, case, turns))
         slow, fast = min(all_bandwidth), max(all_bandwidth)
@@ -130,20 +146,30 @@ class _Turns:
     ours: list[float]
     theirs: list[float]
     bandwidth: list[float]
+    energy: list[Energy]
 
 
 def _take_turns(
-    engine: Engine, peer: Engine | None, case: Case, threads: int, rounds: int, before: Callable[[], None]
+    engine: Engine,
+    peer: Engine | None,
+    case: Case,
+    threads: int,
+    rounds: int,
+    before: Callable[[], None],
+    last_energy: LastEnergy,
 ) -> _Turns:
     """One more round than is kept: the first only warms up."""
-    turns = _Turns([], [], [])
+    turns = _Turns([], [], [], [])
     for turn in range(rounds + 1):
         before()
         own = case.run(engine)
+        energy = last_energy()
         other = case.run(peer) if peer is not None else None
         if turn == 0:
             continue
         turns.ours.append(own)
+        if energy is not None:
+            turns.energy.append(energy)
         turns.bandwidth.append(read_bandwidth(threads, READS))
         if other is not None:
             turns.theirs.append(other)
@@ -167,4 +193,19 @@ def _row(name: str, case: Case, turns: _Turns) -> Row:
         ratio_high=max(ratios, default=None),
         limit=limit,
         fraction_of_limit=speed / limit if limit else None,
+        **_per_token(turns.energy, case.tokens),
     )
+
+
+def _per_token(energies: Sequence[Energy], tokens: int) -> dict[str, Any]:
+    """The fields of a row that say what a token took."""
+    if not energies:
+        return {}
+    idle = [energy.idle_joules for energy in energies if energy.idle_joules is not None]
+    return {
+        "joules_per_token": statistics.median(energy.joules for energy in energies) / tokens,
+        "joules_low": min(energy.low for energy in energies) / tokens,
+        "joules_high": max(energy.high for energy in energies) / tokens,
+        "idle_joules": statistics.median(idle) / tokens if idle else None,
+        "joules_method": energies[0].method,
+    }

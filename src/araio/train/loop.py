@@ -1,10 +1,10 @@
 """One training step, written out in order, and the loop around it.
 
-A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from and, at the
-end, `model/`, the exported checkpoint, with `validation.json`. A killed run goes on from its last state to
-the same weights, bit for bit on a CPU: data is a function of the step, and nothing else is random after
-initialisation. Read `recipe.py` for what can be asked for, `setup.py` for the
-data.
+A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from, `receipt.json`
+with what the run took so far and, at the end, `model/`, the exported checkpoint, with `validation.json`. A
+killed run goes on from its last state to the same weights, bit for bit on a CPU: data is a function of the
+step, and nothing else is random after initialisation. Read `recipe.py` for what can be asked for, `setup.py`
+for the data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from araio.costs.tariff import choose_tariff
 from araio.errors import TrainingError
+from araio.meters.meter import choose_meter
 from araio.train.balance import LoadMeter, load_of, update_bias
 from araio.train.checkpoint import export_model, load_state, save_state
 from araio.train.data import Batch
@@ -31,6 +33,7 @@ from araio.train.loss import Loss, compute_loss
 from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
+from araio.train.receipt import RunReceipt
 from araio.train.recipe import Recipe
 from araio.train.setup import make_folder, prepare_streams, prepare_tokenizer
 from araio.train.tokenizer import canonical_json
@@ -49,6 +52,7 @@ class Trainer:
         RecipeError: a stage's rows are too short for a family, the vocabulary is too small for a tokenizer,
             or there is no prose where it is asked for.
         TrainingError: the folder cannot be written, or holds a damaged state or that of another recipe.
+        CostError: `ARAIO_COUNTRY` or `ARAIO_TDP` is nothing to count with.
     """
 
     def __init__(
@@ -71,9 +75,12 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, chosen.name, 0.0, chosen.weight_decay, betas)
         self.meter = LoadMeter()
         self.metrics = MetricsLog(folder / "metrics.jsonl")
+        meter = choose_meter(gpus=self.device.type == "cuda")
+        self.receipt = RunReceipt(folder / "receipt.json", meter, choose_tariff(recipe.name, prices="none"))
         self.step = 0
         if has_state:
             self.step = load_state(self.state_path, self.model, self.optimizers, self.identity())
+            self.receipt.resume()
         self.metrics.forget_after(self.step)
 
     @property
@@ -110,6 +117,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite, or memory or disk is full; the last saved state is kept.
         """
+        self.receipt.begin()
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead: Future[Batch] | None = None
             while self.step < self.recipe.steps:
@@ -131,6 +139,7 @@ class Trainer:
         loss, gradient_norm = self.train_step(batch)
         seconds = time.perf_counter() - started
         self.step += 1
+        self.receipt.count(batch.tokens.numel(), seconds)
         is_last = self.step == self.recipe.steps
         if self.step % self.recipe.log_every == 0 or is_last:
             report = self.report(batch, loss, gradient_norm, seconds)
@@ -179,6 +188,7 @@ class Trainer:
 
     def report(self, batch: Batch, loss: Loss, gradient_norm: float, seconds: float) -> StepReport:
         done = self.step - 1
+        energy = self.receipt.since_line()
         return StepReport(
             step=self.step,
             steps=self.recipe.steps,
@@ -192,11 +202,16 @@ class Trainer:
             learned_tokens=batch.learned_tokens,
             seconds=seconds,
             **asdict(self.meter.take()),
+            joules=energy.joules,
+            joules_low=energy.low,
+            joules_high=energy.high,
+            joules_method=energy.method,
         )
 
     def save(self) -> None:
-        """Write the state to resume from."""
+        """Write the state to resume from, and what it took to come so far."""
         save_state(self.state_path, self.model, self.optimizers, self.step, self.identity())
+        self.receipt.save()
 
     def export(self) -> Path:
         """Write the model as a published checkpoint with its tokenizer; returns the folder."""

@@ -21,7 +21,8 @@ class StepReport:
 
     Losses are means over the step's labels in nats. `tokens` counts all positions of the batch, padding
     included; `learned_tokens` those with a label. `seconds` are those of the step, its data included. The
-    balance fields (see `balance.LoadReport`) cover the steps since the last line, or since the run resumed.
+    balance fields (see `balance.LoadReport`) and the joules cover the steps since the last line, or since the
+    run resumed; `joules_method` says how they came about (see `costs/receipt.py`).
     """
 
     step: int
@@ -40,6 +41,10 @@ class StepReport:
     worst_layer: float
     entropy: float
     dead_experts: int
+    joules: float
+    joules_low: float
+    joules_high: float
+    joules_method: str
 
     @property
     def tok_per_s(self) -> float:

@@ -5,10 +5,14 @@ Read `load.py` for where the tensors come from and `nn/model.py` for what is bui
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+from araio.codecs import Codec, codec, codec_of
+from araio.codecs.fp8 import FP8
 from araio.config import LATENT_NORM_EPS, ModelConfig
+from araio.costs.work import HeldBytes
 from araio.kernels.ops import FeedForward, Matrix, Ops
 from araio.kernels.widen import widen
 from araio.nn.attention import Attention, LowRankQuery
@@ -23,7 +27,7 @@ from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import Router
 from araio.tensors import BFloat16, Float32Array, Weight
 
-__all__ = ["ModelBuilder", "WeightSource"]
+__all__ = ["ModelBuilder", "WeightSource", "bytes_held"]
 
 
 class WeightSource(Protocol):
@@ -44,6 +48,7 @@ class ModelBuilder:
         self.config = config
         self.ops = ops
         self.widens = widens
+        self._held: Counter[str] = Counter()
         self.rotary = RotaryEmbedding(config)
 
     def model(self) -> Model:
@@ -51,14 +56,17 @@ class ModelBuilder:
         config, ops = self.config, self.ops
         embed_tokens = self._weight("model.embed_tokens.weight")
         head = embed_tokens if config.tie_word_embeddings else self._weight("lm_head.weight")
+        layers = [self._block(layer) for layer in range(config.num_hidden_layers)]
+        mtp = self._mtp(config.mtp_layers[0], embed_tokens) if config.mtp_layers else None
         return Model(
             config=config,
             embed_tokens=embed_tokens,
             rotary=self.rotary,
-            layers=[self._block(layer) for layer in range(config.num_hidden_layers)],
+            layers=layers,
             norm=self._norm("model.norm"),
             lm_head=Linear(head, ops),
-            mtp=self._mtp(config.mtp_layers[0], embed_tokens) if config.mtp_layers else None,
+            mtp=mtp,
+            held=self._held_bytes(),
             ops=ops,
         )
 
@@ -137,8 +145,48 @@ class ModelBuilder:
         )
 
     def _float32(self, name: str) -> Float32Array:
-        return widen(self.source.read_weight(name))
+        weight = widen(self.source.read_weight(name))
+        self._count(name, weight.nbytes)
+        return weight
 
     def _weight(self, name: str) -> Matrix:
         stored = self.source.read_weight(name)
+        self._count(name, bytes_held(codec_of(stored), stored.shape, self.ops, self.widens))
         return self.ops.hold(widen(stored) if self.widens and isinstance(stored, BFloat16) else stored)
+
+    def _count(self, name: str, size: int) -> None:
+        self._held[self._reader_of(name)] += size
+
+    def _reader_of(self, name: str) -> str:
+        """What reads a tensor, as a field of `HeldBytes`; `experts` are all of them together."""
+        if ".mlp.experts." in name:
+            return "experts"
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            return name
+        is_main = not name.startswith(tuple(f"model.layers.{layer}." for layer in self.config.mtp_layers))
+        return "dense" if is_main else "draft"
+
+    def _held_bytes(self) -> HeldBytes:
+        """Of all that was built."""
+        config, held = self.config, self._held
+        table = held["model.embed_tokens.weight"]
+        routing = [*config.moe_layers, *filter(config.is_moe, config.mtp_layers[:1])]
+        return HeldBytes(
+            dense=held["dense"],
+            head=table if config.tie_word_embeddings else held["lm_head.weight"],
+            row=table // config.vocab_size,
+            expert=held["experts"] // max(1, len(routing) * config.n_routed_experts),
+            draft=held["draft"],
+        )
+
+
+def bytes_held(stored: Codec[Any], shape: tuple[int, ...], ops: Ops, widens: bool) -> int:
+    """Bytes that a matrix takes in memory.
+
+    stored  how it is stored; what the operations do not multiply by is held as float32
+    widens  as in `ModelBuilder`
+    """
+    is_widened = widens and stored.name == "bf16"
+    if isinstance(stored, FP8):
+        is_widened = stored.block[1] % ops.fp8_columns > 0
+    return (codec("f32") if is_widened else stored).bytes(shape)

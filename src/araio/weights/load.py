@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from araio.codecs import Codec, codec
-from araio.codecs.fp8 import FP8
 from araio.config import ModelConfig
 from araio.errors import CheckpointError
 from araio.formats.checkpoint import Checkpoint
@@ -26,7 +23,7 @@ from araio.formats.store import Store
 from araio.kernels.ops import Ops
 from araio.kernels.select import select
 from araio.nn.model import Model
-from araio.weights.build import ModelBuilder
+from araio.weights.build import ModelBuilder, bytes_held
 
 __all__ = ["load_model", "open_checked"]
 
@@ -85,7 +82,7 @@ def _refuse_what_does_not_fit(
 ) -> None:
     """Otherwise the system would kill the process half way, without a word."""
     tensors = expected_tensors(config).items()
-    needed = sum(_bytes_held(checkpoint.codec(name), shape, ops, widens) for name, shape in tensors)
+    needed = sum(bytes_held(checkpoint.codec(name), shape, ops, widens) for name, shape in tensors)
     available = psutil.virtual_memory().available
     if needed > available:
         raise CheckpointError(
@@ -93,10 +90,3 @@ def _refuse_what_does_not_fit(
             f"{available / 1e6:,.0f} MB are free; close other programs, or use a machine with more memory or "
             "a smaller model"
         )
-
-
-def _bytes_held(stored: Codec[Any], shape: tuple[int, ...], ops: Ops, widens: bool) -> int:
-    is_widened = widens and stored.name == "bf16"
-    if isinstance(stored, FP8):
-        is_widened = stored.block[1] % ops.fp8_columns > 0
-    return (codec("f32") if is_widened else stored).bytes(shape)

@@ -15,6 +15,8 @@ from rich.text import Text
 from araio import env
 from araio.cli.numbers import bytes_text
 from araio.cli.printable import printable
+from araio.costs.receipt import MODELLED
+from araio.costs.receipt_text import quantity_text
 from araio.errors import RequestError
 from araio.eval.speed import PREFILLS, SpeedReport, measure_speed
 from araio.testing.turns import Row
@@ -55,6 +57,12 @@ def command(
             metavar="THREADS", help="Numbers of threads, each measured; every processor if not given."
         ),
     ] = None,
+    country: Annotated[
+        str | None, typer.Option(help="Whose electricity: a code such as DEU, a name, or grams per kWh.")
+    ] = None,
+    tdp: Annotated[
+        float | None, typer.Option(help="Watts of the processors at full load, for the energy model.")
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds that count; one before them warms up.")] = 5,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
@@ -63,7 +71,8 @@ def command(
     """Measure a model's speed: prompts, decoding, decoding several sequences together.
 
     Speeds are medians of the rounds. Decoding has a limit: the speed of reading memory, measured in the same
-    rounds, over the bytes that a token reads.
+    rounds, over the bytes that a token reads. Joules are counted where the machine can, and modelled, with a
+    range of a factor of two, where it cannot.
     """
     name = model or env.get("ARAIO_MODEL")
     with _progress() as progress:
@@ -75,6 +84,8 @@ def command(
             contexts=_numbers("--context", context) or (),
             threads=_numbers("--threads", threads),
             rounds=rounds,
+            country=country,
+            tdp=tdp,
             on_turn=lambda what, done, total: progress.update(
                 bar, description=what, completed=done, total=total
             ),
@@ -84,7 +95,7 @@ def command(
         return
     console = Console()
     console.print(_table(report))
-    for note in report.notes:
+    for note in (*report.notes, *report.energy):
         console.print(Text(note))
 
 
@@ -115,10 +126,10 @@ def _table(report: SpeedReport) -> Table:
     )
     table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("median", "range", "limit", "of the limit"):
+    for heading in ("median", "range", "limit", "of it", "a token"):
         table.add_column(heading, justify="right")
     for row in report.rows:
-        table.add_row(row.name, *_cells(row))
+        table.add_row(row.name, *_cells(row), _energy(row))
     return table
 
 
@@ -130,6 +141,14 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     if row.limit is None or row.fraction_of_limit is None:
         return f"{_speed(row.value)} {row.unit}", spread, "", ""
     return f"{_speed(row.value)} {row.unit}", spread, _speed(row.limit), f"{row.fraction_of_limit:.0%}"
+
+
+def _energy(row: Row) -> str:
+    """Joules of a token; `~` where nothing was measured."""
+    if row.joules_per_token is None or row.joules_method is None:
+        return ""
+    mark = "~" if row.joules_method.startswith(MODELLED) else ""
+    return mark + quantity_text(row.joules_per_token, "J")
 
 
 def _speed(tok_per_s: float) -> str:

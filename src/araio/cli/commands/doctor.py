@@ -14,6 +14,7 @@ import araio
 from araio.cli.numbers import bytes_text
 from araio.errors import AraioError
 from araio.kernels.select import select
+from araio.meters.meter import choose_meter
 from araio.testing.machine import describe_processor
 from araio.weights.load import open_checked
 from araio.weights.locate import BUNDLED, locate
@@ -28,7 +29,7 @@ def command(
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
     ] = False,
 ) -> None:
-    """Tell what this machine offers: processor, memory, kernels with their reasons, bundled models."""
+    """Tell what this machine offers: processor, memory, kernels and meters with their reasons, models."""
     findings = _findings()
     sys.stdout.write(json.dumps(findings, ensure_ascii=False) + "\n" if as_json else _text(findings))
 
@@ -42,6 +43,7 @@ def _findings() -> dict[str, Any]:
         "cpu": describe_processor(),
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "kernels": _kernels(),
+        "energy": _energy(),
         "models": {name: _model(name) for name in BUNDLED},
     }
 
@@ -55,6 +57,15 @@ def _kernels() -> dict[str, Any]:
         name: {"backend": choice.backend, "reason": choice.reason} for name, choice in reasons.items()
     }
     return {"error": None, "operations": operations}
+
+
+def _energy() -> dict[str, Any]:
+    """How joules come about on this machine, GPUs included."""
+    try:
+        meter = choose_meter(gpus=True)
+    except AraioError as error:
+        return {"error": str(error), "method": None, "reasons": []}
+    return {"error": None, "method": meter.method, "reasons": list(meter.reasons)}
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -80,6 +91,8 @@ def _text(findings: dict[str, Any]) -> str:
     if kernels["error"]:
         rows.append(("kernels", kernels["error"]))
     rows += _kernel_rows(kernels["operations"])
+    energy = findings["energy"]
+    rows += [("energy", line) for line in [energy["error"] or f"by {energy['method']}", *energy["reasons"]]]
     for name, model in findings["models"].items():
         size = f"{bytes_text(model['bytes'])} in " if model["is_usable"] else "not usable: "
         rows.append((name, size + model["note"]))

@@ -16,6 +16,7 @@ import typer
 from araio import env
 from araio.api import Model, load
 from araio.cli.prompt_loop import prompt_loop
+from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
 from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
 from araio.engine.speculate import check_speculate
@@ -29,6 +30,7 @@ EXAMPLES = (
     'araio run pocket "What is 47 + 38 - 12?"',
     'araio run -m ~/models/DeepSeek-V2-Lite "Why is the sky blue?" --temperature 0.6',
     'echo "What is 17 + 25?" | araio run --json',
+    'araio run "What is 17 + 25?" --receipt --country FRA',
     "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
 )
 
@@ -36,50 +38,67 @@ EXAMPLES = (
 LOOKS_LIKE_A_MODEL = re.compile(r"(\.{0,2}|~)/\S+|[A-Za-z][\w.-]*/[\w./-]+")
 
 
+# The options, each with its help, as typer reads them.
+# The metavar closes its own bracket, so that the usage line shows two words and not a list of lists.
+Words = Annotated[list[str] | None, typer.Argument(metavar="MODEL] [PROMPT", hidden=True)]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="The model; then PROMPT stands alone.")]
+Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="The question, whatever it looks like.")]
+System = Annotated[str | None, typer.Option("--system", help="A system message before the first question.")]
+HideThinking = Annotated[bool, typer.Option("--hide-thinking", help="Show the answer only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+MaxTokens = Annotated[
+    int | None, typer.Option(help=f"Limit of thinking and answer together ({DEFAULT_MAX_TOKENS}).")
+]
+Temperature = Annotated[
+    float | None, typer.Option(help="0 takes the likeliest token; 1 samples as the model believes.")
+]
+TopP = Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")]
+TopK = Annotated[int | None, typer.Option(help="Keep this many of the likeliest tokens; 0 keeps all.")]
+MinP = Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest.")]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option(help="Above 1 discourages tokens that were there before.")
+]
+Stop = Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
+Threads = Annotated[int | None, typer.Option(help="Processors to compute on; every one if not given.")]
+Speculation = Annotated[
+    str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
+]
+Whole = Annotated[bool, typer.Option("--receipt", help="Print the whole receipt, not its one line.")]
+NoLog = Annotated[bool, typer.Option("--no-log", help="Keep no receipt for `araio receipts`.")]
+Country = Annotated[
+    str | None, typer.Option(help="Whose electricity: a code such as DEU, a name, or grams per kWh.")
+]
+PriceList = Annotated[
+    str | None, typer.Option(help="A price list, or INPUT,OUTPUT in dollars per million tokens.")
+]
+Tdp = Annotated[
+    float | None, typer.Option(help="Watts of the processors at full load, for the energy model.")
+]
+
+
 def command(
-    # The metavar closes its own bracket, so that the usage line shows two words and not a list of lists.
-    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL] [PROMPT", hidden=True)] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model; then PROMPT stands alone.")
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="The question, whatever it looks like.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", help="A system message before the first question.")
-    ] = None,
-    hide_thinking: Annotated[bool, typer.Option("--hide-thinking", help="Show the answer only.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-    ] = False,
-    max_tokens: Annotated[
-        int | None, typer.Option(help=f"Limit of thinking and answer together ({DEFAULT_MAX_TOKENS}).")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 takes the likeliest token; 1 samples as the model believes.")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Keep this many of the likeliest tokens; 0 keeps all.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Drop tokens below this share of the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="Above 1 discourages tokens that were there before.")
-    ] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="End before this text; may be given several times.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Processors to compute on; every one if not given.")
-    ] = None,
-    speculate: Annotated[
-        str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
-    ] = None,
+    words: Words = None,
+    model: ModelName = None,
+    prompt: Prompt = None,
+    system: System = None,
+    hide_thinking: HideThinking = False,
+    as_json: AsJson = False,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    stop: Stop = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    speculate: Speculation = None,
+    receipt: Whole = False,
+    no_log: NoLog = False,
+    country: Country = None,
+    prices: PriceList = None,
+    tdp: Tdp = None,
 ) -> None:
     """Ask a model: it thinks (dim, on stderr), then answers (on stdout).
 
@@ -88,12 +107,7 @@ def command(
     """
     name, question = _choose(words or [], model, prompt)
     _check_model(name, is_only_word=words == [name] and question is None)
-    if question is None and not sys.stdin.isatty():
-        question = _read_stdin()
-    if question is not None and not question.strip():
-        raise RequestError("the question is empty; give it as an argument, with -p, or on stdin")
-    if question is None and as_json:
-        raise RequestError("--json answers one question; give it as an argument, with -p, or on stdin")
+    question = _checked(question, as_json)
     given = {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -108,9 +122,21 @@ def command(
     # A value out of range is told before a large model is loaded.
     params_from(sampling)
     mode = None if speculate is None else check_speculate(speculate)
-    screen = Screen(hide_thinking=hide_thinking)
-    loaded = load(name, threads=threads, speculate=mode)
-    _run(loaded, question, system, sampling, as_json=as_json, screen=screen)
+    screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
+    keeper = ReceiptKeeper(screen.note, is_off=no_log)
+    loaded = load(name, threads=threads, speculate=mode, country=country, prices=prices, tdp=tdp)
+    _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)
+
+
+def _checked(question: str | None, as_json: bool) -> str | None:
+    """The question, from stdin if something is piped in; None opens the prompt loop."""
+    if question is None and not sys.stdin.isatty():
+        question = _read_stdin()
+    if question is not None and not question.strip():
+        raise RequestError("the question is empty; give it as an argument, with -p, or on stdin")
+    if question is None and as_json:
+        raise RequestError("--json answers one question; give it as an argument, with -p, or on stdin")
+    return question
 
 
 def _run(
@@ -118,21 +144,23 @@ def _run(
     question: str | None,
     system: str | None,
     sampling: dict[str, Any],
+    keeper: ReceiptKeeper,
     *,
     as_json: bool,
     screen: Screen,
 ) -> None:
     opening = [] if system is None else [{"role": "system", "content": system}]
     if question is None:
-        prompt_loop(lambda messages: model.stream(messages, **sampling), opening, screen)
+        prompt_loop(lambda messages: keeper.kept(model.stream(messages, **sampling)), opening, screen)
         return
     messages = [*opening, {"role": "user", "content": question}]
     if as_json:
         answer = model.chat(messages, **sampling)
+        keeper.keep(answer)
         sys.stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
         return
     try:
-        screen.show(model.stream(messages, **sampling))
+        screen.show(keeper.kept(model.stream(messages, **sampling)))
     except KeyboardInterrupt:
         screen.interrupt("Stopped.")
         raise

@@ -75,6 +75,7 @@ def command(
     if as_json:
         document = summary(trainer, finished, reports[0] if reports else None)
         sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    note(console, f"took {trainer.receipt.text()}")
     if finished:
         note(console, f"done; ask the model: araio run --model {trainer.model_folder}")
         return
@@ -132,6 +133,7 @@ def summary(trainer: Trainer, finished: bool, last: StepReport | None) -> dict[s
         "finished": finished,
         "model": str(trainer.model_folder) if finished else None,
         "last_report": asdict(last) if last else None,
+        "receipt": trainer.receipt.to_json(),
     }
 
 

@@ -1,0 +1,142 @@
+"""`araio run` keeps receipts and `araio receipts` sums them up, each in a process of its own."""
+
+import json
+import sys
+
+import pytest
+
+from araio.cli import plots
+from araio.cli.commands.receipts import command
+from araio.cli.receipt_keeper import ReceiptKeeper
+from araio.costs.receipt_log import ReceiptLog
+from araio.engine.answer import Answer, Finish, Timings
+from araio.errors import LogError, RequestError
+
+QUESTION = "What is 2 + 2?"
+
+
+@pytest.fixture
+def ask(araio_command, tiny, tmp_path):
+    """Asks a tiny model, with a state folder of the test's own."""
+
+    def run(*arguments, **environment):
+        environment = {"XDG_STATE_HOME": str(tmp_path)} | environment
+        return araio_command("run", tiny, QUESTION, "--max-tokens", 5, *arguments, **environment)
+
+    return run
+
+
+@pytest.fixture
+def receipts(araio_command, tmp_path):
+    def run(*arguments, **environment):
+        return araio_command("receipts", *arguments, XDG_STATE_HOME=str(tmp_path), **environment)
+
+    return run
+
+
+def test_answers_are_summed_up(ask, receipts, tiny):
+    ask()
+    ask("--json", "--country", "FRA")
+    document = json.loads(receipts("--by", "model", "--json").stdout)
+    (total,) = document["totals"]
+    assert (document["by"], total["name"], total["answers"]) == ("model", str(tiny), 2)
+    assert total["reasoning_tokens"] + total["answer_tokens"] == 10
+    assert total["measured_joules"] + total["modelled_joules"] > 0
+    assert total["grams_co2e"] > 0
+    table = receipts().stdout.splitlines()
+    assert table[0].split()[:2] == ["day", "answers"]
+    assert table[1].split()[1] == "2"
+
+
+def test_nothing_is_kept_where_it_is_not_wanted(ask, receipts, tmp_path):
+    assert ask("--no-log").returncode == ask(ARAIO_RECEIPTS="off").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    done = receipts()
+    assert (done.returncode, done.stdout.startswith("no receipts in ")) == (0, True)
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(ask, tmp_path):
+    (tmp_path / "araio").write_text("a file where the folder should be")
+    done = ask()
+    assert done.returncode == 0
+    assert "tokens · " in done.stderr
+    assert done.stderr.count("note: the log of receipts") == 1
+
+
+def test_it_is_noted_once_in_a_conversation(in_process, make_receipt):
+    in_process.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    notes = []
+    keeper = ReceiptKeeper(notes.append, is_off=False)
+    answer = Answer("pocket", "", "4", "stop", {}, Timings(0.1, 0.1, 2), make_receipt())
+    for _ in range(3):
+        assert list(keeper.kept(iter([Finish(answer)]))) == [Finish(answer)]
+    assert len(notes) == 1
+
+
+def test_the_whole_receipt_is_printed_where_it_is_asked_for(ask):
+    done = ask(
+        "--receipt", "--no-log", "--country", "41", "--prices", "1,2", "--tdp", "30", "--hide-thinking"
+    )
+    labels = [line.split()[0] for line in done.stderr.splitlines()[1:-1]]
+    assert labels == ["prompt", "generated", "seconds", "compute", "read", "energy", "carbon", "money"]
+    assert "parameters active per token" in done.stderr.splitlines()[0]
+    assert "41 g/kWh, stated; stated by the user" in done.stderr
+    assert "at the prices of stated" in done.stderr
+
+
+def test_what_nothing_can_be_counted_with_is_told_before_the_answer(ask):
+    done = ask("--country", "Atlantis")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "none of the" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def in_process(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return monkeypatch
+
+
+def test_a_variable_that_is_neither_on_nor_off_is_told(in_process):
+    in_process.setenv("ARAIO_RECEIPTS", "perhaps")
+    with pytest.raises(LogError, match="ARAIO_RECEIPTS is 'perhaps'; expected on or off"):
+        ReceiptKeeper(print, is_off=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "week"}, "expected one of day, model, profile"),
+        ({"since": "yesterday"}, "expected a date as in 2026-01-31, or days as in 7d"),
+        ({"since": "99999d days"}, "expected a date"),
+    ],
+)
+def test_mistakes_are_told(in_process, options, message):
+    with pytest.raises(RequestError, match=message):
+        command(**options)
+
+
+def test_a_time_before_which_nothing_counts(in_process, capsys, make_receipt):
+    ReceiptLog().add(make_receipt())
+    for since, found in (("1d", 1), ("0d", 0), ("2999-01-01", 0), ("2026-01-01", 1)):
+        command(since=since, as_json=True)
+        assert len(json.loads(capsys.readouterr().out)["totals"]) == found
+
+
+def test_a_picture_is_drawn_where_the_library_is(tmp_path, make_receipt):
+    pytest.importorskip("matplotlib")
+    log = ReceiptLog(tmp_path / "log")
+    log.add(make_receipt(), at=0.0)
+    log.add(make_receipt(), at=1e9)
+    plots.draw_receipts(log.totals(), tmp_path / "receipts.svg")
+    assert "</svg>" in (tmp_path / "receipts.svg").read_text(encoding="utf-8")
+    plots.draw_receipts([], tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(RequestError, match=r"receipts\.xyz"):
+        plots.draw_receipts(log.totals(), tmp_path / "receipts.xyz")
+
+
+def test_without_the_library_it_is_told_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(RequestError, match=r"pip install 'araio\[report\]'"):
+        plots.draw_receipts([], tmp_path / "receipts.png")
