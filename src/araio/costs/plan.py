@@ -174,12 +174,16 @@ def predict(
     Raises CostError where the model does not fit, with the smallest budget that runs, and where experts would
     have to come from a disk of which nobody said how fast it is.
     """
-    tiers = place(config, load, storage, site.memory_bytes)
+    try:
+        tiers = place(config, load, storage, site.memory_bytes)
+    except CostError as error:
+        raise CostError(f"{site.name}: {error}") from None
     is_whole = not tiers.on_disk
     if not is_whole and site.disk_bytes_per_s is None:
         raise CostError(
-            f"{site.name}: the model takes {tiers.whole / 1e9:.1f} GB and {(site.memory_bytes or 0) / 1e9:.1f} GB of "
-            "memory are there, so experts come from disk; say how fast it is read, as in --disk 7GB/s"
+            f"{site.name}: the model takes {tiers.whole / 1e9:.1f} GB of the "
+            f"{(site.memory_bytes or 0) / 1e9:.1f} GB there are, so experts come from disk; say how fast it is "
+            "read, as in --disk 7GB/s"
         )
     found = 1.0 if is_whole else tiers.resident_share if hit_rate is None else hit_rate
     decode = decode_timing(config, site.rates, load, storage, Experts(found, site.disk_bytes_per_s))

@@ -282,7 +282,11 @@ class _Step:
 
     def fixed_s(self, sequences: int) -> float:
         """Seconds that no size explains."""
-        fixed, layers, routing = self._rates.fixed, self._config.num_hidden_layers, len(self._config.moe_layers)
+        fixed, layers, routing = (
+            self._rates.fixed,
+            self._config.num_hidden_layers,
+            len(self._config.moe_layers),
+        )
         return (
             fixed.step
             + (layers - routing) * fixed.dense_layer
@@ -322,7 +326,9 @@ class _Step:
         yield self._dense("experts in memory", group, hits * used, tokens)
         if hits < 1 and (disk := self._experts.disk_bytes_per_s):
             missed = self._dense("experts from disk", group, (1 - hits) * used, tokens)
-            read_bytes = (1 - hits) * used * self._storage.codec(group.weights, self._config).bytes(group.shape)
+            read_bytes = (
+                (1 - hits) * used * self._storage.codec(group.weights, self._config).bytes(group.shape)
+            )
             read_s = read_bytes / disk
             seconds = max(read_s, missed.compute_s)
             yield Part(

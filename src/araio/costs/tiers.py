@@ -105,9 +105,7 @@ def place(
     if budget is not None:
         require_rate(budget=budget)
     if budget is None or budget >= whole:
-        return Tiers(
-            dense, counted.routed_experts.bytes, 0, cache, activations, smallest, step, whole
-        )
+        return Tiers(dense, counted.routed_experts.bytes, 0, cache, activations, smallest, step, whole)
     if budget < smallest:
         raise CostError(
             f"{budget / 1e9:.1f} GB of memory are too few: {smallest / 1e9:.1f} GB are the least that runs "

@@ -272,9 +272,7 @@ def _absorption(ops: Ops, name: str) -> float:
 
 def _attention(ops: Ops) -> Attention:
     """Large heads and small ones tell what operations take and what each score takes."""
-    large, score_s = _two_unknowns(
-        *(_decode_of(ops, HEADS, sizes) for sizes in (LARGE, SMALL))
-    )
+    large, score_s = _two_unknowns(*(_decode_of(ops, HEADS, sizes) for sizes in (LARGE, SMALL)))
     few = _decode_of(ops, FEW_HEADS, LARGE)
     few_speed = few[0] / max(few[2] - score_s * few[1], few[2] / 2)
     prompt, prompt_score_s = _two_unknowns(*(_prompt_of(ops, sizes) for sizes in (LARGE, SMALL)))
