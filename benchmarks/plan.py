@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/plan.py --models small-q4 lite-q4 --threads 1 2 --rounds 5 --json
 
 The machine is measured first, in seconds, on matrices that belong to no model; the models are measured after
-it, with random weights (`pocket` with its own). The error is how far the prediction is from the measurement,
+it, with random weights (`pocket` with its own). Of both the best round counts: others on the machine
+only ever slow it down. The error is how far the prediction is from the measurement,
 as a share of the measurement; what the aims are is in `docs/guides/plan.md`.
 """
 
@@ -23,8 +24,8 @@ from report import run
 
 import araio
 from araio.config import ModelConfig
-from araio.costs.speeds import Rates
 from araio.costs.roofline import decode_timing, prefill_timing
+from araio.costs.speeds import Rates
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load
 from araio.eval.machine import this_machine
@@ -52,6 +53,7 @@ def smaller() -> ModelConfig:
 
 
 SHAPES = {"smaller": smaller, "small": r1_small, "lite": lite, "r1-slice": r1_slice}
+HEADER = f"{'':<14}{'threads':>8}{'batch':>7}{'context':>9}{'predicted':>11}{'measured':>10}{'error':>8}"
 MODELS = (
     "pocket",
     *(f"{shape}-{codec}" for shape in ("smaller", "small") for codec in ("f32", "bf16", "fp8", "q8", "q4")),
@@ -113,7 +115,7 @@ def rows_of(name: str, threads: list[int], rounds: int) -> Iterator[Row]:
         for prompt in PROMPTS:
             load = Load(prompt=prompt, chunk=prompt)
             timing = prefill_timing(config, rates[count], load, storage)
-            measured = prompt / median(timer.prefill(prompt) for _ in range(rounds))
+            measured = prompt / min(timer.prefill(prompt) for _ in range(rounds))
             yield Row(name, "prefill", count, 1, prompt, timing.tokens_per_s, measured, timing.bound)
 
 
@@ -126,9 +128,7 @@ def loads(config: ModelConfig) -> Iterator[Load]:
             yield Load(batch=1, context=context)
 
 
-def decoded(
-    name: str, timer: ModelTimer, rates: Rates, storage: Storage, load: Load, rounds: int
-) -> Row:
+def decoded(name: str, timer: ModelTimer, rates: Rates, storage: Storage, load: Load, rounds: int) -> Row:
     def seconds() -> float:
         if load.batch > 1:
             return timer.decode_together(load.batch, DECODED)
@@ -138,7 +138,7 @@ def decoded(
         timer.model.config, rates, replace(load, context=load.context + DECODED // 2), storage
     )
     seconds()
-    measured = load.batch * DECODED / median(seconds() for _ in range(rounds))
+    measured = load.batch * DECODED / min(seconds() for _ in range(rounds))
     return Row(
         name, "decode", timer.threads, load.batch, load.context, timing.tokens_per_s, measured, timing.bound
     )
@@ -165,20 +165,20 @@ def summary(rows: list[Row], phase: str) -> dict[str, float]:
 def text(report: dict[str, Any]) -> str:
     lines = [
         f"predicted and measured on {report['machine']['name']}, {report['date']}, tokens/s",
-        f"{'':<14}{'threads':>8}{'batch':>7}{'context':>9}{'predicted':>11}{'measured':>10}{'error':>8}  bound",
+        HEADER,
     ]
-    for row in report["rows"]:
-        lines.append(
-            f"{row['model']:<14}{row['threads']:>8}{row['batch']:>7}{row['context']:>9}"
-            f"{row['predicted']:>11.2f}{row['measured']:>10.2f}{row['error']:>+8.0%}  "
-            f"{row['phase']}, {row['bound']}"
-        )
-    for phase, found in report["summary"].items():
-        lines.append(
-            f"{phase}: median error {found['median_error']:.0%}, worst {found['worst_error']:.0%} "
-            f"of {found['rows']} rows"
-        )
+    lines += [line_of(row) for row in report["rows"]]
+    lines += [
+        f"{phase}: median error {found['median_error']:.0%}, worst {found['worst_error']:.0%} of {found['rows']} rows"
+        for phase, found in report["summary"].items()
+    ]
     return "\n".join(lines)
+
+
+def line_of(row: dict[str, Any]) -> str:
+    what = f"{row['model']:<14}{row['threads']:>8}{row['batch']:>7}{row['context']:>9}"
+    speeds = f"{row['predicted']:>11.2f}{row['measured']:>10.2f}{row['error']:>+8.0%}"
+    return f"{what}{speeds}  {row['phase']}, {row['bound']}"
 
 
 if __name__ == "__main__":

@@ -114,8 +114,8 @@ def _notes(found: Sequence[Comparison], tariff: Tariff, per_kwh: float) -> list[
     year = f", {grid.year}" if grid.year else ""
     notes = [f"{one.model.site.name}: {_origin(one.model.site)}" for one in found]
     notes.append(
-        f"modelled: joules, from {_watts(found)}; grams at {grid.grams_per_kwh:.0f} g/kWh, {grid.country}{year}; "
-        f"electricity at {per_kwh:g} USD/kWh"
+        f"modelled: joules, from {_watts(found)}; grams at {grid.grams_per_kwh:.0f} g/kWh, "
+        f"{grid.country}{year}; electricity at {per_kwh:g} USD/kWh"
     )
     if (prices := tariff.prices) is not None:
         notes.append(

@@ -24,8 +24,8 @@ from araio.json_reader import shown
 
 __all__ = ["Hardware", "find_hardware", "known_hardware"]
 
-# Stated, not measured by us. Products: what is measured of NVIDIA's reaches 0.71 to 0.87 of the peak, of AMD's
-# 0.51 to 0.63. Reading: STREAM-like programs reach 0.8 to 0.9 of the printed bandwidth nearly everywhere.
+# Stated, not measured by us. Products: what is measured of NVIDIA's reaches 0.71 to 0.87 of the peak, and of
+# AMD's 0.51 to 0.63. Reading: STREAM-like programs reach 0.8 to 0.9 of the printed bandwidth nearly everywhere.
 COMPUTE_SHARE, AMD_COMPUTE_SHARE = 0.75, 0.55
 READ_SHARE = 0.8
 

@@ -7,20 +7,23 @@ and computing a step uses. Grams and money follow from stated rates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from araio.config import ModelConfig
 from araio.costs.checks import require_positive, require_rate
 from araio.costs.grid import JOULES_PER_KWH, Intensity
 from araio.costs.hardware import Hardware
 from araio.costs.machine import Machine
-from araio.costs.speeds import Rates
 from araio.costs.roofline import Experts, Timing, decode_timing, prefill_timing
+from araio.costs.speeds import Rates
 from araio.costs.storage import Storage
-from araio.costs.tiers import Load, Tiers, place
+from araio.costs.tiers import CHUNK, Load, Tiers, place
 from araio.errors import CostError
 
 __all__ = ["Prediction", "Site", "predict", "site_here", "site_of"]
+
+SERVED_CHUNK = 8192
+"""Tokens of prompts in one step on published hardware; stated, what servers of large machines do."""
 
 MILLION = 1_000_000
 SECONDS_PER_HOUR = 3600
@@ -34,6 +37,7 @@ class Site:
     disk_bytes_per_s   None where nobody said
     watts, idle_watts  at full load and doing nothing
     is_measured        its speeds were, on this very machine
+    chunk              tokens of a prompt that run in one step
     """
 
     name: str
@@ -45,6 +49,7 @@ class Site:
     idle_watts: float
     is_measured: bool
     source: str
+    chunk: int = CHUNK
 
     def __post_init__(self) -> None:
         require_positive(watts=self.watts)
@@ -59,8 +64,8 @@ def site_of(hardware: Hardware, memory: float | None = None, disk: float | None 
     has = hardware.total_memory_bytes
     if memory is not None and has is not None and memory > has:
         raise CostError(
-            f"{hardware.name} has {has / 1e9:.0f} GB of memory, less than the {memory / 1e9:.1f} GB that were "
-            f"asked for; several of them are written as in 8x{hardware.name}"
+            f"{hardware.name} has {has / 1e9:.0f} GB of memory, less than the {memory / 1e9:.1f} GB that "
+            f"were asked for; several of them are written as in 8x{hardware.name}"
         )
     several = f"{hardware.devices} x " if hardware.devices > 1 else ""
     return Site(
@@ -73,6 +78,7 @@ def site_of(hardware: Hardware, memory: float | None = None, disk: float | None 
         hardware.idle_watts,
         is_measured=False,
         source=hardware.source,
+        chunk=SERVED_CHUNK,
     )
 
 
@@ -174,6 +180,7 @@ def predict(
     Raises CostError where the model does not fit, with the smallest budget that runs, and where experts would
     have to come from a disk of which nobody said how fast it is.
     """
+    load = replace(load, chunk=site.chunk)
     try:
         tiers = place(config, load, storage, site.memory_bytes)
     except CostError as error:
@@ -182,8 +189,8 @@ def predict(
     if not is_whole and site.disk_bytes_per_s is None:
         raise CostError(
             f"{site.name}: the model takes {tiers.whole / 1e9:.1f} GB of the "
-            f"{(site.memory_bytes or 0) / 1e9:.1f} GB there are, so experts come from disk; say how fast it is "
-            "read, as in --disk 7GB/s"
+            f"{(site.memory_bytes or 0) / 1e9:.1f} GB there are, so experts come from disk; say how fast it "
+            "is read, as in --disk 7GB/s"
         )
     found = 1.0 if is_whole else tiers.resident_share if hit_rate is None else hit_rate
     decode = decode_timing(config, site.rates, load, storage, Experts(found, site.disk_bytes_per_s))

@@ -1,17 +1,17 @@
 """`decode_timing` and `prefill_timing`: the time of a step on a machine, part by part, and what bounds it.
 
-A part reads bytes and computes; it takes the slower of both where only peaks are known, and what the machine's
-own kernels took where they were measured (`speeds.py`). Parts follow each other, so their times add up. Experts
-that lie on disk are read while the shared expert and those in memory are computed, as the model does: of these
-two the longer counts. Reading further ahead than that would hide more; `Timing.read_ahead_s` is its limit.
+A part reads bytes and computes; it takes the slower of both where only peaks are known, and what the
+machine's own kernels took where they were measured (`speeds.py`). Parts follow each other, so their times add
+up. Experts that lie on disk are read while the shared expert and those in memory are computed, as the model
+does: of these two the longer counts. Reading further ahead would hide more; `Timing.read_ahead_s` is its limit.
 
 Sampling, text and the prediction module are not in it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -148,12 +148,12 @@ class Timing:
     def shares(self) -> dict[Bound, float]:
         """Of the time, by what bounds each part."""
         hides_memory = self.disk_s > sum(p.seconds for p in self.parts if p.name in _BESIDE_DISK)
-        shares: Counter[Bound] = Counter({"overhead": self.fixed_s})
+        shares: defaultdict[Bound, float] = defaultdict(float, overhead=self.fixed_s)
         for part in self.parts:
             hidden = part.name in _BESIDE_DISK if hides_memory else part.is_disk
             if not hidden:
                 shares[_bound_of(part)] += part.seconds
-        return {bound: seconds / self.seconds for bound, seconds in shares.most_common()}
+        return {bound: seconds / self.seconds for bound, seconds in _largest_first(shares)}
 
     @property
     def bound(self) -> Bound:
@@ -199,7 +199,8 @@ def prefill_timing(
     Every chunk reads the experts that it touches again, and expands the latents of all chunks before it.
     """
     storage = storage or Storage.published(config)
-    parts, fixed_s = [], 0.0
+    parts: list[Part] = []
+    fixed_s = 0.0
     for cached in range(0, load.prompt, load.chunk):
         tokens = min(load.chunk, load.prompt - cached)
         step = _Step(config, rates, storage, experts, tokens)
@@ -252,6 +253,10 @@ class _Step:
         if self._rates.knows_compute:
             product = self._rates.product(codec.name)
             compute_s = operations / (product.absorbed or product.cached.at(1))
+            if product.streamed is not None:
+                # As measured: it goes head by head, and waits for memory before it computes.
+                seconds = read_s + compute_s
+                return Part("attention", read_bytes, operations, read_s, compute_s, seconds)
         return Part("attention", read_bytes, operations, read_s, compute_s, max(read_s, compute_s))
 
     def positions(self, positions: int, operations: float) -> Part:
@@ -308,7 +313,8 @@ class _Step:
         if not operations or not self._rates.knows_compute:
             return Part(name, read_bytes, operations, read_s, 0.0, read_s)
         product = self._rates.product(codec.name)
-        edges_s = used * product.edge_s(*group.shape, tokens)
+        rows, columns = group.shape
+        edges_s = used * product.edge_s(rows, columns, tokens)
         compute_s = operations / product.cached.at(tokens) + edges_s
         if product.streamed is None:
             return Part(name, read_bytes, operations, read_s, compute_s, max(read_s, compute_s))
@@ -342,6 +348,10 @@ def _merged(parts: Iterable[Part]) -> tuple[Part, ...]:
     for part in parts:
         merged[part.name] = merged[part.name] + part if part.name in merged else part
     return tuple(merged.values())
+
+
+def _largest_first(shares: Mapping[Bound, float]) -> list[tuple[Bound, float]]:
+    return sorted(shares.items(), key=lambda share: -share[1])
 
 
 def _bound_of(part: Part) -> Bound:

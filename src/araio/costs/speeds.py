@@ -1,12 +1,11 @@
 """`Rates`: how fast a machine reads and computes, in the terms that a model's step is made of.
 
-A published machine has one speed for each (`hardware.py`), a measured one a curve (`machine.py`); `roofline.py`
-asks both the same questions. Speeds are operations or bytes per second, a multiply-add being two operations.
+A published machine has one speed for each (`hardware.py`), a measured one a curve (`machine.py`);
+`roofline.py` asks both the same questions. Speeds are operations or bytes per second, a multiply-add being two operations.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,8 +31,8 @@ class Curve:
     def __post_init__(self) -> None:
         if not self.sizes or len(self.sizes) != len(self.speeds) or sorted(set(self.sizes)) != [*self.sizes]:
             raise CostError(
-                f"a curve has {len(self.sizes)} sizes and {len(self.speeds)} speeds; expected as many of each, "
-                "sizes growing"
+                f"a curve has {len(self.sizes)} sizes and {len(self.speeds)} speeds; expected as many "
+                "of each, sizes growing"
             )
         for number in (*self.sizes, *self.speeds):
             require_positive(curve=number)
@@ -44,15 +43,13 @@ class Curve:
         return cls((1.0,), (speed,))
 
     def at(self, size: float) -> float:
-        """The speed at a size: a straight line between its neighbours over the logarithm, the last beyond."""
+        """The speed at a size. Between its neighbours time is a straight line; beyond them speed stays."""
         place = bisect_right(self.sizes, size)
-        if place == 0:
-            return self.speeds[0]
-        if place == len(self.sizes):
-            return self.speeds[-1]
+        if place in (0, len(self.sizes)):
+            return self.speeds[0 if place == 0 else -1]
         low, high = self.sizes[place - 1], self.sizes[place]
-        share = math.log(size / low) / math.log(high / low)
-        return self.speeds[place - 1] * (1 - share) + self.speeds[place] * share
+        share = (size - low) / (high - low)
+        return size / ((1 - share) * low / self.speeds[place - 1] + share * high / self.speeds[place])
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,8 @@ def place(
         raise CostError(
             f"{budget / 1e9:.1f} GB of memory are too few: {smallest / 1e9:.1f} GB are the least that runs "
             f"({dense / 1e9:.1f} GB of weights that every token needs, {cache / 1e9:.1f} GB of cache, "
-            f"{(smallest - dense - cache) / 1e9:.1f} GB of buffers); store the model in fewer bits, or ask for "
-            "a shorter context or a smaller batch"
+            f"{(smallest - dense - cache) / 1e9:.1f} GB of buffers); store the model in fewer bits, or ask "
+            "for a shorter context or a smaller batch"
         )
     one = counted.routed_experts.bytes // (len(config.moe_layers) * config.n_routed_experts)
     experts = int(budget - smallest) // one * one

@@ -1,4 +1,4 @@
-"""How fast a disk is read past the system's page cache, as experts of a store are: large pieces, a few at a time.
+"""How fast a disk is read past the page cache, as experts of a store are: large pieces, a few at a time.
 
 A temporary file is written and read again with `O_DIRECT`. Where the system or the file system has no such
 reads, as in memory-backed folders, the speed stays unknown. What the device itself keeps in its own memory

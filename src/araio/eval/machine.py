@@ -3,8 +3,8 @@
 `this_machine` measures once and remembers, in a file of the user's cache folder; it takes some seconds for
 each number of threads. Kernels are measured as the model calls them: matrices that come from memory, the same
 from the processor's cache, one token or many. What they did is what `costs/roofline.py` predicts with. Every
-speed is the median of a few rounds, and a speed for more tokens is never below that for fewer: what looks so
-is a neighbour on the machine.
+speed is that of the best of some rounds, for others on the machine only ever slow it down, and a speed for
+more tokens is never below that for fewer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,7 +31,7 @@ from araio.kernels.ops import PAGE, Latents, Matrix, Ops
 from araio.kernels.select import Selection, select
 from araio.tensors import Float32Array
 from araio.testing.checkpoints import tiny_config
-from araio.testing.machine import describe_processor, read_bandwidth, usable_processors
+from araio.testing.machine import describe_processor, read_bandwidth
 from araio.testing.random_weights import random_model, repeated_weight
 from araio.testing.timer import ModelTimer
 
@@ -156,7 +155,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _seconds(work: Callable[[], Any], calls: int = 1) -> float:
-    """Of one of the calls that `work` makes, the best of some rounds: others on the machine only ever slow it down."""
+    """Of one of the calls that `work` makes, in the best of some rounds."""
     work()
     rounds = []
     for _ in range(ROUNDS):
@@ -179,9 +178,8 @@ def _cache_bytes(ops: Ops) -> int:
     """
     one = codec("q8").bytes((ROWS, COLUMNS))
     matrices = _held(ops, "q8", -(-STREAMED_BYTES // one))
-    x = np.ones((1, COLUMNS), np.float32)
     fast, middle, slow = (
-        _streamed_s(ops, matrices[: max(1, size // one)], x) for size in (one, MIDDLE, STREAMED_BYTES)
+        _streamed_s(ops, matrices[: max(1, size // one)], 1) for size in (one, MIDDLE, STREAMED_BYTES)
     )
     share = (slow - middle) / (slow - fast) if slow > fast else 1.0
     return int(min(max(share, 0.0), 1.0) * (MIDDLE // one) * one)
@@ -193,11 +191,10 @@ def _product(ops: Ops, name: str) -> Product:
     input_s, output_s = _edges(ops, name, matrices[0])
     cached, streamed = [], []
     for tokens in TOKENS:
-        x = np.ones((tokens, COLUMNS), np.float32)
         edges_s = tokens * (COLUMNS * input_s + ROWS * output_s)
-        cached.append(_speed(_seconds(lambda x=x: ops.linear(x, matrices[0])), tokens, edges_s))  # type: ignore[misc]
+        cached.append(_speed(_linear_s(ops, matrices[0], tokens), tokens, edges_s))
         if tokens in STREAMED_TOKENS:
-            streamed.append(_speed(_streamed_s(ops, matrices, x), tokens, edges_s))
+            streamed.append(_speed(_streamed_s(ops, matrices, tokens), tokens, edges_s))
     # With many tokens a matrix stays in the cache while it is used: both speeds are one.
     streamed += cached[len(STREAMED_TOKENS) :]
     return Product(
@@ -212,20 +209,24 @@ def _speed(seconds: float, tokens: int, edges_s: float) -> float:
 
 def _edges(ops: Ops, name: str, square: Matrix) -> tuple[float, float]:
     """Seconds for a number that goes in and one that comes out, from three shapes."""
-    narrow, flat = ((ROWS, SHORT), (SHORT, COLUMNS))
-    shapes = ((ROWS, COLUMNS), narrow, flat)
+    narrow, flat = (ROWS, SHORT), (SHORT, COLUMNS)
+    shapes = (ROWS, COLUMNS), narrow, flat
     held = [square, *(ops.hold(repeated_weight(codec(name), shape, 0)) for shape in (narrow, flat))]
-    taken = [
-        _seconds(lambda x=np.ones((EDGE_TOKENS, shape[1]), np.float32), held=matrix: ops.linear(x, held))  # type: ignore[misc]
-        for shape, matrix in zip(shapes, held, strict=True)
-    ]
+    taken = [_linear_s(ops, matrix, EDGE_TOKENS) for matrix in held]
     terms = np.array([(rows * columns, columns, rows) for rows, columns in shapes], float)
     _, input_s, output_s = np.linalg.solve(terms, np.array(taken) / EDGE_TOKENS)
     return max(0.0, float(input_s)), max(0.0, float(output_s))
 
 
-def _streamed_s(ops: Ops, matrices: Sequence[Matrix], x: np.ndarray[Any, Any]) -> float:
+def _linear_s(ops: Ops, matrix: Matrix, tokens: int) -> float:
+    """Seconds of a product with a matrix that stays in the cache."""
+    x = np.ones((tokens, matrix.shape[1]), np.float32)
+    return _seconds(lambda: ops.linear(x, matrix))
+
+
+def _streamed_s(ops: Ops, matrices: Sequence[Matrix], tokens: int) -> float:
     """Seconds of a product with a matrix that nobody read since all the others were."""
+    x = np.ones((tokens, COLUMNS), np.float32)
     return _seconds(lambda: [ops.linear(x, matrix) for matrix in matrices], len(matrices))
 
 

@@ -1,4 +1,4 @@
-"""`araio plan`: where a model would lie, how fast it would be and what a token would take, on any hardware."""
+"""`araio plan`: where a model would lie, how fast it would be, what a token would take."""
 
 from __future__ import annotations
 
