@@ -169,7 +169,8 @@ def text(report: dict[str, Any]) -> str:
     ]
     lines += [line_of(row) for row in report["rows"]]
     lines += [
-        f"{phase}: median error {found['median_error']:.0%}, worst {found['worst_error']:.0%} of {found['rows']} rows"
+        f"{phase}: median error {found['median_error']:.0%}, worst {found['worst_error']:.0%}, "
+        f"{found['rows']} rows"
         for phase, found in report["summary"].items()
     ]
     return "\n".join(lines)

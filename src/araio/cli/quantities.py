@@ -13,8 +13,8 @@ from araio.errors import RequestError
 __all__ = ["parse_bytes", "parse_bytes_per_s", "parse_tokens"]
 
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([KMGT]i?B)(/s)?", re.IGNORECASE)
-_TOKENS = re.compile(r"(\d{1,9})(k|M)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([KMGT]i?B)(/s)?", re.IGNORECASE)
+_TOKENS = re.compile(r"([0-9]{1,9})(k|M)?", re.IGNORECASE)
 _TOKEN_UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 
 

@@ -25,7 +25,7 @@ from araio.json_reader import shown
 __all__ = ["Hardware", "find_hardware", "known_hardware"]
 
 # Stated, not measured by us. Products: what is measured of NVIDIA's reaches 0.71 to 0.87 of the peak, and of
-# AMD's 0.51 to 0.63. Reading: STREAM-like programs reach 0.8 to 0.9 of the printed bandwidth nearly everywhere.
+# AMD's 0.51 to 0.63. Reading: programs like STREAM come to four fifths of what is printed, or a bit more.
 COMPUTE_SHARE, AMD_COMPUTE_SHARE = 0.75, 0.55
 READ_SHARE = 0.8
 

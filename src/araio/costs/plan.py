@@ -67,18 +67,19 @@ def site_of(hardware: Hardware, memory: float | None = None, disk: float | None 
             f"{hardware.name} has {has / 1e9:.0f} GB of memory, less than the {memory / 1e9:.1f} GB that "
             f"were asked for; several of them are written as in 8x{hardware.name}"
         )
+    rates = hardware.rates()
     several = f"{hardware.devices} x " if hardware.devices > 1 else ""
     return Site(
         f"{hardware.devices}x{hardware.name}" if hardware.devices > 1 else hardware.name,
         several + hardware.title,
-        hardware.rates(),
+        rates,
         has if memory is None else memory,
         disk,
         hardware.total_watts,
         hardware.idle_watts,
         is_measured=False,
         source=hardware.source,
-        chunk=SERVED_CHUNK,
+        chunk=SERVED_CHUNK if rates.knows_compute else CHUNK,
     )
 
 

@@ -3,7 +3,8 @@
 A part reads bytes and computes; it takes the slower of both where only peaks are known, and what the
 machine's own kernels took where they were measured (`speeds.py`). Parts follow each other, so their times add
 up. Experts that lie on disk are read while the shared expert and those in memory are computed, as the model
-does: of these two the longer counts. Reading further ahead would hide more; `Timing.read_ahead_s` is its limit.
+does: of these two the longer counts. Reading further ahead would hide more; `Timing.read_ahead_s` is its
+limit.
 
 Sampling, text and the prediction module are not in it.
 """
@@ -23,7 +24,7 @@ from araio.costs.parameters import cache_bytes_per_token, count_parameters
 from araio.costs.speeds import Rates
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load
-from araio.costs.traffic import expected_experts
+from araio.costs.traffic import embedding_row_bytes, expected_experts
 from araio.errors import CostError
 
 __all__ = ["Bound", "Experts", "Part", "Timing", "decode_timing", "prefill_timing"]
@@ -148,7 +149,8 @@ class Timing:
     def shares(self) -> dict[Bound, float]:
         """Of the time, by what bounds each part."""
         hides_memory = self.disk_s > sum(p.seconds for p in self.parts if p.name in _BESIDE_DISK)
-        shares: defaultdict[Bound, float] = defaultdict(float, overhead=self.fixed_s)
+        shares: defaultdict[Bound, float] = defaultdict(float)
+        shares["overhead"] = self.fixed_s
         for part in self.parts:
             hidden = part.name in _BESIDE_DISK if hides_memory else part.is_disk
             if not hidden:
@@ -179,6 +181,7 @@ def decode_timing(
     step = _Step(config, rates, storage or Storage.published(config), experts, load.batch)
     attention = decode_flops(config, load.context).attention
     parts = [
+        step.embedding(),
         *step.matrices(),
         step.absorption(load.batch),
         step.head(load.batch),
@@ -204,7 +207,7 @@ def prefill_timing(
     for cached in range(0, load.prompt, load.chunk):
         tokens = min(load.chunk, load.prompt - cached)
         step = _Step(config, rates, storage, experts, tokens)
-        parts += [*step.matrices(), step.expanded_attention(cached)]
+        parts += [step.embedding(), *step.matrices(), step.expanded_attention(cached)]
         fixed_s += step.fixed_s(sequences=1)
     parts.append(step.head(1))
     return Timing(load.prompt, _merged(parts), fixed_s)
@@ -223,6 +226,12 @@ class _Step:
         self._streamed_share = 1 - min(1.0, rates.cache_bytes / touched)
         heads = config.num_attention_heads
         self._kv_b = heads * (config.qk_nope_head_dim + config.v_head_dim), config.kv_lora_rank
+
+    def embedding(self) -> Part:
+        """A row for each token."""
+        read_bytes = self._tokens * embedding_row_bytes(self._config, self._storage)
+        read_s = self._rates.read_s(read_bytes)
+        return Part("embedding", read_bytes, 0, read_s, 0.0, read_s)
 
     def matrices(self) -> Iterator[Part]:
         """Everything that all tokens of the step share, but the output matrix and `kv_b_proj`."""

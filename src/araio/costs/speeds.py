@@ -1,7 +1,8 @@
 """`Rates`: how fast a machine reads and computes, in the terms that a model's step is made of.
 
 A published machine has one speed for each (`hardware.py`), a measured one a curve (`machine.py`);
-`roofline.py` asks both the same questions. Speeds are operations or bytes per second, a multiply-add being two operations.
+`roofline.py` asks both the same questions. Speeds are operations or bytes per second; a multiply-add is two
+operations.
 """
 
 from __future__ import annotations
