@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from araio.cli.main import VERBS
-from araio.costs.published import Figure, published_deployments, published_figures, sparsity_by_batch
 from araio.costs.hardware import known_hardware
+from araio.costs.published import Figure, published_deployments, published_figures, sparsity_by_batch
 from araio.env import VARIABLES
 from araio.train.tasks import TASKS
 from araio.weights.locate import locate_config
@@ -129,7 +129,8 @@ def deployment_table() -> str:
     """Published speeds and energies beside predicted ones."""
     lines = ["| R1 on | | predicted | published | ratio |", "| --- | --- | ---: | ---: | ---: |"]
     for row in published_deployments(locate_config):
-        numbers = f"{row.predicted:,.4g} | {row.published:,.4g} | {row.ratio:.2f}"
+        decimals = 0 if row.published > 100 else 2
+        numbers = f"{row.predicted:,.{decimals}f} | {row.published:,.{decimals}f} | {row.ratio:.2f}"
         lines.append(f"| {row.what} ({row.source}) | {row.unit} | {numbers} |")
     return "\n".join([*lines, ""])
 

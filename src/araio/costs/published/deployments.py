@@ -1,7 +1,7 @@
 """Published deployments of R1 beside what `plan.py` predicts for them, with nothing fitted to them.
 
-Two kinds: DeepSeek's own service, whose expert parallelism and overlapping no term here describes, and vLLM on
-one machine of eight, which at small batches spends most of a step on what the seconds of a layer stand for.
+Two kinds: vLLM on one machine of eight devices, and DeepSeek's own service, whose expert parallelism and
+overlapping no term here describes.
 """
 
 from __future__ import annotations
