@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from araio.cli.main import VERBS
-from araio.costs.published import Figure, published_figures, sparsity_by_batch
+from araio.costs.hardware import known_hardware
+from araio.costs.published import Figure, published_deployments, published_figures, sparsity_by_batch
 from araio.env import VARIABLES
 from araio.train.tasks import TASKS
 from araio.weights.locate import locate_config
@@ -46,8 +47,10 @@ def generated_pages() -> dict[Path, str]:
         "commands": command_help,
         "accuracy": accuracy_table,
         "batches": batch_table,
+        "deployments": deployment_table,
         "environment": environment_table,
         "figures": figure_tables,
+        "hardware": hardware_table,
         "modules": module_list,
         "tasks": task_table,
     }
@@ -119,6 +122,33 @@ def batch_table() -> str:
             sparse, dense = row.measured_j
             measured = f"{sparse:.2f} | {dense:.2f} | {sparse / dense:.2f}"
         lines.append(f"| {row.batch} | {row.experts:.0f} | {counted} | {measured} |")
+    return "\n".join([*lines, ""])
+
+
+def deployment_table() -> str:
+    """Published speeds and energies beside predicted ones."""
+    lines = ["| R1 on | | predicted | published | ratio |", "| --- | --- | ---: | ---: | ---: |"]
+    for row in published_deployments(locate_config):
+        decimals = 0 if row.published > 100 else 2
+        numbers = f"{row.predicted:,.{decimals}f} | {row.published:,.{decimals}f} | {row.ratio:.2f}"
+        lines.append(f"| {row.what} ({row.source}) | {row.unit} | {numbers} |")
+    return "\n".join([*lines, ""])
+
+
+def hardware_table() -> str:
+    """The table of `costs/data/hardware.toml`."""
+    lines = [
+        "| name | | memory, GB | GB/s | peak, TFLOPS | reached | W | source |",
+        "| --- | --- | ---: | ---: | --- | --- | ---: | --- |",
+    ]
+    for name, row in known_hardware().items():
+        memory = f"{row.memory_bytes / 1e9:.0f}" if row.memory_bytes else ""
+        peak, reached = (
+            ", ".join(f"{number} {speed / 1e12:,.4g}" for number, speed in speeds.items())
+            for speeds in (row.peak, row.reached)
+        )
+        cells = (f"`{name}`", row.title, memory, f"{row.bytes_per_s / 1e9:,.4g}", peak, reached)
+        lines.append("| " + " | ".join((*cells, f"{row.watts:.0f}", row.source)) + " |")
     return "\n".join([*lines, ""])
 
 

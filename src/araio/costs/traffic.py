@@ -19,7 +19,13 @@ from araio.costs.storage import Storage
 from araio.errors import CostError
 from araio.json_reader import shown
 
-__all__ = ["StepBytes", "decode_bytes", "expected_experts", "experts_in_routes"]
+__all__ = [
+    "StepBytes",
+    "decode_bytes",
+    "embedding_row_bytes",
+    "expected_experts",
+    "experts_in_routes",
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def decode_bytes(
     return StepBytes(
         dense=counted.model.active_bytes
         - counted.routed_experts.active_bytes
-        + batch * _embedding_row_bytes(config, storage),
+        + batch * embedding_row_bytes(config, storage),
         experts=round(routed_bytes),
         cache=batch * context * cache_bytes_per_token(config),
     )
@@ -122,7 +128,7 @@ def _experts_touched(config: ModelConfig, batch: int, experts: float | None) -> 
     return experts
 
 
-def _embedding_row_bytes(config: ModelConfig, storage: Storage) -> int:
+def embedding_row_bytes(config: ModelConfig, storage: Storage) -> int:
     """One row of the embedding; some codecs store several rows together."""
     stored = storage.codec("embeddings", config)
     return stored.bytes((stored.row_multiple, config.hidden_size)) // stored.row_multiple

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from araio.codecs import Codec
 from araio.config import ModelConfig
 from araio.formats.layout import expected_tensors
 from araio.formats.store_layout import StoreCodecs
@@ -23,7 +24,7 @@ from araio.nn.model import Model
 from araio.tensors import Weight
 from araio.weights.build import ModelBuilder
 
-__all__ = ["RandomWeights", "random_model"]
+__all__ = ["RandomWeights", "random_model", "repeated_weight"]
 
 # Rows that are drawn: whole tiles and blocks of every codec.
 DRAWN_ROWS = 128
@@ -56,12 +57,25 @@ class RandomWeights:
         codec = self._codecs.of(name, shape, self._block)
         drawn = rows if name.endswith(".gate.weight") else min(rows, DRAWN_ROWS)
         deviation = EMBEDDING_RMS if name == "model.embed_tokens.weight" else columns**-0.5
-        matrix = rng.standard_normal((drawn, columns), dtype=np.float32) * np.float32(deviation)
-        arrays = codec.arrays(codec.encode(matrix))
-        parts = codec.parts(shape)
-        repeated = [_repeat(array, part.shape) for array, part in zip(arrays, parts, strict=True)]
-        weight: Weight = codec.assemble(repeated, shape)
-        return weight
+        return _drawn(codec, (rows, columns), drawn, deviation, rng)
+
+
+def repeated_weight(codec: Codec[Any], shape: tuple[int, int], seed: int) -> Weight:
+    """A random matrix as a codec stores it, every byte of it memory of its own; for timing products."""
+    rng = np.random.default_rng(seed)
+    return _drawn(codec, shape, min(shape[0], DRAWN_ROWS), shape[1] ** -0.5, rng)
+
+
+def _drawn(
+    codec: Codec[Any], shape: tuple[int, int], drawn: int, deviation: float, rng: np.random.Generator
+) -> Weight:
+    """The first rows drawn, the others repeating them."""
+    matrix = rng.standard_normal((drawn, shape[1]), dtype=np.float32) * np.float32(deviation)
+    arrays = codec.arrays(codec.encode(matrix))
+    parts = codec.parts(shape)
+    repeated = [_repeat(array, part.shape) for array, part in zip(arrays, parts, strict=True)]
+    weight: Weight = codec.assemble(repeated, shape)
+    return weight
 
 
 def _repeat(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -26,7 +26,7 @@ from araio.formats.store_check import check_store
 from araio.weights.load import open_checked
 from araio.weights.locate import BUNDLED, locate, locate_config
 
-__all__ = ["EXAMPLES", "command"]
+__all__ = ["EXAMPLES", "command", "stored_codecs"]
 
 EXAMPLES = (
     "araio show pocket",
@@ -62,7 +62,7 @@ def command(
 ) -> None:
     """Count a model: parameters in total and per token by part, bytes of weights, bytes of cache."""
     name = model or env.get("ARAIO_MODEL")
-    config, store = locate_config(name), _codecs(name)
+    config, store = locate_config(name), stored_codecs(name)
     storage = Storage(**store["codecs"]) if store else None
     summary = {"model": name} | summarize(config, storage, context)
     summary |= {"file_bytes": _file_bytes(name), "store": store}
@@ -83,7 +83,7 @@ def _file_bytes(model: str) -> int | None:
     return sum(path.stat().st_size for path in _folder(model).glob("*.safetensors")) or None
 
 
-def _codecs(model: str) -> dict[str, Any] | None:
+def stored_codecs(model: str) -> dict[str, Any] | None:
     """The codec of each class of weights, where the model is a store."""
     path = _folder(model) / MANIFEST_NAME
     return {"codecs": asdict(Manifest.read(path).codecs)} if path.exists() else None

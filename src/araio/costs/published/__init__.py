@@ -10,12 +10,21 @@ from collections.abc import Callable
 
 from araio.config import ModelConfig
 from araio.costs.published.batches import BatchRow, sparsity_by_batch
+from araio.costs.published.deployments import Deployment, published_deployments
 from araio.costs.published.figure import Figure, Topic
 from araio.costs.published.service import energy, prices, service
 from araio.costs.published.sizes import caches, checkpoint, parameters
 from araio.costs.published.training import operations, other_runs, v3_run
 
-__all__ = ["BatchRow", "Figure", "Topic", "published_figures", "sparsity_by_batch"]
+__all__ = [
+    "BatchRow",
+    "Deployment",
+    "Figure",
+    "Topic",
+    "published_deployments",
+    "published_figures",
+    "sparsity_by_batch",
+]
 
 _TOPICS = (parameters, checkpoint, caches, operations, v3_run, other_runs, service, prices, energy)
 

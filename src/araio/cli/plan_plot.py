@@ -1,0 +1,83 @@
+"""Pictures of what `araio plan` predicts, with matplotlib, which only they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from araio.cli.plan_table import Comparison
+from araio.config import ModelConfig
+from araio.costs.plan import predict
+from araio.costs.storage import Storage
+from araio.errors import CostError, RequestError
+
+__all__ = ["draw_plan"]
+
+WIDTH_IN, HEIGHT_IN = 12, 4
+STEPS = 9
+
+
+def draw_plan(config: ModelConfig, found: Sequence[Comparison], storage: Storage, path: Path) -> None:
+    """Seconds a token over batch, over context and over the number of experts at the same active size.
+
+    Where a model does not fit, its line ends. Raises RequestError without matplotlib, and for a format that
+    it does not have.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RequestError(
+            "--plot needs matplotlib, which is not installed: pip install 'araio[report]'"
+        ) from None
+    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    for one in found:
+        for axis, (_, points) in zip(axes, _curves(config, one, storage).items(), strict=True):
+            axis.plot([x for x, _ in points], [y for _, y in points], marker=".", label=one.model.site.name)
+    for axis, name in zip(axes, _curves(config, found[0], storage), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel=name)
+        axis.grid(visible=True, alpha=0.3)
+    axes[0].set_ylabel("milliseconds a token, all sequences together")
+    axes[0].legend()
+    try:
+        figure.savefig(path)
+    except ValueError as error:
+        raise RequestError(f"--plot {path}: {error}") from None
+
+
+def _curves(config: ModelConfig, one: Comparison, storage: Storage) -> dict[str, list[tuple[int, float]]]:
+    """Points by what changes, everything else being as it was asked for."""
+    site, load = one.model.site, one.model.load
+    # A hit rate belongs to one budget and one number of experts, so the share that fits stands in for it.
+
+    def points(sizes: Sequence[int], seconds: Callable[[int], float]) -> list[tuple[int, float]]:
+        found = []
+        for size in sizes:
+            try:
+                found.append((size, 1e3 * seconds(size)))
+            except CostError:
+                break
+        return found
+
+    batches = [2**step for step in range(STEPS)]
+    contexts = [
+        size for size in (1024 * 2**step for step in range(STEPS)) if size <= config.max_position_embeddings
+    ]
+    chosen = config.num_experts_per_tok
+    experts = [chosen * 2**step for step in range(STEPS - 2)] if config.moe_layers else []
+    return {
+        "batch": points(
+            batches, lambda n: 1 / predict(config, site, replace(load, batch=n), storage).tokens_per_s
+        ),
+        "context": points(
+            contexts, lambda n: 1 / predict(config, site, replace(load, context=n), storage).tokens_per_s
+        ),
+        "routed experts, as many chosen": points(
+            experts, lambda n: 1 / predict(_with_experts(config, n), site, load, storage).tokens_per_s
+        ),
+    }
+
+
+def _with_experts(config: ModelConfig, routed: int) -> ModelConfig:
+    return replace(config, n_routed_experts=routed, n_group=1, topk_group=1)
