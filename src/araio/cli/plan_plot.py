@@ -1,4 +1,4 @@
-"""Pictures of what `araio plan` predicts, with matplotlib, which only they need."""
+"""`draw_plan`: what a token takes on each machine, over batch, context and number of experts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from araio.cli.picture import picture
 from araio.cli.plan_table import Comparison
 from araio.config import ModelConfig
 from araio.costs.plan import predict
 from araio.costs.storage import Storage
-from araio.errors import CostError, RequestError
+from araio.errors import CostError
 
 __all__ = ["draw_plan"]
 
@@ -24,26 +25,18 @@ def draw_plan(config: ModelConfig, found: Sequence[Comparison], storage: Storage
     Where a model does not fit, its line ends. Raises RequestError without matplotlib, and for a format that
     it does not have.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RequestError(
-            "--plot needs matplotlib, which is not installed: pip install 'araio[report]'"
-        ) from None
-    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
-    for one in found:
-        for axis, (_, points) in zip(axes, _curves(config, one, storage).items(), strict=True):
-            axis.plot([x for x, _ in points], [y for _, y in points], marker=".", label=one.model.site.name)
-    for axis, name in zip(axes, _curves(config, found[0], storage), strict=True):
-        axis.set(xscale="log", yscale="log", xlabel=name)
-        axis.grid(visible=True, alpha=0.3)
-    axes[0].set_ylabel("milliseconds a token, all sequences together")
-    axes[0].legend()
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise RequestError(f"--plot {path}: {error}") from None
+    with picture(path, WIDTH_IN, HEIGHT_IN) as figure:
+        axes = figure.subplots(1, 3, sharey=True)
+        for one in found:
+            for axis, (_, points) in zip(axes, _curves(config, one, storage).items(), strict=True):
+                axis.plot(
+                    [x for x, _ in points], [y for _, y in points], marker=".", label=one.model.site.name
+                )
+        for axis, name in zip(axes, _curves(config, found[0], storage), strict=True):
+            axis.set(xscale="log", yscale="log", xlabel=name)
+            axis.grid(visible=True, alpha=0.3)
+        axes[0].set_ylabel("milliseconds a token, all sequences together")
+        axes[0].legend()
 
 
 def _curves(config: ModelConfig, one: Comparison, storage: Storage) -> dict[str, list[tuple[int, float]]]:
