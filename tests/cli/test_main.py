@@ -28,7 +28,7 @@ def test_version(araio_command):
     ("arguments", "message"),
     [
         (["rnu"], "no command 'rnu'; did you mean run?"),
-        (["zzz"], "no command 'zzz'; commands: run, show, convert, eval, bench, train, receipts, doctor"),
+        (["zzz"], "no command 'zzz'; commands: run, show, plan, convert, eval, bench, train, receipts, doctor"),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),
         (["run", "--temperature", "warm"], "Invalid value for '--temperature'"),

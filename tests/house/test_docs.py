@@ -27,6 +27,7 @@ def test_generated_parts_are_current(load_script):
         "cli.md",
         "environment.md",
         "evaluate.md",
+        "plan.md",
         "published-figures.md",
     }
     assert {path.name for path in pages} == names
