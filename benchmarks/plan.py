@@ -3,18 +3,19 @@
     .venv/bin/python benchmarks/plan.py
     .venv/bin/python benchmarks/plan.py --models small-q4 lite-q4 --threads 1 2 --rounds 5 --json
 
-The machine is measured first, in seconds, on matrices that belong to no model; the models are measured after
-it, with random weights (`pocket` with its own). Of both the best round counts: others on the machine
-only ever slow it down. The error is how far the prediction is from the measurement,
-as a share of the measurement; what the aims are is in `docs/guides/plan.md`.
+The machine is measured before each model, in seconds, on matrices that belong to none; models have random
+weights (`pocket` its own). Of both the best round counts, of a model's at least a second of rounds: others on
+the machine only ever slow it down. The error is how far the prediction is from the measurement, as a share of
+the measurement; what the aims are is in `docs/guides/plan.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -40,6 +41,7 @@ from araio.weights.load import load_model
 from araio.weights.locate import locate
 
 DECODED = 8  # steps of one run
+LEAST_SECONDS = 1.0  # of the runs of a row, of which the best counts
 BATCHES = (1, 4, 8, 16)
 CONTEXTS = (1024, 4096)
 PROMPTS = (32, 128, 512)
@@ -115,7 +117,7 @@ def rows_of(name: str, threads: list[int], rounds: int) -> Iterator[Row]:
         for prompt in PROMPTS:
             load = Load(prompt=prompt, chunk=prompt)
             timing = prefill_timing(config, rates[count], load, storage)
-            measured = prompt / min(timer.prefill(prompt) for _ in range(rounds))
+            measured = prompt / best(partial(timer.prefill, prompt), rounds)
             yield Row(name, "prefill", count, 1, prompt, timing.tokens_per_s, measured, timing.bound)
 
 
@@ -138,10 +140,18 @@ def decoded(name: str, timer: ModelTimer, rates: Rates, storage: Storage, load: 
         timer.model.config, rates, replace(load, context=load.context + DECODED // 2), storage
     )
     seconds()
-    measured = load.batch * DECODED / min(seconds() for _ in range(rounds))
+    measured = load.batch * DECODED / best(seconds, rounds)
     return Row(
         name, "decode", timer.threads, load.batch, load.context, timing.tokens_per_s, measured, timing.bound
     )
+
+
+def best(seconds: Callable[[], float], rounds: int) -> float:
+    """The least of so many runs, or of as many as `LEAST_SECONDS` hold: short ones are disturbed the most."""
+    found = [seconds() for _ in range(rounds)]
+    while sum(found) < LEAST_SECONDS:
+        found.append(seconds())
+    return min(found)
 
 
 def built(name: str) -> tuple[ModelConfig, Model, Storage]:
