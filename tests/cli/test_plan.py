@@ -58,8 +58,8 @@ def test_the_screen_says_where_things_lie_and_how_it_is_known(plan):
     assert (code, err) == (0, "")
     for text in (
         "671.0B parameters, 36.6B active", "experts in fp8", "AMD EPYC 9755", "68.7 GB", "least that runs",
-        "20.3 GB", "experts on disk", "70%", "disk (", "unknown", "compute unknown", "modelled: joules",
-        "481 g/kWh, World, 2023", "deepseek-r1 by API", "2.19 out USD", "dense, as large in all",
+        "20.3 GB", "experts on disk", "70%", "disk (", "unknown", "compute unknown", "~ is modelled",
+        "watts while", "481 g/kWh, World, 2023", "deepseek-r1 by API", "2.19 out USD", "dense, as large in all",
     ):  # fmt: skip
         assert text in out, text
     assert max(map(len, out.splitlines())) <= 160
@@ -139,3 +139,14 @@ def test_a_mistake_is_one_line(plan, arguments, found):
     assert found in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+def test_a_model_without_experts_has_no_twins(plan, tmp_path):
+    write_tiny_checkpoint(tmp_path / "dense", "v3", first_k_dense_replace=4, num_hidden_layers=4)
+    picture = tmp_path / "plan.svg"
+    asked = ("--hardware", "8xb200", "--context", "64", "--plot", str(picture))
+    code, out, err = plan(str(tmp_path / "dense"), *asked)
+    assert (code, err) == (0, "")
+    assert "expert" not in out
+    assert "dense, as large" not in out
+    assert picture.exists()

@@ -25,16 +25,16 @@ def draw_plan(config: ModelConfig, found: Sequence[Comparison], storage: Storage
     Where a model does not fit, its line ends. Raises RequestError without matplotlib, and for a format that
     it does not have.
     """
+    curves = [_curves(config, one, storage) for one in found]
     with picture(path, WIDTH_IN, HEIGHT_IN) as figure:
-        axes = figure.subplots(1, 3, sharey=True)
-        for one in found:
-            for axis, (_, points) in zip(axes, _curves(config, one, storage).items(), strict=True):
+        (axes,) = figure.subplots(1, len(curves[0]), sharey=True, squeeze=False)
+        for one, of_machine in zip(found, curves, strict=True):
+            for axis, (name, points) in zip(axes, of_machine.items(), strict=True):
                 axis.plot(
                     [x for x, _ in points], [y for _, y in points], marker=".", label=one.model.site.name
                 )
-        for axis, name in zip(axes, _curves(config, found[0], storage), strict=True):
-            axis.set(xscale="log", yscale="log", xlabel=name)
-            axis.grid(visible=True, alpha=0.3)
+                axis.set(xscale="log", yscale="log", xlabel=name)
+                axis.grid(visible=True, alpha=0.3)
         axes[0].set_ylabel("milliseconds a token, all sequences together")
         axes[0].legend()
 
@@ -58,18 +58,20 @@ def _curves(config: ModelConfig, one: Comparison, storage: Storage) -> dict[str,
         size for size in (1024 * 2**step for step in range(STEPS)) if size <= config.max_position_embeddings
     ]
     chosen = config.num_experts_per_tok
-    experts = [chosen * 2**step for step in range(STEPS - 2)] if config.moe_layers else []
-    return {
+    curves = {
         "batch": points(
             batches, lambda n: 1 / predict(config, site, replace(load, batch=n), storage).tokens_per_s
         ),
         "context": points(
             contexts, lambda n: 1 / predict(config, site, replace(load, context=n), storage).tokens_per_s
         ),
-        "routed experts, as many chosen": points(
-            experts, lambda n: 1 / predict(_with_experts(config, n), site, load, storage).tokens_per_s
-        ),
     }
+    if config.moe_layers:
+        experts = [chosen * 2**step for step in range(STEPS - 2)]
+        curves["routed experts, as many chosen"] = points(
+            experts, lambda n: 1 / predict(_with_experts(config, n), site, load, storage).tokens_per_s
+        )
+    return curves
 
 
 def _with_experts(config: ModelConfig, routed: int) -> ModelConfig:

@@ -62,10 +62,10 @@ def plan_screen(
 ) -> Group:
     """The table and the notes."""
     size, load = count_parameters(config, storage).model, found[0].model.load
-    plural = "s" if load.batch > 1 else ""
+    sequences = f"{load.batch} sequence{'s' if load.batch > 1 else ''} of {load.context:,} tokens"
     title = (
         f"{name}: {count_text(size.total)} parameters, {count_text(size.active)} active, "
-        f"experts in {storage.experts}; {load.batch} sequence{plural} of {load.context:,} tokens"
+        f"{'experts' if config.moe_layers else 'stored'} in {storage.experts}; {sequences}"
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("", style="dim", no_wrap=True)
@@ -99,9 +99,10 @@ def _lines(tariff: Tariff, per_kwh: float, rent: float | None) -> dict[str, Call
         "prompt, tokens/s": lambda c: _prompt(c.model),
         "  whole prompt": lambda c: _seconds(c.model.prefill.seconds) if c.model.prefill else "",
         "  bound by ": lambda c: _bound(c.model.prefill) if c.model.prefill else "",
-        "joules a token": lambda c: _joules(c.model),
-        "million tokens, CO2e": lambda c: _grams(c.model.grams(tariff.intensity)),
-        "  electricity": lambda c: _dollars(c.model.electricity(per_kwh)),
+        "watts while decoding": lambda c: _modelled(c.model.watts),
+        "joules a token": lambda c: _modelled(c.model.joules),
+        "million tokens, CO2e": lambda c: "~" + _grams(c.model.grams(tariff.intensity)),
+        "  electricity": lambda c: "~" + _dollars(c.model.electricity(per_kwh)),
         "  rent": lambda c: "" if rent is None else _dollars(c.model.rent(rent)),
         "dense, as large in all": lambda c: _twin(c.model, c.total_twin),
         "dense, as large in use": lambda c: _twin(c.model, c.active_twin),
@@ -114,7 +115,7 @@ def _notes(found: Sequence[Comparison], tariff: Tariff, per_kwh: float) -> list[
     year = f", {grid.year}" if grid.year else ""
     notes = [f"{one.model.site.name}: {_origin(one.model.site)}" for one in found]
     notes.append(
-        f"modelled: joules, from {_watts(found)}; grams at {grid.grams_per_kwh:.0f} g/kWh, "
+        f"~ is modelled: watts between idle and full power; grams at {grid.grams_per_kwh:.0f} g/kWh, "
         f"{grid.country}{year}; electricity at {per_kwh:g} USD/kWh"
     )
     if (prices := tariff.prices) is not None:
@@ -135,11 +136,6 @@ def _origin(site: Site) -> str:
     return f"speeds of {site.source}; reached shares of the peak, and seconds of a layer, are stated"
 
 
-def _watts(found: Sequence[Comparison]) -> str:
-    """Idle and full power of each machine."""
-    return ", ".join(f"{one.model.site.idle_watts:.0f} to {one.model.site.watts:.0f} W" for one in found)
-
-
 def _bytes(size: float | None) -> str:
     return bytes_text(round(size)) if size else ""
 
@@ -147,7 +143,7 @@ def _bytes(size: float | None) -> str:
 def _experts(model: Prediction) -> str:
     tiers = model.tiers
     share = f" ({tiers.resident_share:.0%})" if tiers.on_disk else ""
-    return bytes_text(tiers.experts) + share
+    return bytes_text(tiers.experts) + share if tiers.experts or tiers.on_disk else ""
 
 
 def _bound(timing: Timing) -> str:
@@ -166,19 +162,18 @@ def _prompt(model: Prediction) -> str:
 
 
 def _twin(model: Prediction, twin: Prediction | None) -> str:
+    if not (model.tiers.experts or model.tiers.on_disk):
+        return ""
     if twin is None:
         return "does not fit"
     ratio = model.tokens_per_s / twin.tokens_per_s
-    return (
-        f"{_speed(twin.tokens_per_s)} tok/s, {ratio:.2f}x"
-        if ratio < 10
-        else (f"{_speed(twin.tokens_per_s)} tok/s, {ratio:.0f}x")
-    )
+    return f"{_speed(twin.tokens_per_s)} tok/s, {ratio:.{2 if ratio < 10 else 0}f}x"
 
 
-def _joules(model: Prediction) -> str:
-    low, best, high = model.joules
-    return f"{_digits(best)} ({_digits(low)} to {_digits(high)})"
+def _modelled(bounds: tuple[float, float, float]) -> str:
+    """The guess with a sign that it is one, and its bounds, as in a receipt."""
+    low, best, high = bounds
+    return f"~{_digits(best)} ({_digits(low)} to {_digits(high)})"
 
 
 def _grams(grams: float) -> str:
@@ -231,7 +226,8 @@ def plan_document(
 
 def _machine(one: Comparison, tariff: Tariff, per_kwh: float, rent: float | None) -> dict[str, Any]:
     model, site = one.model, one.model.site
-    low, best, high = model.joules
+    joules_low, joules, joules_high = model.joules
+    watts_low, watts, watts_high = model.watts
     return {
         "hardware": site.name,
         "title": site.title,
@@ -243,10 +239,13 @@ def _machine(one: Comparison, tariff: Tariff, per_kwh: float, rent: float | None
         "hit_rate": model.hit_rate,
         "decode": _timing(model.decode) | {"tok_per_s_each": model.tokens_per_s_each},
         "prefill": _timing(model.prefill) if model.prefill else None,
+        "watts": watts,
+        "watts_low": watts_low,
+        "watts_high": watts_high,
         "per_token": {
-            "joules": best,
-            "joules_low": low,
-            "joules_high": high,
+            "joules": joules,
+            "joules_low": joules_low,
+            "joules_high": joules_high,
             "joules_method": "model:roofline",
         },
         "per_million_tokens": {

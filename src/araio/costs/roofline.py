@@ -237,7 +237,7 @@ class _Step:
         """Everything that all tokens of the step share, but the output matrix and `kv_b_proj`."""
         is_kv_b_left_out = False
         for group in census(self._config):
-            if group.part in ("mtp", "head", "embedding"):
+            if group.part in ("mtp", "head", "embedding") or not group.count:
                 continue
             if group.part == "attention" and group.shape == self._kv_b and not is_kv_b_left_out:
                 is_kv_b_left_out = True
