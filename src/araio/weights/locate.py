@@ -99,7 +99,7 @@ def _refuse_unfinished(path: Path) -> None:
         return
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     # os.path, since the suffix may make a name longer than the system allows, at which pathlib raises.
-    if os.path.isfile(partial / JOURNAL_NAME):
+    if os.path.isfile(partial / JOURNAL_NAME):  # noqa: PTH113
         raise ModelNotFoundError(_unfinished(partial))
 
 
