@@ -72,6 +72,14 @@ def test_without_a_model_it_measures_the_one_that_run_would_ask(araio_command, t
         assert words in done.stdout
 
 
+def test_eighty_columns_hold_each_row_of_a_small_model_on_one_line(araio_command, tiny):
+    asked = ["bench", tiny, "--prefill", 16, "--together", 16, "--rounds", 1, "--threads", 2]
+    done = araio_command(*asked, COLUMNS="80")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^decode 16 together, 2 threads .* tok/s .*J$", done.stdout.replace(" \n", "\n"), re.M)
+    assert "of it" not in done.stdout  # nothing has a limit, so no column is kept for it
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_speeds_that_are_not_steady_are_warned_of_on_stderr(monkeypatch, capsys, form):
     def measured(**spreads):

@@ -80,8 +80,8 @@ def test_the_whole_receipt_is_printed_where_it_is_asked_for(ask):
     labels = [line.split()[0] for line in done.stderr.splitlines()[1:-1]]
     assert labels == ["prompt", "generated", "seconds", "compute", "read", "energy", "carbon", "money"]
     assert "parameters active per token" in done.stderr.splitlines()[0]
-    assert "41 g/kWh, stated; stated by the user" in done.stderr
-    assert "at the prices of stated" in done.stderr
+    assert "(41 g/kWh, stated by the user)" in done.stderr
+    assert "USD at prices stated by the user" in done.stderr
 
 
 def test_what_nothing_can_be_counted_with_is_told_before_the_answer(ask):

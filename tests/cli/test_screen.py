@@ -70,6 +70,21 @@ def test_on_a_terminal_thinking_is_dim_and_comes_before_the_answer(streams, answ
     ]
 
 
+def test_a_note_between_answer_and_footer_has_a_line_of_its_own(streams, answer):
+    shown = streams(is_terminal=True)
+    screen = Screen(hide_thinking=False)
+
+    def events():
+        yield from EVENTS
+        screen.note("note: the log is full")
+        yield Finish(answer())
+
+    screen.show(events())
+    text = "".join(piece for _, piece in shown.log)
+    assert "73\n\x1b[2mnote: the log is full\x1b[0m\n\x1b[2mthought" in text
+    assert shown.out.getvalue() == "73\n"
+
+
 def test_hidden_thinking(streams, answer):
     to = streams(is_terminal=True)
     Screen(hide_thinking=True).show(iter([*EVENTS, Finish(answer())]))

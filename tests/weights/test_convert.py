@@ -240,6 +240,8 @@ def test_an_unfinished_store_is_no_model_and_says_how_to_finish_it(v3, tmp_path)
     for find in (locate, locate_config):
         with pytest.raises(ModelNotFoundError, match=f"is an unfinished conversion.*: {command}"):
             find(str(tmp_path / "a store.partial"))
+        with pytest.raises(ModelNotFoundError, match=f"is an unfinished conversion.*: {command}"):
+            find(str(tmp_path / "a store"))
 
 
 def test_after_kill_9_it_goes_on(v3, whole, tmp_path) -> None:

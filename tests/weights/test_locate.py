@@ -115,3 +115,9 @@ def test_a_config_that_is_not_supported(here):
     (here / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ConfigError, match=r"config\.json: model_type is 'llama'"):
         locate_config(str(here))
+
+
+def test_a_name_as_long_as_the_system_allows_is_only_unknown(here):
+    for find in (locate, locate_config):
+        with pytest.raises(ModelNotFoundError, match="is called 'nnn"):
+            find("n" * 255)

@@ -22,7 +22,8 @@ def draw_receipts(totals: Sequence[Total], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise RequestError(
-            "--plot needs matplotlib, which is not installed: pip install 'araio[report]'"
+            "--plot needs matplotlib, which is not installed: pip install 'araio[report]', or "
+            "scripts/install report in a clone"
         ) from None
     names = [total.name or "none" for total in totals]
     places = range(len(totals))

@@ -29,6 +29,7 @@ class Screen:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._dim, self._plain = (DIM, PLAIN) if sys.stderr.isatty() and not plain else ("", "")
         self._last_thought = ""
+        self._is_line_open = False  # the answer's, on stdout
 
     def show(self, events: Iterator[Event]) -> Answer:
         """Write every piece as it comes, then the footer; the finished answer."""
@@ -40,22 +41,25 @@ class Screen:
                 case ContentDelta(text):
                     self._end_thinking()
                     write(sys.stdout, text)
+                    self._is_line_open = not text.endswith("\n")
                 case Finish(answer):
                     self._end_thinking()
-                    if answer.content and not answer.content.endswith("\n"):
-                        write(sys.stdout, "\n")
                     self.note(footer(answer, is_whole=self._whole_receipt))
                     return answer
         raise AssertionError("a stream ends with Finish")
 
     def note(self, text: str) -> None:
         """One dim line on stderr, without control characters: it may quote a template or a file name."""
+        if self._is_line_open:
+            write(sys.stdout, "\n")
+            self._is_line_open = False
         sys.stderr.write(f"{self._dim}{printable(text)}{self._plain}\n")
         sys.stderr.flush()
 
     def interrupt(self, text: str) -> None:
         """Close the line that an interrupted answer left open, and note why."""
         sys.stdout.flush()
+        self._is_line_open = False  # closed on stderr, so that stdout has what the model wrote and no more
         self.note(f"\n{text}")
 
     def _think(self, text: str) -> None:

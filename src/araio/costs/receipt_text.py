@@ -118,8 +118,8 @@ def _energy_row(joules: Joules) -> str:
 
 def _carbon_row(receipt: Receipt) -> str:
     intensity = receipt.tariff.intensity
-    year = "" if intensity.year is None else f" in {intensity.year}"
-    grid = f"{intensity.grams_per_kwh:.0f} g/kWh, {intensity.country}{year}; {intensity.source}"
+    dated = "" if intensity.year is None else f"{intensity.country} in {intensity.year}; "
+    grid = f"{intensity.grams_per_kwh:.0f} g/kWh, {dated}{intensity.source}"
     return f"{_grams(receipt)} CO2e ({grid})"
 
 
@@ -127,8 +127,8 @@ def _money_row(receipt: Receipt) -> str | None:
     prices, money = receipt.tariff.prices, money_text(receipt)
     if prices is None or money is None:
         return None
-    dated = f" of {prices.date}" if prices.date else ""
-    return f"{money} at the prices of {prices.name}{dated}; {prices.source}"
+    dated = f"the prices of {prices.name} of {prices.date};" if prices.date else "prices"
+    return f"{money} at {dated} {prices.source}"
 
 
 def _grams(receipt: Receipt) -> str:

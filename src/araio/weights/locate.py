@@ -7,6 +7,7 @@ downloaded. What cannot be found ends in a ModelNotFoundError that says what was
 
 from __future__ import annotations
 
+import os
 import shlex
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +35,7 @@ def locate(name: str) -> Path:
     path = _path(name)
     if path.is_dir():
         return _model_folder(path)
+    _refuse_unfinished(path)
     if path.exists():
         raise ModelNotFoundError(f"{path} is a file; give the folder that holds it: {path.parent}")
     if name in PRESETS:
@@ -54,6 +56,7 @@ def locate_config(name: str) -> ModelConfig:
     path = _path(name)
     if path.is_dir():
         return ModelConfig.from_file(_model_folder(path))
+    _refuse_unfinished(path)
     if path.is_file() and path.suffix == ".json":
         return ModelConfig.from_file(path)
     if name in PRESETS:
@@ -88,6 +91,16 @@ def _path(name: str) -> Path:
     if not name:
         raise ModelNotFoundError(f"the name of the model is empty; try {next(iter(BUNDLED))!r} or a folder")
     return path
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """A store that is not there since its conversion was interrupted is known by the folder beside it."""
+    if path.exists():
+        return
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    # os.path, since the suffix may make a name longer than the system allows, at which pathlib raises.
+    if os.path.isfile(partial / JOURNAL_NAME):  # noqa: PTH113
+        raise ModelNotFoundError(_unfinished(partial))
 
 
 def _model_folder(path: Path) -> Path:

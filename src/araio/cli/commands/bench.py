@@ -122,10 +122,14 @@ def _table(report: SpeedReport) -> Table:
     )
     table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("median", "range", "limit", "of it", "a token"):
-        table.add_column(heading, justify="right")
-    for row in report.rows:
-        table.add_row(row.name, *_cells(row), _energy(row))
+    headings = ("median", "range", "limit", "of it", "a token")
+    rows = [(row.name, (*_cells(row), _energy(row))) for row in report.rows]
+    # A column with nothing in it would only push the names onto two lines.
+    shown = [column for column in range(len(headings)) if any(cells[column] for _, cells in rows)]
+    for column in shown:
+        table.add_column(headings[column], justify="right")
+    for name, cells in rows:
+        table.add_row(name, *(cells[column] for column in shown))
     return table
 
 
