@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -93,10 +94,29 @@ def test_the_log_lies_where_the_system_wants_state(monkeypatch, tmp_path):
         assert log_path() == tmp_path / ".local" / "state" / "araio" / "receipts.sqlite3"
 
 
+def test_a_user_without_a_home_is_told(monkeypatch):
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with pytest.raises(LogError, match="set XDG_STATE_HOME to a folder, or do without"):
+        log_path()
+
+
+def no_home(path):
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_folder_whose_name_is_no_text_is_kept_as_near_as_can_be(log, make_receipt):
+    log.add(make_receipt(model=os.fsdecode(b"/models/\xff")))
+    assert [total.name for total in log.totals("model")] == ["/models/?"]
+
+
+# All begin on one word, so that they find no file and make it together.
 WRITER = """
 import pickle, sys
 from araio.costs.receipt_log import ReceiptLog
-log, receipt = pickle.loads(sys.stdin.buffer.read())
+log, receipt = pickle.load(sys.stdin.buffer)
+print("ready", flush=True)
+sys.stdin.buffer.read()
 for _ in range(20):
     log.add(receipt)
 """
@@ -107,13 +127,19 @@ def test_processes_write_at_the_same_time(log, make_receipt):
 
     content = pickle.dumps((log, make_receipt()))
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER], stdin=subprocess.PIPE, env={**os.environ})
+        subprocess.Popen([sys.executable, "-c", WRITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)
     ]
     for writer in writers:
         writer.stdin.write(content)
+        writer.stdin.flush()
+    for writer in writers:
+        assert writer.stdout.readline() == b"ready\n"
+    for writer in writers:
         writer.stdin.close()
     assert [writer.wait(60) for writer in writers] == [0] * 4
+    for writer in writers:
+        writer.stdout.close()
     assert log.totals()[0].answers == 80
 
 
