@@ -9,7 +9,7 @@ from araio.cli import plots
 from araio.cli.commands.receipts import command
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.costs.receipt_log import ReceiptLog
-from araio.engine.answer import Answer, Finish, Timings
+from araio.engine.answer import Answer, Timings
 from araio.errors import LogError, RequestError
 
 QUESTION = "What is 2 + 2?"
@@ -60,7 +60,12 @@ def test_a_log_that_cannot_be_written_costs_no_answer(ask, tmp_path):
     done = ask()
     assert done.returncode == 0
     assert "tokens · " in done.stderr
-    assert done.stderr.count("note: the log of receipts") == 1
+    # Behind everything else, so that it neither breaks into the answer nor makes anybody wait for one.
+    assert done.stderr.splitlines()[-1].startswith("note: the log of receipts")
+    assert done.stderr.count("note: ") == 1
+    as_json = ask("--json")
+    assert json.loads(as_json.stdout)["usage"]["araio"]["flops"] > 0
+    assert as_json.stderr.count("note: the log of receipts") == 1
 
 
 def test_it_is_noted_once_in_a_conversation(in_process, make_receipt):
@@ -69,7 +74,15 @@ def test_it_is_noted_once_in_a_conversation(in_process, make_receipt):
     keeper = ReceiptKeeper(notes.append, is_off=False)
     answer = Answer("pocket", "", "4", "stop", {}, Timings(0.1, 0.1, 2), make_receipt())
     for _ in range(3):
-        assert list(keeper.kept(iter([Finish(answer)]))) == [Finish(answer)]
+        keeper.keep(answer)
+    assert len(notes) == 1
+
+
+def test_a_python_without_sqlite_is_noted(in_process, make_receipt):
+    in_process.setitem(sys.modules, "araio.costs.receipt_log", None)
+    notes = []
+    answer = Answer("pocket", "", "4", "stop", {}, Timings(0.1, 0.1, 2), make_receipt())
+    ReceiptKeeper(notes.append, is_off=False).keep(answer)
     assert len(notes) == 1
 
 
