@@ -53,6 +53,8 @@ def test_measured_and_modelled_joules_stay_apart(log, make_receipt):
     (total,) = log.totals("model")
     assert (total.name, total.answers, total.measured_joules) == ("pocket", 2, 10.0)
     assert (total.modelled_low, total.modelled_joules, total.modelled_high) == (1.8, 3.6, 7.2)
+    assert total.modelled_grams == pytest.approx(0.36 * total.measured_grams)
+    assert total.measured_grams == pytest.approx(make_receipt(joules=COUNTED).grams_co2e)
 
 
 def test_money_is_summed_by_currency(log, make_receipt):

@@ -68,6 +68,7 @@ class Total:
     seconds          in line, in the prompt and in decoding
     measured_joules  by a counter; never added to the modelled ones
     modelled_joules  by a model, between `modelled_low` and `modelled_high`
+    measured_grams   of CO2 equivalent, of the measured joules; `modelled_grams` of the modelled ones
     money            by currency, of those answers that had prices
     """
 
@@ -85,7 +86,8 @@ class Total:
     modelled_joules: float = 0.0
     modelled_low: float = 0.0
     modelled_high: float = 0.0
-    grams_co2e: float = 0.0
+    measured_grams: float = 0.0
+    modelled_grams: float = 0.0
     money: dict[str, float] = field(default_factory=dict)
 
 
@@ -204,12 +206,16 @@ class ReceiptLog:
 
 
 def _add(total: Total, sums: dict[str, float], is_modelled: bool) -> None:
-    joules, low, high = (sums.pop(name) for name in ("joules", "joules_low", "joules_high"))
+    joules, low, high, grams = (
+        sums.pop(name) for name in ("joules", "joules_low", "joules_high", "grams_co2e")
+    )
     for name, value in sums.items():
         setattr(total, name, getattr(total, name) + value)
     if is_modelled:
         total.modelled_joules += joules
         total.modelled_low += low
         total.modelled_high += high
+        total.modelled_grams += grams
     else:
         total.measured_joules += joules
+        total.measured_grams += grams

@@ -6,6 +6,8 @@ What is modelled never looks like what is measured: it has a `~` in front and it
 
 from __future__ import annotations
 
+import math
+
 from araio.costs.receipt import Joules, Receipt
 
 __all__ = ["energy_text", "money_text", "quantity_text", "receipt_line", "receipt_text"]
@@ -46,12 +48,10 @@ def energy_text(joules: Joules) -> str:
     return f"{best} ± {quantity_text(error, 'J')}" if error else best
 
 
-def money_text(receipt: Receipt) -> str | None:
-    """What the tokens would cost, or None without prices."""
-    prices, money = receipt.tariff.prices, receipt.money
-    if prices is None or money is None:
-        return None
-    return f"{money:.2g} {prices.currency}"
+def money_text(amount: float) -> str:
+    """Two digits, or all before the point and two behind it: `0.000033`, `1,234.50`."""
+    decimals = 2 if amount >= 1 or amount == 0 else 1 - math.floor(math.log10(amount))
+    return f"{amount:,.{decimals}f}"
 
 
 def receipt_line(receipt: Receipt) -> str:
@@ -66,7 +66,7 @@ def receipt_line(receipt: Receipt) -> str:
         f"{active / total:.1%} of {_count(total)} weights active per token",
         energy_text(receipt.joules),
         f"{_grams(receipt)} CO2e",
-        money_text(receipt) or "",
+        _money(receipt) or "",
     ]
     return " · ".join(filter(None, parts))
 
@@ -124,11 +124,17 @@ def _carbon_row(receipt: Receipt) -> str:
 
 
 def _money_row(receipt: Receipt) -> str | None:
-    prices, money = receipt.tariff.prices, money_text(receipt)
+    prices, money = receipt.tariff.prices, _money(receipt)
     if prices is None or money is None:
         return None
     dated = f" of {prices.date}" if prices.date else ""
     return f"{money} at the prices of {prices.name}{dated}; {prices.source}"
+
+
+def _money(receipt: Receipt) -> str | None:
+    """What the tokens would cost, or None without prices."""
+    prices, money = receipt.tariff.prices, receipt.money
+    return None if prices is None or money is None else f"{money_text(money)} {prices.currency}"
 
 
 def _grams(receipt: Receipt) -> str:
