@@ -56,7 +56,7 @@ class Recorder(Meter):
         self.windows: list[Energy] = []
 
     def between(self, start: Mark, end: Mark) -> Energy:
-        energy = replace(super().between(start, end), idle_joules=(end[1][0] - start[1][0]) / 3)
+        energy = replace(super().between(start, end), idle_joules=(end.joules[0] - start.joules[0]) / 3)
         self.windows.append(energy)
         return energy
 
