@@ -273,6 +273,30 @@ def test_a_request_alone_gets_all_and_idling_between_two_is_nobodys(tiny: Model)
     assert second.energy.joules == 1_000_000
 
 
+def test_a_pause_is_paid_by_those_who_ran_before_it(tiny: Model, monkeypatch) -> None:
+    """Somebody reads a token, leaves the answer open for an hour, and asks something else."""
+    meter, clock = Recorder(), [0.0]
+    monkeypatch.setattr(ledger, "monotonic", lambda: clock[0])
+    engine = Engine(tiny, meter=meter)
+    left = engine.submit([5, 6, 7], SamplingParams(max_tokens=50), stop_ids=[])
+    engine.step()
+    clock[0] += 3600.0
+    meter._counters[0].now += 1000.0  # type: ignore[attr-defined]
+    asked = engine.submit([5, 6, 8], SamplingParams(max_tokens=2), stop_ids=[])
+    while not asked.is_done:
+        engine.step()
+    assert left.energy.joules > 1000e6
+    assert asked.energy.joules < 1e6
+    clock[0] += 3600.0
+    meter._counters[0].now += 1000.0  # type: ignore[attr-defined]
+    later = engine.submit([5, 6, 9], SamplingParams(max_tokens=2), stop_ids=[])
+    while not later.is_done:
+        engine.step()
+    assert later.energy.joules < 1e6
+    engine.cancel(left)
+    assert shares([left, asked, later]) == totals(meter)
+
+
 def test_a_cancelled_request_bears_its_own_part(tiny: Model) -> None:
     meter = Recorder()
     engine = Engine(tiny, meter=meter)
