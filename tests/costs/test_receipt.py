@@ -51,7 +51,7 @@ def test_the_line(make_receipt):
     )
     short = make_receipt(reasoning_tokens=0, answer_tokens=1, decode_s=0.0, joules=COUNTED)
     assert receipt_line(short) == (
-        "answered 1 tokens · 0.2 s · 25.0% of 8.00M weights active per token · 3.60 J · 381 µg CO2e"
+        "answered 1 token · 0.2 s · 25.0% of 8.00M weights active per token · 3.60 J · 381 µg CO2e"
     )
 
 

@@ -59,8 +59,8 @@ def receipt_line(receipt: Receipt) -> str:
     speed, thought = receipt.tok_per_s, receipt.reasoning_tokens
     active, total = receipt.parameters_active, receipt.parameters_total
     parts = [
-        f"thought {thought} tokens" if thought else "",
-        f"answered {receipt.answer_tokens} tokens",
+        f"thought {_tokens(thought)}" if thought else "",
+        f"answered {_tokens(receipt.answer_tokens)}",
         f"{receipt.queue_s + receipt.prefill_s + receipt.decode_s:.1f} s",
         f"{speed:.0f} tok/s" if speed is not None else "",
         f"{active / total:.1%} of {_count(total)} weights active per token",
@@ -91,8 +91,8 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
     ratio = f", {one.dense_flops / one.flops:.1f} times as many in a dense model of this size"
     hits = f", {one.expert_hits:.1%} of experts found in memory" if one.expert_hits is not None else ""
     return [
-        ("prompt", f"{one.prompt_tokens} tokens, {one.cached_tokens} of them from the cache"),
-        ("generated", f"{one.reasoning_tokens} tokens of thinking, {one.answer_tokens} of answer{drafts}"),
+        ("prompt", f"{_tokens(one.prompt_tokens)}, {one.cached_tokens} of them from the cache"),
+        ("generated", f"{_tokens(one.reasoning_tokens)} of thinking, {one.answer_tokens} of answer{drafts}"),
         (
             "seconds",
             f"{one.queue_s:.3f} in line, {one.prefill_s:.3f} to the first token, {one.decode_s:.3f} for the "
@@ -140,6 +140,10 @@ def _money(receipt: Receipt) -> str | None:
 def _grams(receipt: Receipt) -> str:
     mark = "~" if receipt.joules.is_modelled else ""
     return mark + quantity_text(receipt.grams_co2e, "g")
+
+
+def _tokens(number: int) -> str:
+    return f"{number} token" if number == 1 else f"{number} tokens"
 
 
 def _count(number: int) -> str:

@@ -7,8 +7,8 @@ up to what was shared (`costs/share.py`).
 
 A window opens with a request's first step and closes when a request ends, so the time that a slow reader
 takes between two tokens is in it: the machine waited for that request, and whoever comes after a long pause
-has no part in it. What is drawn while no request runs is nobody's. Read `costs/work.py` for what the counts are
-worth.
+has no part in it. What is drawn while no request runs is nobody's. Read `costs/work.py` for what the counts
+are worth.
 """
 
 from __future__ import annotations
