@@ -47,6 +47,21 @@ def test_receipts_add_up_by_day_and_from_a_day_on(log, make_receipt):
     assert [total.name for total in log.totals("day", since=NOON + 1)] == ["2026-03-02", "2026-04-10"]
 
 
+def test_days_are_those_of_the_users_clock(log, make_receipt, monkeypatch):
+    noon_in_greenwich = 1_767_268_800  # 2026-01-01, when it is tomorrow on the other side
+    log.add(make_receipt(), at=noon_in_greenwich)
+    days = []
+    try:
+        for zone in ("UTC0", "XXX-13"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            days += [total.name for total in log.totals("day")]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert days == ["2026-01-01", "2026-01-02"]
+
+
 def test_measured_and_modelled_joules_stay_apart(log, make_receipt):
     log.add(make_receipt())
     log.add(make_receipt(joules=COUNTED))
