@@ -131,7 +131,7 @@ def test_a_folder_whose_name_is_no_text_is_kept_as_near_as_can_be(log, make_rece
 WRITER = """
 import pickle, sys
 from araio.costs.receipt_log import ReceiptLog
-log, receipt = pickle.load(sys.stdin.buffer)
+log, receipt = pickle.loads(bytes.fromhex(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.buffer.read()
 for _ in range(20):
@@ -142,14 +142,8 @@ for _ in range(20):
 def test_processes_write_at_the_same_time(log, make_receipt):
     import pickle
 
-    content = pickle.dumps((log, make_receipt()))
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(4)
-    ]
-    for writer in writers:
-        writer.stdin.write(content)
-        writer.stdin.flush()
+    command = [sys.executable, "-c", WRITER, pickle.dumps((log, make_receipt())).hex()]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
     for writer in writers:
         assert writer.stdout.readline() == b"ready\n"
     for writer in writers:
