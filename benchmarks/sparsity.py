@@ -133,7 +133,7 @@ def take_turn(cell: Cell, meter: Meter) -> None:
     seconds = cell.run()
     ended = meter.mark()
     # The window also made the caches; what it drew on average counts for the seconds that are timed.
-    watts = meter.between(started, ended).joules / (ended[0] - started[0])
+    watts = meter.between(started, ended).joules / (ended.seconds - started.seconds)
     tokens = cell.batch * cell.steps
     cell.seconds.append(seconds / tokens)
     cell.joules.append(watts * seconds / tokens)

@@ -10,7 +10,7 @@ import pytest
 import araio
 from araio.api import Model
 from araio.costs.work import HeldBytes
-from araio.errors import CheckpointError, ModelNotFoundError, RequestError, TextError
+from araio.errors import CheckpointError, CostError, ModelNotFoundError, RequestError, TextError
 from araio.nn.kv_cache import LatentPool
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.text.chat import ChatFormat
@@ -232,6 +232,20 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     write_tiny_checkpoint(tmp_path / "tiny", "v2-lite", vocab_size=100)
     with pytest.raises(CheckpointError, match=r"tokens, but config\.json has vocab_size = 100"):
         araio.load(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize(
+    "rates", [{"country": ""}, {"country": "Atlantis"}, {"prices": ""}, {"prices": "-1,2"}]
+)
+def test_rates_that_cannot_be_are_told_before_an_answer(folder, rates):
+    with pytest.raises(CostError):
+        araio.load(folder, **rates)
+
+
+def test_what_the_environment_says_later_costs_no_answer(folder, monkeypatch):
+    loaded = araio.load(folder)
+    monkeypatch.setenv("ARAIO_COUNTRY", "Atlantis")
+    assert loaded.chat("hi", max_tokens=2).receipt.tariff.intensity.country == "World"
 
 
 def test_the_document_is_plain_json(model):

@@ -39,6 +39,7 @@ from araio.weights.load import load_model
 from araio.weights.locate import locate
 
 if TYPE_CHECKING:
+    from araio.costs.tariff import Tariff
     from araio.engine.receipts import Receipts
 
 __all__ = ["Messages", "Model", "load"]
@@ -75,11 +76,12 @@ def load(
     """
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
     meter = choose_meter(tdp=tdp)
-    if country or prices or env.is_set("ARAIO_COUNTRY") or env.is_set("ARAIO_PRICES"):
+    tariff = None
+    if {country, prices} != {None} or env.is_set("ARAIO_COUNTRY") or env.is_set("ARAIO_PRICES"):
         # A mistake is told before a large model is loaded; else the first token need not wait for a table.
         from araio.costs.tariff import choose_tariff
 
-        choose_tariff(str(name), country, prices)
+        tariff = choose_tariff(str(name), country, prices)
     ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
@@ -99,7 +101,7 @@ def load(
         read_stop_ids(folder, network.config.vocab_size),
         mode,
         meter,
-        (country, prices),
+        tariff,
     )
 
 
@@ -109,7 +111,7 @@ class Model:
     Every generating method takes the fields of `SamplingParams` as keywords; what is not given comes from
     the checkpoint's `generation_config.json`, then from the defaults.
 
-    rates  (country, prices) of receipts, as `load` is given them
+    tariff  what receipts count grams and money by; the defaults if None, whatever the environment says
     """
 
     def __init__(
@@ -122,14 +124,14 @@ class Model:
         stop_ids: Sequence[int] = (),
         speculate: Speculate = "auto",
         meter: Meter | None = None,
-        rates: tuple[str | None, str | None] = (None, None),
+        tariff: Tariff | None = None,
     ) -> None:
         self.name = name
         self.network = network
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
-        self._rates = rates
+        self._tariff = tariff
         self._stop_ids = {*network.config.eos_token_id, *stop_ids}
         if tokenizer.eos_id is not None:
             self._stop_ids.add(tokenizer.eos_id)
@@ -138,10 +140,11 @@ class Model:
     @cached_property
     def receipts(self) -> Receipts:
         """Makes the receipt of each answer; loaded with the first one, behind its last token."""
-        from araio.costs.tariff import choose_tariff
+        from araio.costs.tariff import default_tariff
         from araio.engine.receipts import Receipts
 
-        tariff = choose_tariff(self.name, *self._rates)
+        # Nothing here may fail any more: the answer is there.
+        tariff = self._tariff or default_tariff(self.name)
         return Receipts(self.name, self.network.config, self.engine.meter, tariff)
 
     @property

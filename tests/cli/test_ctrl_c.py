@@ -134,7 +134,7 @@ def test_a_press_between_question_and_answer_stops_the_answer_and_not_the_progra
     def answer(messages):
         raise AssertionError("nobody waits for it any more")
 
-    prompt_loop_module.prompt_loop(answer, [], Screen(hide_thinking=False))
+    prompt_loop_module.prompt_loop(answer, [], Screen(hide_thinking=False), lambda _: None)
     assert "Stopped; this question is forgotten." in capsys.readouterr().err
 
 

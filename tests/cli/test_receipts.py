@@ -2,14 +2,17 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
 from araio.cli import plots
 from araio.cli.commands.receipts import command
 from araio.cli.receipt_keeper import ReceiptKeeper
+from araio.costs.receipt import Joules
 from araio.costs.receipt_log import ReceiptLog
-from araio.engine.answer import Answer, Finish, Timings
+from araio.costs.tariff import choose_tariff
+from araio.engine.answer import Answer, Timings
 from araio.errors import LogError, RequestError
 
 QUESTION = "What is 2 + 2?"
@@ -42,10 +45,50 @@ def test_answers_are_summed_up(ask, receipts, tiny):
     assert (document["by"], total["name"], total["answers"]) == ("model", str(tiny), 2)
     assert total["reasoning_tokens"] + total["answer_tokens"] == 10
     assert total["measured_joules"] + total["modelled_joules"] > 0
-    assert total["grams_co2e"] > 0
+    assert total["measured_grams"] + total["modelled_grams"] > 0
     table = receipts().stdout.splitlines()
-    assert table[0].split()[:2] == ["day", "answers"]
+    assert table[0].split()[:2] == ["day", "asked"]
     assert table[1].split()[1] == "2"
+
+
+def test_the_table_fits_a_terminal(in_process, capsys, make_receipt):
+    in_process.setenv("COLUMNS", "80")
+    tariff = choose_tariff("pocket", "DEU", "deepseek-r1")
+    long = {"prompt_tokens": 123_456_789, "flops": 10**17, "memory_bytes": 10**13, "decode_s": 7e3}
+    for joules in (
+        Joules(12_345.0, 12_345.0, 12_345.0, None, "rapl"),
+        Joules(1e4, 5e3, 2e4, 1.0, "model:tdp"),
+    ):
+        ReceiptLog().add(make_receipt(joules=joules, tariff=tariff, **long), at=0.0)
+    command()
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["day", "asked", "tokens", "FLOP", "bytes", "time", "energy", "CO2e", "USD"]
+    assert max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+    # Both kinds of joules and of grams, one above the other.
+    assert "12.3 kJ" in table[1]
+    assert "~10.0 kJ" in table[2]
+    assert [cell[0] for cell in table[2].split()[::2]] == ["~", "~"]
+
+
+def test_every_currency_has_a_column(in_process, capsys, make_receipt):
+    in_process.setenv("COLUMNS", "100")
+    dollars = choose_tariff("pocket", "DEU", "1,2")
+    yuan = replace(dollars, prices=replace(dollars.prices, currency="CNY"))
+    ReceiptLog().add(make_receipt(tariff=dollars), at=0.0)
+    ReceiptLog().add(make_receipt(tariff=yuan), at=1e9)
+    command()
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split()[-2:] == ["CNY", "USD"]
+    assert first.endswith("0.000044")
+    assert second.rstrip().endswith("0.000044")
+    assert len(second.rstrip()) < len(first)
+
+
+def test_nothing_is_drawn_of_nothing(in_process, capsys, tmp_path):
+    command(plot=tmp_path / "receipts.png")
+    assert capsys.readouterr().out.startswith("no receipts in ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(ask, receipts, tmp_path):
@@ -60,7 +103,12 @@ def test_a_log_that_cannot_be_written_costs_no_answer(ask, tmp_path):
     done = ask()
     assert done.returncode == 0
     assert "tokens · " in done.stderr
-    assert done.stderr.count("note: the log of receipts") == 1
+    # Behind everything else, so that it neither breaks into the answer nor makes anybody wait for one.
+    assert done.stderr.splitlines()[-1].startswith("note: the log of receipts")
+    assert done.stderr.count("note: ") == 1
+    as_json = ask("--json")
+    assert json.loads(as_json.stdout)["usage"]["araio"]["flops"] > 0
+    assert as_json.stderr.count("note: the log of receipts") == 1
 
 
 def test_it_is_noted_once_in_a_conversation(in_process, make_receipt):
@@ -69,7 +117,15 @@ def test_it_is_noted_once_in_a_conversation(in_process, make_receipt):
     keeper = ReceiptKeeper(notes.append, is_off=False)
     answer = Answer("pocket", "", "4", "stop", {}, Timings(0.1, 0.1, 2), make_receipt())
     for _ in range(3):
-        assert list(keeper.kept(iter([Finish(answer)]))) == [Finish(answer)]
+        keeper.keep(answer)
+    assert len(notes) == 1
+
+
+def test_a_python_without_sqlite_is_noted(in_process, make_receipt):
+    in_process.setitem(sys.modules, "araio.costs.receipt_log", None)
+    notes = []
+    answer = Answer("pocket", "", "4", "stop", {}, Timings(0.1, 0.1, 2), make_receipt())
+    ReceiptKeeper(notes.append, is_off=False).keep(answer)
     assert len(notes) == 1
 
 
@@ -130,10 +186,10 @@ def test_a_picture_is_drawn_where_the_library_is(tmp_path, make_receipt):
     log.add(make_receipt(), at=1e9)
     plots.draw_receipts(log.totals(), tmp_path / "receipts.svg")
     assert "</svg>" in (tmp_path / "receipts.svg").read_text(encoding="utf-8")
-    plots.draw_receipts([], tmp_path / "empty.png")
-    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(RequestError, match=r"receipts\.xyz"):
-        plots.draw_receipts(log.totals(), tmp_path / "receipts.xyz")
+    for name in ("receipts.xyz", "receipts"):
+        with pytest.raises(RequestError, match=rf"{name}: Format .* is not supported"):
+            plots.draw_receipts(log.totals(), tmp_path / name)
+    assert not (tmp_path / "receipts.png").exists()
 
 
 def test_without_the_library_it_is_told_what_to_install(tmp_path, monkeypatch):

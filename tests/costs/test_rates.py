@@ -49,6 +49,11 @@ def test_a_draft_is_multiplied_with_the_module_and_the_head(name):
     assert rates.absorbed_pair * config.num_hidden_layers == main.absorbed_pair
 
 
+def test_the_first_of_several_modules_drafts():
+    one = tiny_config("v3", num_nextn_predict_layers=1)
+    assert Rates.of_mtp(tiny_config("v3", num_nextn_predict_layers=2)) == Rates.of_mtp(one)
+
+
 def test_without_a_module_nothing_is_multiplied():
     rates = Rates.of_mtp(tiny_config("v2"))
     assert rates.flops(Work()) == 0

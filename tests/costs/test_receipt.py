@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from araio.costs.receipt import Joules
-from araio.costs.receipt_text import energy_text, quantity_text, receipt_line, receipt_text
+from araio.costs.receipt_text import energy_text, money_text, quantity_text, receipt_line, receipt_text
 from araio.costs.tariff import choose_tariff
 
 COUNTED = Joules(best=3.6, low=3.6, high=3.6, idle=None, method="rapl")
@@ -40,8 +40,8 @@ def test_money_is_that_of_the_stated_prices(make_receipt):
     assert document["money"] == pytest.approx((10 * 0.55 + 10 * 0.14 + 12 * 2.19) / 1e6)
     assert document["prices"]["currency"] == "USD"
     assert document["prices"]["date"] == "2025-01-20"
-    assert receipt_line(receipt).endswith(" · 3.3e-05 USD")
-    assert "3.3e-05 USD at the prices of deepseek-r1 of 2025-01-20; https://" in receipt_text(receipt)
+    assert receipt_line(receipt).endswith(" · 0.000033 USD")
+    assert "0.000033 USD at the prices of deepseek-r1 of 2025-01-20; https://" in receipt_text(receipt)
 
 
 def test_the_line(make_receipt):
@@ -51,7 +51,7 @@ def test_the_line(make_receipt):
     )
     short = make_receipt(reasoning_tokens=0, answer_tokens=1, decode_s=0.0, joules=COUNTED)
     assert receipt_line(short) == (
-        "answered 1 tokens · 0.2 s · 25.0% of 8.00M weights active per token · 3.60 J · 381 µg CO2e"
+        "answered 1 token · 0.2 s · 25.0% of 8.00M weights active per token · 3.60 J · 381 µg CO2e"
     )
 
 
@@ -88,6 +88,14 @@ def test_measured_and_modelled_never_look_alike(make_receipt, joules, text, how)
     whole, line = receipt_text(make_receipt(joules=joules)), receipt_line(make_receipt(joules=joules))
     assert how in whole
     assert ("~" in whole, "~" in line) == (joules.is_modelled,) * 2
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0.00"), (3.28e-5, "0.000033"), (0.123, "0.12"), (1.5, "1.50"), (1234.5, "1,234.50")],
+)
+def test_money_is_written_out(amount, text):
+    assert money_text(amount) == text
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -46,12 +47,29 @@ def test_receipts_add_up_by_day_and_from_a_day_on(log, make_receipt):
     assert [total.name for total in log.totals("day", since=NOON + 1)] == ["2026-03-02", "2026-04-10"]
 
 
+def test_days_are_those_of_the_users_clock(log, make_receipt, monkeypatch):
+    noon_in_greenwich = 1_767_268_800  # 2026-01-01, when it is tomorrow on the other side
+    log.add(make_receipt(), at=noon_in_greenwich)
+    days = []
+    try:
+        for zone in ("UTC0", "XXX-13"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            days += [total.name for total in log.totals("day")]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert days == ["2026-01-01", "2026-01-02"]
+
+
 def test_measured_and_modelled_joules_stay_apart(log, make_receipt):
     log.add(make_receipt())
     log.add(make_receipt(joules=COUNTED))
     (total,) = log.totals("model")
     assert (total.name, total.answers, total.measured_joules) == ("pocket", 2, 10.0)
     assert (total.modelled_low, total.modelled_joules, total.modelled_high) == (1.8, 3.6, 7.2)
+    assert total.modelled_grams == pytest.approx(0.36 * total.measured_grams)
+    assert total.measured_grams == pytest.approx(make_receipt(joules=COUNTED).grams_co2e)
 
 
 def test_money_is_summed_by_currency(log, make_receipt):
@@ -93,10 +111,29 @@ def test_the_log_lies_where_the_system_wants_state(monkeypatch, tmp_path):
         assert log_path() == tmp_path / ".local" / "state" / "araio" / "receipts.sqlite3"
 
 
+def test_a_user_without_a_home_is_told(monkeypatch):
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with pytest.raises(LogError, match="set XDG_STATE_HOME to a folder, or do without"):
+        log_path()
+
+
+def no_home(path):
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_folder_whose_name_is_no_text_is_kept_as_near_as_can_be(log, make_receipt):
+    log.add(make_receipt(model=os.fsdecode(b"/models/\xff")))
+    assert [total.name for total in log.totals("model")] == ["/models/?"]
+
+
+# All begin on one word, so that they find no file and make it together.
 WRITER = """
 import pickle, sys
 from araio.costs.receipt_log import ReceiptLog
-log, receipt = pickle.loads(sys.stdin.buffer.read())
+log, receipt = pickle.loads(bytes.fromhex(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.buffer.read()
 for _ in range(20):
     log.add(receipt)
 """
@@ -105,15 +142,15 @@ for _ in range(20):
 def test_processes_write_at_the_same_time(log, make_receipt):
     import pickle
 
-    content = pickle.dumps((log, make_receipt()))
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER], stdin=subprocess.PIPE, env={**os.environ})
-        for _ in range(4)
-    ]
+    command = [sys.executable, "-c", WRITER, pickle.dumps((log, make_receipt())).hex()]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
     for writer in writers:
-        writer.stdin.write(content)
+        assert writer.stdout.readline() == b"ready\n"
+    for writer in writers:
         writer.stdin.close()
     assert [writer.wait(60) for writer in writers] == [0] * 4
+    for writer in writers:
+        writer.stdout.close()
     assert log.totals()[0].answers == 80
 
 

@@ -56,7 +56,7 @@ class Recorder(Meter):
         self.windows: list[Energy] = []
 
     def between(self, start: Mark, end: Mark) -> Energy:
-        energy = replace(super().between(start, end), idle_joules=(end[1][0] - start[1][0]) / 3)
+        energy = replace(super().between(start, end), idle_joules=(end.joules[0] - start.joules[0]) / 3)
         self.windows.append(energy)
         return energy
 
@@ -235,6 +235,28 @@ def test_what_was_cached_is_read_and_not_run(tiny: Model) -> None:
     assert again.work.cache_bytes == first.work.cache_bytes
 
 
+def test_drafts_attend_to_what_was_kept(tiny: Model, monkeypatch) -> None:
+    """Each run of the module over some followers: they see themselves and all that was kept before them."""
+    engine = Engine(tiny, speculate="on", cache_tokens=256, meter=Recorder())
+    assert engine._drafter is not None
+    draft, runs = engine._drafter.draft, []
+
+    def recorded(progress, routes) -> None:
+        runs.extend((entry.job.length, len(entry.followers), entry.is_prompt) for entry in progress)
+        draft(progress, routes)
+
+    monkeypatch.setattr(engine._drafter, "draft", recorded)
+    (job,) = run(engine, (prompt_of(tiny.config, 21), 8))
+    work, in_layer = job.draft_work, cache_bytes_per_token(tiny.config) // tiny.config.num_hidden_layers
+    pairs = {
+        is_prompt: sum(sum(range(end - n + 1, end + 1)) for end, n, kind in runs if kind == is_prompt)
+        for is_prompt in (True, False)
+    }
+    assert (work.expanded_pairs, work.absorbed_pairs) == (pairs[True], pairs[False])
+    assert work.tokens == sum(n for _, n, _ in runs)
+    assert work.cache_bytes == sum(end for end, _, _ in runs) * in_layer
+
+
 # ---------------------------------------------------------------------- joules
 
 
@@ -260,6 +282,15 @@ def test_joules_of_all_requests_add_up_to_those_of_the_windows(tiny: Model, monk
     assert len(meter.windows) >= 5
 
 
+def test_a_step_is_shared_by_the_operations_of_its_requests(tiny: Model) -> None:
+    engine = Engine(tiny, speculate="off", meter=Recorder())
+    one, other = run(engine, (prompt_of(tiny.config, 90), 1), (prompt_of(tiny.config, 2), 1))
+    rates = Rates.of_model(tiny.config)
+    share = rates.flops(one.work) / (rates.flops(one.work) + rates.flops(other.work))
+    assert share != pytest.approx(90 / 92, rel=1e-3)  # as it would be by tokens
+    assert one.energy.joules / (one.energy.joules + other.energy.joules) == pytest.approx(share, rel=1e-4)
+
+
 def test_a_request_alone_gets_all_and_idling_between_two_is_nobodys(tiny: Model) -> None:
     meter = Recorder()
     engine = Engine(tiny, meter=meter)
@@ -271,6 +302,30 @@ def test_a_request_alone_gets_all_and_idling_between_two_is_nobodys(tiny: Model)
         second.energy.joules,
     ]
     assert second.energy.joules == 1_000_000
+
+
+def test_a_pause_is_paid_by_those_who_ran_before_it(tiny: Model, monkeypatch) -> None:
+    """Somebody reads a token, leaves the answer open for an hour, and asks something else."""
+    meter, clock = Recorder(), [0.0]
+    monkeypatch.setattr(ledger, "monotonic", lambda: clock[0])
+    engine = Engine(tiny, meter=meter)
+    left = engine.submit([5, 6, 7], SamplingParams(max_tokens=50), stop_ids=[])
+    engine.step()
+    clock[0] += 3600.0
+    meter._counters[0].now += 1000.0  # type: ignore[attr-defined]
+    asked = engine.submit([5, 6, 8], SamplingParams(max_tokens=2), stop_ids=[])
+    while not asked.is_done:
+        engine.step()
+    assert left.energy.joules > 1000e6
+    assert asked.energy.joules < 1e6
+    clock[0] += 3600.0
+    meter._counters[0].now += 1000.0  # type: ignore[attr-defined]
+    later = engine.submit([5, 6, 9], SamplingParams(max_tokens=2), stop_ids=[])
+    while not later.is_done:
+        engine.step()
+    assert later.energy.joules < 1e6
+    engine.cancel(left)
+    assert shares([left, asked, later]) == totals(meter)
 
 
 def test_a_cancelled_request_bears_its_own_part(tiny: Model) -> None:

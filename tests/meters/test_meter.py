@@ -7,8 +7,9 @@ import pytest
 from araio.errors import CostError
 from araio.meters import meter as meter_module
 from araio.meters import nvml
-from araio.meters.energy import Energy
-from araio.meters.meter import Meter, choose_meter
+from araio.meters.energy import Energy, NoCounterError
+from araio.meters.meter import Mark, Meter, choose_meter
+from araio.meters.rapl import RaplCounter
 
 
 class Fixed:
@@ -26,18 +27,18 @@ class Fixed:
 
 def test_devices_add_up():
     meter = Meter([Fixed("rapl", 3.0), Fixed("nvml", 50.0, error=0.25)])
-    energy = meter.between((10.0, (100.0, 1000.0)), (12.0, (110.0, 1200.0)))
+    energy = meter.between(Mark(10.0, (100.0, 1000.0)), Mark(12.0, (110.0, 1200.0)))
     assert energy == Energy(210.0, 160.0, 260.0, 106.0, "rapl+nvml")
 
 
 def test_idling_is_unknown_until_every_counter_knows_it():
     meter = Meter([Fixed("rapl", 3.0), Fixed("nvml")])
     assert meter.idle_watts is None
-    assert meter.between((0.0, (0.0, 0.0)), (1.0, (5.0, 9.0))).idle_joules is None
+    assert meter.between(Mark(0.0, (0.0, 0.0)), Mark(1.0, (5.0, 9.0))).idle_joules is None
 
 
 def test_idling_never_exceeds_the_whole():
-    energy = Meter([Fixed("rapl", 30.0)]).between((0.0, (0.0,)), (1.0, (20.0,)))
+    energy = Meter([Fixed("rapl", 30.0)]).between(Mark(0.0, (0.0,)), Mark(1.0, (20.0,)))
     assert energy.idle_joules == 20.0
 
 
@@ -62,7 +63,7 @@ def test_what_is_counted_is_preferred(powercap):
     meter = choose_meter(powercap=powercap.root)
     assert (meter.method, meter.is_modelled) == ("rapl", False)
     powercap.set("intel-rapl:0", 2_500_000)
-    assert meter.between((0.0, (0.0,)), meter.mark()).joules == pytest.approx(2.5)
+    assert meter.between(Mark(0.0, (0.0,)), meter.mark()).joules == pytest.approx(2.5)
 
 
 def test_without_counters_the_model_serves_and_every_reason_is_kept(tmp_path, monkeypatch):
@@ -83,6 +84,33 @@ def test_without_counters_the_model_serves_and_every_reason_is_kept(tmp_path, mo
 def test_measured_joules_are_never_added_to_modelled_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(nvml, "NvmlCounter", lambda: Fixed("nvml"))
     assert choose_meter(gpus=True, powercap=tmp_path).method == "nvml"
+
+
+def test_the_model_stands_in_for_a_counter_that_can_be_read_no_more(powercap):
+    """The window that was open is modelled as a whole: nothing measured is in it."""
+    powercap.add("intel-rapl:0", "package-0")
+    meter = choose_meter(tdp=40, powercap=powercap.root)
+    start = meter.mark()
+    powercap.set("intel-rapl:0", 10**9)
+    middle = meter.mark()
+    (powercap.root / "intel-rapl:0" / "energy_uj").write_text("")
+    end = meter.mark()
+    for window in (meter.between(start, end), meter.between(start, middle)):
+        assert window.method == "model:given-tdp"
+        assert 0 < window.joules < 100
+        assert (window.low, window.high) == (window.joules / 2, window.joules * 2)
+    assert meter.is_modelled
+    assert meter.mark().joules[0] >= end.joules[0]
+    assert meter.reasons[0].startswith("no rapl: ")
+    assert meter.serving[0].startswith("model:given-tdp: 40 W as given")
+
+
+def test_without_a_stand_in_it_is_told(powercap):
+    powercap.add("intel-rapl:0", "package-0")
+    meter = Meter([RaplCounter(powercap.root)])
+    (powercap.root / "intel-rapl:0" / "energy_uj").unlink()
+    with pytest.raises(NoCounterError, match="cannot be read"):
+        meter.mark()
 
 
 def test_a_wrong_tdp_is_told_even_where_it_is_not_needed(powercap):

@@ -87,3 +87,19 @@ def test_without_a_driver_or_a_board_there_is_a_reason(boards, monkeypatch):
     monkeypatch.setattr(sys.modules["pynvml"], "nvmlInit", missing)
     with pytest.raises(NoCounterError, match="NVML Shared Library Not Found"):
         NvmlCounter()
+
+
+@pytest.mark.parametrize("keeps_count", [True, False])
+def test_a_board_that_answers_no_more_is_told(boards, monkeypatch, keeps_count):
+    def lost(handle):
+        raise NVMLError("GPU is lost")
+
+    monkeypatch.setattr(nvml.threading.Thread, "start", lambda thread: None)
+    boards.millijoules = [10_000 if keeps_count else None]
+    counter = NvmlCounter()
+    name = "nvmlDeviceGetTotalEnergyConsumption" if keeps_count else "nvmlDeviceGetPowerUsage"
+    monkeypatch.setattr(sys.modules["pynvml"], name, lost)
+    with pytest.raises(NoCounterError, match="GPU is lost"):
+        counter.joules()
+    if not keeps_count:  # the thread that adds up ends without a word
+        counter._boards[0].__self__._sample()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from araio.costs.receipt_log import Total
 from araio.errors import RequestError
@@ -35,18 +36,30 @@ def draw_receipts(totals: Sequence[Total], path: Path) -> None:
     tokens.bar(places, generated, bottom=prompts, label="generated")
     tokens.set_ylabel("tokens")
     tokens.legend()
-    # Side by side, never on top of each other: what is measured and what is modelled do not add up.
-    energy.bar([place - 0.2 for place in places], [total.measured_joules for total in totals], 0.4)
     modelled = [total.modelled_joules for total in totals]
     below = [total.modelled_joules - total.modelled_low for total in totals]
     above = [total.modelled_high - total.modelled_joules for total in totals]
-    energy.bar([place + 0.2 for place in places], modelled, 0.4, yerr=[below, above], hatch="//", alpha=0.5)
-    energy.legend(["measured", "modelled"])
-    energy.set_ylabel("joules")
-    carbon.bar(places, [total.grams_co2e for total in totals])
-    carbon.set_ylabel("grams of CO2e")
+    _draw_pairs(energy, "joules", [total.measured_joules for total in totals], modelled, (below, above))
+    grams = [total.modelled_grams for total in totals]
+    _draw_pairs(carbon, "grams of CO2e", [total.measured_grams for total in totals], grams)
     carbon.set_xticks(list(places), names, rotation=30, ha="right")
     try:
-        figure.savefig(path)
+        # The format is stated: a name without an ending would quietly be given one.
+        figure.savefig(path, format=path.suffix.removeprefix(".") or path.name)
     except ValueError as error:
         raise RequestError(f"--plot {path}: {error}") from None
+
+
+def _draw_pairs(
+    axes: Any,
+    unit: str,
+    measured: Sequence[float],
+    modelled: Sequence[float],
+    range_of_modelled: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> None:
+    """Side by side, never on top of each other: what is measured and what is modelled do not add up."""
+    left, right = ([place + shift for place in range(len(measured))] for shift in (-0.2, 0.2))
+    axes.bar(left, measured, 0.4, label="measured")
+    axes.bar(right, modelled, 0.4, yerr=range_of_modelled, hatch="//", alpha=0.5, label="modelled")
+    axes.set_ylabel(unit)
+    axes.legend()

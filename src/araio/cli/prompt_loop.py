@@ -29,22 +29,29 @@ HELP = """\
 
 
 def prompt_loop(
-    answer: Callable[[list[Message]], Iterator[Event]], system: list[Message], screen: Screen
+    answer: Callable[[list[Message]], Iterator[Event]],
+    system: list[Message],
+    screen: Screen,
+    keep: Callable[[Answer], None],
 ) -> None:
     """Read questions until the end of input and show their answers.
 
     answer  the events that answer a conversation
     system  messages that stand before the first question, kept by /clear
+    keep    called with every answer that was shown
     """
     with suppress(ImportError):  # a Python without readline still reads lines, without editing them
         import readline  # noqa: F401 - input() edits lines once it is imported
     screen.note("Ask something; /clear forgets what was said, /help lists commands, Ctrl-D leaves.")
     with ctrl_c.held():
-        _converse(answer, system, screen)
+        _converse(answer, system, screen, keep)
 
 
 def _converse(
-    answer: Callable[[list[Message]], Iterator[Event]], system: list[Message], screen: Screen
+    answer: Callable[[list[Message]], Iterator[Event]],
+    system: list[Message],
+    screen: Screen,
+    keep: Callable[[Answer], None],
 ) -> None:
     messages = list(system)
     while (line := _read_line(screen)) is not None:
@@ -61,11 +68,14 @@ def _converse(
             case command if command.startswith("/"):
                 screen.note(f"no command {command.split()[0]}; there are /clear, /exit and /help")
             case question:
-                messages += _turn(answer, [*messages, {"role": "user", "content": question}], screen)
+                messages += _turn(answer, [*messages, {"role": "user", "content": question}], screen, keep)
 
 
 def _turn(
-    answer: Callable[[list[Message]], Iterator[Event]], messages: list[Message], screen: Screen
+    answer: Callable[[list[Message]], Iterator[Event]],
+    messages: list[Message],
+    screen: Screen,
+    keep: Callable[[Answer], None],
 ) -> list[Message]:
     """Ask, show, and return the turn's two messages; none if it was stopped or failed."""
     try:
@@ -78,6 +88,7 @@ def _turn(
     except AraioError as error:
         screen.note(f"error: {error}")
         return []
+    keep(finished)
     reply = {"role": "assistant", "content": finished.content, "reasoning_content": finished.reasoning}
     return [messages[-1], reply]
 

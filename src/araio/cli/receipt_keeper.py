@@ -1,4 +1,4 @@
-"""`ReceiptKeeper`: the receipts of answers on their way to the screen go to the log, or are let go.
+"""`ReceiptKeeper`: the receipts of answers that were shown go to the log, or are let go.
 
 A log that cannot be written costs no answer: the first failure is noted, and then no more is tried. Read
 `costs/receipt_log.py` for the log.
@@ -6,10 +6,10 @@ A log that cannot be written costs no answer: the first failure is noted, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from araio import env
-from araio.engine.answer import Answer, Event, Finish
+from araio.engine.answer import Answer
 from araio.errors import LogError
 from araio.json_reader import shown
 
@@ -32,22 +32,15 @@ class ReceiptKeeper:
         self._note = note
         self._is_on = wanted == "on" and not is_off
 
-    def kept(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events; the receipt is in the log before the last one."""
-        for event in events:
-            if isinstance(event, Finish):
-                self.keep(event.answer)
-            yield event
-
     def keep(self, answer: Answer) -> None:
-        """Log one answer's receipt."""
+        """Log the receipt of an answer that was shown, for the log may have to wait for another process."""
         if not self._is_on:
             return
-        # SQLite is loaded behind the answer, which need not wait for it.
-        from araio.costs.receipt_log import ReceiptLog
-
         try:
+            # SQLite is loaded behind the answer, and some Pythons are built without it.
+            from araio.costs.receipt_log import ReceiptLog
+
             ReceiptLog().add(answer.receipt)
-        except LogError as error:
+        except (LogError, ImportError) as error:
             self._is_on = False
             self._note(f"note: {error}")

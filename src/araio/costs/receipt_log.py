@@ -33,6 +33,8 @@ GROUPS: dict[Group, str] = {
 VERSION = 1
 BUSY_S = 5.0  # to wait for another process that writes
 
+_DO_WITHOUT = "do without: ARAIO_RECEIPTS=off"
+
 _TABLE = """
 CREATE TABLE IF NOT EXISTS receipts (
     at REAL NOT NULL, model TEXT NOT NULL, profile TEXT,
@@ -66,6 +68,7 @@ class Total:
     seconds          in line, in the prompt and in decoding
     measured_joules  by a counter; never added to the modelled ones
     modelled_joules  by a model, between `modelled_low` and `modelled_high`
+    measured_grams   of CO2 equivalent, of the measured joules; `modelled_grams` of the modelled ones
     money            by currency, of those answers that had prices
     """
 
@@ -83,16 +86,27 @@ class Total:
     modelled_joules: float = 0.0
     modelled_low: float = 0.0
     modelled_high: float = 0.0
-    grams_co2e: float = 0.0
+    measured_grams: float = 0.0
+    modelled_grams: float = 0.0
     money: dict[str, float] = field(default_factory=dict)
 
 
 def log_path() -> Path:
-    """Where the log lies: below `XDG_STATE_HOME`, or `~/.local/state` (XDG Base Directory Specification)."""
-    stated = os.environ.get("XDG_STATE_HOME", "")
+    """Where the log lies: below `XDG_STATE_HOME`, or `~/.local/state` (XDG Base Directory Specification).
+
+    Raises LogError for a user without a home.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
     # A relative path is to be ignored, says the specification.
-    base = stated if os.path.isabs(stated) else os.path.expanduser("~/.local/state")  # noqa: PTH111, PTH117
-    return Path(base) / "araio" / "receipts.sqlite3"
+    if not base.is_absolute():
+        try:
+            base = Path("~/.local/state").expanduser()
+        except RuntimeError:
+            raise LogError(
+                "the log of receipts has no place, for this user has no home; set XDG_STATE_HOME to a "
+                f"folder, or {_DO_WITHOUT}"
+            ) from None
+    return base / "araio" / "receipts.sqlite3"
 
 
 class ReceiptLog:
@@ -112,7 +126,8 @@ class ReceiptLog:
         prices = receipt.tariff.prices
         row = (
             time.time() if at is None else at,
-            receipt.model,
+            # A folder's name may hold bytes that are no text, which SQLite would refuse.
+            receipt.model.encode(errors="replace").decode(),
             profile,
             receipt.prompt_tokens,
             receipt.cached_tokens,
@@ -171,12 +186,12 @@ class ReceiptLog:
         except (sqlite3.Error, OSError) as error:
             raise LogError(
                 f"the log of receipts, {self.path}, cannot be used ({error}); make room or move it away, or "
-                "do without: ARAIO_RECEIPTS=off"
+                f"{_DO_WITHOUT}"
             ) from None
 
     def _prepare(self, file: sqlite3.Connection) -> None:
-        # Readers and a writer do not wait for each other, and no write waits for the disk.
-        file.execute("PRAGMA synchronous = NORMAL")
+        # SQLite's own journal: to change to a write-ahead log, two that begin a file at once do not wait for
+        # each other, and one would fail.
         (version,) = file.execute("PRAGMA user_version").fetchone()
         if version == VERSION:
             return
@@ -185,19 +200,22 @@ class ReceiptLog:
                 f"the log of receipts, {self.path}, has version {version}; this araio knows {VERSION}, so "
                 "update araio or move the file away"
             )
-        file.execute("PRAGMA journal_mode = WAL")
         with file:
             file.execute(_TABLE)
             file.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _add(total: Total, sums: dict[str, float], is_modelled: bool) -> None:
-    joules, low, high = (sums.pop(name) for name in ("joules", "joules_low", "joules_high"))
+    joules, low, high, grams = (
+        sums.pop(name) for name in ("joules", "joules_low", "joules_high", "grams_co2e")
+    )
     for name, value in sums.items():
         setattr(total, name, getattr(total, name) + value)
     if is_modelled:
         total.modelled_joules += joules
         total.modelled_low += low
         total.modelled_high += high
+        total.modelled_grams += grams
     else:
         total.measured_joules += joules
+        total.measured_grams += grams

@@ -6,6 +6,8 @@ What is modelled never looks like what is measured: it has a `~` in front and it
 
 from __future__ import annotations
 
+import math
+
 from araio.costs.receipt import Joules, Receipt
 
 __all__ = ["energy_text", "money_text", "quantity_text", "receipt_line", "receipt_text"]
@@ -46,12 +48,10 @@ def energy_text(joules: Joules) -> str:
     return f"{best} ± {quantity_text(error, 'J')}" if error else best
 
 
-def money_text(receipt: Receipt) -> str | None:
-    """What the tokens would cost, or None without prices."""
-    prices, money = receipt.tariff.prices, receipt.money
-    if prices is None or money is None:
-        return None
-    return f"{money:.2g} {prices.currency}"
+def money_text(amount: float) -> str:
+    """Two digits, or all before the point and two behind it: `0.000033`, `1,234.50`."""
+    decimals = 2 if amount >= 1 or amount == 0 else 1 - math.floor(math.log10(amount))
+    return f"{amount:,.{decimals}f}"
 
 
 def receipt_line(receipt: Receipt) -> str:
@@ -59,14 +59,14 @@ def receipt_line(receipt: Receipt) -> str:
     speed, thought = receipt.tok_per_s, receipt.reasoning_tokens
     active, total = receipt.parameters_active, receipt.parameters_total
     parts = [
-        f"thought {thought} tokens" if thought else "",
-        f"answered {receipt.answer_tokens} tokens",
+        f"thought {_tokens(thought)}" if thought else "",
+        f"answered {_tokens(receipt.answer_tokens)}",
         f"{receipt.queue_s + receipt.prefill_s + receipt.decode_s:.1f} s",
         f"{speed:.0f} tok/s" if speed is not None else "",
         f"{active / total:.1%} of {_count(total)} weights active per token",
         energy_text(receipt.joules),
         f"{_grams(receipt)} CO2e",
-        money_text(receipt) or "",
+        _money(receipt) or "",
     ]
     return " · ".join(filter(None, parts))
 
@@ -91,8 +91,8 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
     ratio = f", {one.dense_flops / one.flops:.1f} times as many in a dense model of this size"
     hits = f", {one.expert_hits:.1%} of experts found in memory" if one.expert_hits is not None else ""
     return [
-        ("prompt", f"{one.prompt_tokens} tokens, {one.cached_tokens} of them from the cache"),
-        ("generated", f"{one.reasoning_tokens} tokens of thinking, {one.answer_tokens} of answer{drafts}"),
+        ("prompt", f"{_tokens(one.prompt_tokens)}, {one.cached_tokens} of them from the cache"),
+        ("generated", f"{_tokens(one.reasoning_tokens)} of thinking, {one.answer_tokens} of answer{drafts}"),
         (
             "seconds",
             f"{one.queue_s:.3f} in line, {one.prefill_s:.3f} to the first token, {one.decode_s:.3f} for the "
@@ -124,16 +124,26 @@ def _carbon_row(receipt: Receipt) -> str:
 
 
 def _money_row(receipt: Receipt) -> str | None:
-    prices, money = receipt.tariff.prices, money_text(receipt)
+    prices, money = receipt.tariff.prices, _money(receipt)
     if prices is None or money is None:
         return None
     dated = f"the prices of {prices.name} of {prices.date};" if prices.date else "prices"
     return f"{money} at {dated} {prices.source}"
 
 
+def _money(receipt: Receipt) -> str | None:
+    """What the tokens would cost, or None without prices."""
+    prices, money = receipt.tariff.prices, receipt.money
+    return None if prices is None or money is None else f"{money_text(money)} {prices.currency}"
+
+
 def _grams(receipt: Receipt) -> str:
     mark = "~" if receipt.joules.is_modelled else ""
     return mark + quantity_text(receipt.grams_co2e, "g")
+
+
+def _tokens(number: int) -> str:
+    return f"{number} token" if number == 1 else f"{number} tokens"
 
 
 def _count(number: int) -> str:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from araio import env
-from araio.costs.grid import Intensity, find_intensity, stated_intensity
+from araio.costs.grid import WORLD, Intensity, find_intensity, stated_intensity
 from araio.costs.prices import Prices, find_prices, known_prices, stated_prices
 from araio.errors import CostError
 from araio.json_reader import shown
 
-__all__ = ["Tariff", "choose_tariff"]
+__all__ = ["Tariff", "choose_tariff", "default_tariff"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ def choose_tariff(model: str, country: str | None = None, prices: str | None = N
     grid = env.get("ARAIO_COUNTRY") if country is None else country
     wanted = env.get("ARAIO_PRICES") if prices is None else prices
     return Tariff(_intensity(grid), _prices(wanted, model))
+
+
+def default_tariff(model: str) -> Tariff:
+    """That of somebody who asks for nothing: the world's grid, and prices where a list is called like it."""
+    return choose_tariff(model, WORLD, "auto")
 
 
 def _intensity(text: str) -> Intensity:

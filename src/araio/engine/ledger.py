@@ -6,14 +6,16 @@ multiply-adds, and the joules of a window of many steps by those seconds. All sh
 up to what was shared (`costs/share.py`).
 
 A window opens with a request's first step and closes when a request ends, so the time that a slow reader
-takes between two tokens is in it: the machine waited for that request. What is drawn while no request runs is
-nobody's. Read `costs/work.py` for what the counts are worth.
+takes between two tokens is in it: the machine waited for that request, and whoever comes after a long pause
+has no part in it. What is drawn while no request runs is nobody's. Read `costs/work.py` for what the counts
+are worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -38,6 +40,9 @@ ROWS_AT_ONCE = 4096
 
 # RAPL's counters wrap after some twenty minutes.
 LONGEST_WINDOW_NS = 60 * 10**9
+
+# A pause from which on those who run after it are not charged for it: a window ends there.
+LONG_PAUSE_S = 1.0
 
 # An expert's reading is divided this finely; far more finely than by tokens.
 PARTS = 1 << 32
@@ -70,10 +75,13 @@ class Ledger:
         self._busy: dict[Job, int] = {}
         self._busy_ns = 0
         self._start: Mark | None = None
+        self._closed_s = 0.0
 
     def open(self) -> None:
         """A step is about to run."""
         self._weights.clear()  # of one that was interrupted
+        if self._start is not None and monotonic() - self._closed_s > LONG_PAUSE_S:
+            self.settle(is_idle=True)
         if self._start is None:
             self._start = self.meter.mark()
 
@@ -120,6 +128,7 @@ class Ledger:
                 busy[job] = busy.get(job, 0) + share
         weights.clear()
         self._busy_ns += nanoseconds
+        self._closed_s = monotonic()
         if has_ended or self._busy_ns > LONGEST_WINDOW_NS:
             self.settle(is_idle)
 

@@ -70,6 +70,7 @@ class Receipts:
         return self._always_active + round(self._rates.expert * work.expert_uses / work.tokens)
 
     def _joules(self, energy: EnergyShare) -> Joules:
+        """Modelled, all of them, if a counter could be read no more before the request was done."""
         knows_idle = self._meter.idle_watts is not None
         return Joules(
             best=energy.joules * MICRO,

@@ -40,7 +40,7 @@ class Counter(Protocol):
     idle_watts: float | None
 
     def joules(self) -> float:
-        """What was drawn up to now."""
+        """What was drawn up to now; raises NoCounterError if it can be read no more."""
 
     def bounds(self, joules: float, seconds: float) -> tuple[float, float]:
         """Between which figures the joules of a window of so many seconds lie."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from araio.meters.energy import Counter, Energy, NoCounterError
 from araio.meters.modelled import ModelledCounter, estimate_power
@@ -24,18 +24,30 @@ from araio.meters.rapl import POWERCAP, RaplCounter
 __all__ = ["Mark", "Meter", "choose_meter"]
 
 
-Mark: TypeAlias = tuple[float, tuple[float, ...]]
-"""A moment: seconds on a clock, and the joules of every counter."""
+class Mark(NamedTuple):
+    """A moment: seconds on a clock, the joules of every counter, and those of the model behind them."""
+
+    seconds: float
+    joules: tuple[float, ...]
+    modelled: float = 0.0
 
 
 class Meter:
     """Windows over one or more counters of different devices, whose joules add up.
 
-    reasons  why these counters serve and no others, one line each
+    reasons   why these counters serve and no others, one line each
+    stand_in  models every window from when a counter can be read no more, those that are open too: an answer
+              is not lost with it. Without one that is an error
     """
 
-    def __init__(self, counters: Sequence[Counter], reasons: Sequence[str] = ()) -> None:
-        self._counters = tuple(counters)
+    def __init__(
+        self,
+        counters: Sequence[Counter],
+        reasons: Sequence[str] = (),
+        stand_in: ModelledCounter | None = None,
+    ) -> None:
+        self._counters: tuple[Counter, ...] = tuple(counters)
+        self._stand_in = stand_in
         self.method = "+".join(counter.method for counter in counters)
         self.reasons = tuple(reasons)
 
@@ -51,13 +63,34 @@ class Meter:
         return sum(known) if len(known) == len(self._counters) else None
 
     def mark(self) -> Mark:
-        """Now."""
-        return time.monotonic(), tuple(counter.joules() for counter in self._counters)
+        """Now.
+
+        Raises NoCounterError if a counter can be read no more, and nothing stands in.
+        """
+        modelled = 0.0 if self._stand_in is None else self._stand_in.joules()
+        try:
+            joules = tuple(counter.joules() for counter in self._counters)
+        except NoCounterError as error:
+            if self._stand_in is None:
+                raise
+            joules = (modelled,)
+            self._fall_back(self._stand_in, error)
+        return Mark(time.monotonic(), joules, modelled)
+
+    def _fall_back(self, stand_in: ModelledCounter, error: NoCounterError) -> None:
+        lost = f"no {self.method}: {error}"
+        self._counters, self.method = (stand_in,), stand_in.method
+        self.reasons = (
+            *(reason for reason in self.reasons if reason.startswith("no ")),
+            lost,
+            stand_in.reason,
+        )
 
     def between(self, start: Mark, end: Mark) -> Energy:
         """What was drawn between two moments."""
-        (started, first), (ended, last) = start, end
-        seconds = ended - started
+        seconds, first, last = end.seconds - start.seconds, start.joules, end.joules
+        if self._counters == (self._stand_in,):
+            first, last = (start.modelled,), (end.modelled,)
         joules = [max(0.0, after - before) for before, after in zip(first, last, strict=True)]
         bounds = [one.bounds(drawn, seconds) for one, drawn in zip(self._counters, joules, strict=True)]
         total, idle_watts = sum(joules), self.idle_watts
@@ -98,7 +131,7 @@ def choose_meter(*, gpus: bool = False, tdp: float | None = None, powercap: Path
 
     Raises CostError for a TDP that is no positive number, whether it is needed or not.
     """
-    power = estimate_power(tdp)
+    stand_in = ModelledCounter(estimate_power(tdp))
     counters: list[Counter] = []
     reasons = []
     try:
@@ -115,6 +148,6 @@ def choose_meter(*, gpus: bool = False, tdp: float | None = None, powercap: Path
         except NoCounterError as error:
             reasons.append(f"no nvml: {error}")
     if not counters:
-        counters.append(ModelledCounter(power))
-        reasons.append(f"{counters[0].method}: {power.explanation}; within a factor of two")
-    return Meter(counters, reasons)
+        counters.append(stand_in)
+        reasons.append(stand_in.reason)
+    return Meter(counters, reasons, stand_in)

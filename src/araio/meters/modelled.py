@@ -107,6 +107,11 @@ class ModelledCounter:
         self.method = f"model:{power.name}"
         self.idle_watts: float | None = power.idle_watts
 
+    @property
+    def reason(self) -> str:
+        """Why it gives what it gives, in one line."""
+        return f"{self.method}: {self.power.explanation}; within a factor of two"
+
     def joules(self) -> float:
         """By the clock and the CPU time of all threads of this process."""
         power = self.power

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from araio.meters.energy import NoCounterError
@@ -49,8 +50,14 @@ class NvmlCounter:
             raise NoCounterError("the NVIDIA driver shows no board")
 
     def joules(self) -> float:
-        """What the boards drew since the driver was loaded, or since this object was made."""
-        return sum(board() for board in self._boards)
+        """What the boards drew since the driver was loaded, or since this object was made.
+
+        Raises NoCounterError if a board answers no more.
+        """
+        try:
+            return sum(board() for board in self._boards)
+        except self._library.NVMLError as error:
+            raise NoCounterError(f"an NVIDIA board cannot be asked any more ({error})") from None
 
     def bounds(self, joules: float, seconds: float) -> tuple[float, float]:
         """The sensor's error, and one value of it that a window may miss or count too much at either end."""
@@ -67,18 +74,23 @@ class NvmlCounter:
         try:
             counted()
         except library.NVMLError_NotSupported:
-            return _PowerIntegral(lambda: library.nvmlDeviceGetPowerUsage(handle) * MILLI).joules
+            watts = _PowerIntegral(
+                lambda: library.nvmlDeviceGetPowerUsage(handle) * MILLI, stops_at=library.NVMLError
+            )
+            return watts.joules
         return counted
 
 
 class _PowerIntegral:
     """Joules of a board that only tells its power: a thread asks it, and adds up.
 
-    watts  asks the board
+    watts     asks the board
+    stops_at  what it raises when it answers no more; whoever asks for joules next is told
     """
 
-    def __init__(self, watts: Callable[[], float]) -> None:
+    def __init__(self, watts: Callable[[], float], stops_at: type[Exception]) -> None:
         self._watts = watts
+        self._stops_at = stops_at
         self._lock = threading.Lock()
         self._joules = 0.0
         self._last = time.monotonic(), self._watts()
@@ -92,6 +104,7 @@ class _PowerIntegral:
             return self._joules
 
     def _sample(self) -> None:
-        while True:
-            time.sleep(SENSOR_PERIOD_S)
-            self.joules()
+        with suppress(self._stops_at):
+            while True:
+                time.sleep(SENSOR_PERIOD_S)
+                self.joules()

@@ -64,12 +64,12 @@ class _Zone:
     def __init__(self, folder: Path, name: str) -> None:
         self._file = folder / "energy_uj"
         self.name = name
-        self._range = int(_text(folder / "max_energy_range_uj"))
-        self.last = int(_text(self._file))
+        self._range = _number(folder / "max_energy_range_uj")
+        self.last = _number(self._file)
         self._counted = 0
 
     def advance(self) -> int:
-        now = int(_text(self._file))
+        now = _number(self._file)
         # The value behind the largest is 0.
         self._counted += now - self.last if now >= self.last else now - self.last + self._range + 1
         self.last = now
@@ -88,6 +88,13 @@ def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
         if not any(zone.mirrors(other) for other in kept):
             kept.append(zone)
     return kept
+
+
+def _number(path: Path) -> int:
+    text = _text(path)
+    if not text.isdecimal():
+        raise NoCounterError(f"{path} holds {text!r}, which is no count")
+    return int(text)
 
 
 def _text(path: Path) -> str:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from araio.cli.printable import printable
 from araio.costs.receipt_log import GROUPS, ReceiptLog, Total
-from araio.costs.receipt_text import quantity_text
+from araio.costs.receipt_text import money_text, quantity_text
 from araio.errors import RequestError
 from araio.json_reader import shown
 
@@ -33,6 +33,9 @@ EXAMPLES = (
 )
 
 DAY_S = 86_400
+
+# From here on a column would grow: tokens have a prefix, seconds no decimals.
+LONG_COUNT, LONG_S = 100_000, 100
 
 
 def command(
@@ -57,7 +60,7 @@ def command(
         raise RequestError(f"--by is {shown(by)}; expected one of {', '.join(GROUPS)}")
     log = ReceiptLog()
     totals = log.totals(by, _since(since))
-    if plot is not None:
+    if plot is not None and totals:
         from araio.cli.plots import draw_receipts
 
         draw_receipts(totals, plot)
@@ -86,32 +89,32 @@ def _since(text: str | None) -> float:
 
 
 def _table(by: str, totals: Sequence[Total]) -> Table:
+    """As wide as 80 columns at most, but for long names, which are folded, and for several currencies."""
+    currencies = sorted({currency for total in totals for currency in total.money})
     table = Table(box=None, pad_edge=False)
-    table.add_column(by, no_wrap=by == "day")
-    for heading in ("answers", "prompt", "generated", "compute", "read", "time", "energy", "CO2e", "money"):
-        table.add_column(heading, justify="right")
+    table.add_column(by, no_wrap=by == "day", overflow="fold")
+    for heading in ("asked", "tokens", "FLOP", "bytes", "time", "energy", "CO2e", *currencies):
+        table.add_column(heading, justify="right", no_wrap=True)
     for total in totals:
-        table.add_row(Text(printable(total.name or "none")), *_cells(total))
+        money = [money_text(total.money[key]) if key in total.money else "" for key in currencies]
+        table.add_row(Text(printable(total.name or "none")), *_cells(total), *money)
     return table
 
 
 def _cells(total: Total) -> tuple[str, ...]:
-    modelled = "~" if total.modelled_joules else ""
+    tokens = total.prompt_tokens + total.reasoning_tokens + total.answer_tokens
     return (
-        str(total.answers),
-        str(total.prompt_tokens),
-        str(total.reasoning_tokens + total.answer_tokens),
-        quantity_text(total.flops, "FLOP"),
-        quantity_text(total.memory_bytes + total.disk_bytes, "B"),
-        f"{total.seconds:,.1f} s",
-        "\n".join(_energy(total)),
-        modelled + quantity_text(total.grams_co2e, "g"),
-        "\n".join(f"{amount:.2g} {currency}" for currency, amount in total.money.items()),
+        f"{total.answers:,}",
+        f"{tokens:,}" if tokens < LONG_COUNT else quantity_text(tokens, "").strip(),
+        quantity_text(total.flops, "").strip(),
+        quantity_text(total.memory_bytes + total.disk_bytes, "").strip(),
+        f"{total.seconds:.1f} s" if total.seconds < LONG_S else f"{total.seconds:,.0f} s",
+        _apart(total.measured_joules, total.modelled_joules, "J"),
+        _apart(total.measured_grams, total.modelled_grams, "g"),
     )
 
 
-def _energy(total: Total) -> list[str]:
+def _apart(measured: float, modelled: float, unit: str) -> str:
     """What was measured and what was modelled, each on a line of its own."""
-    measured = [quantity_text(total.measured_joules, "J")] if total.measured_joules else []
-    modelled = [f"~{quantity_text(total.modelled_joules, 'J')}"] if total.modelled_joules else []
-    return measured + modelled
+    lines = [quantity_text(measured, unit)] if measured else []
+    return "\n".join([*lines, f"~{quantity_text(modelled, unit)}"] if modelled else lines)

@@ -153,16 +153,18 @@ def _run(
 ) -> None:
     opening = [] if system is None else [{"role": "system", "content": system}]
     if question is None:
-        prompt_loop(lambda messages: keeper.kept(model.stream(messages, **sampling)), opening, screen)
+        prompt_loop(lambda messages: model.stream(messages, **sampling), opening, screen, keeper.keep)
         return
     messages = [*opening, {"role": "user", "content": question}]
     if as_json:
-        *_, finish = ctrl_c.watched(keeper.kept(model.stream(messages, **sampling)))
+        *_, finish = ctrl_c.watched(model.stream(messages, **sampling))
         assert isinstance(finish, Finish)
         sys.stdout.write(json.dumps(finish.answer.to_dict(), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+        keeper.keep(finish.answer)
         return
     try:
-        screen.show(keeper.kept(model.stream(messages, **sampling)))
+        keeper.keep(screen.show(model.stream(messages, **sampling)))
     except KeyboardInterrupt:
         screen.interrupt("Stopped.")
         raise
