@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from araio.cli import plots
+from araio.cli import receipts_plot
 from araio.cli.commands.receipts import command
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.costs.receipt import Joules
@@ -184,15 +184,15 @@ def test_a_picture_is_drawn_where_the_library_is(tmp_path, make_receipt):
     log = ReceiptLog(tmp_path / "log")
     log.add(make_receipt(), at=0.0)
     log.add(make_receipt(), at=1e9)
-    plots.draw_receipts(log.totals(), tmp_path / "receipts.svg")
+    receipts_plot.draw_receipts(log.totals(), tmp_path / "receipts.svg")
     assert "</svg>" in (tmp_path / "receipts.svg").read_text(encoding="utf-8")
     for name in ("receipts.xyz", "receipts"):
         with pytest.raises(RequestError, match=rf"{name}: Format .* is not supported"):
-            plots.draw_receipts(log.totals(), tmp_path / name)
+            receipts_plot.draw_receipts(log.totals(), tmp_path / name)
     assert not (tmp_path / "receipts.png").exists()
 
 
 def test_without_the_library_it_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(RequestError, match=r"pip install 'araio\[report\]'"):
-        plots.draw_receipts([], tmp_path / "receipts.png")
+        receipts_plot.draw_receipts([], tmp_path / "receipts.png")

@@ -33,7 +33,7 @@ def imported_by(paths):
     return {MODULE_OF.get(name, name) for name in found - set(sys.stdlib_module_names) - {"araio"}}
 
 
-PICTURES = [PACKAGE / "cli" / "picture.py", PACKAGE / "cli" / "plots.py"]
+PICTURES = [PACKAGE / "cli" / "picture.py"]
 TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
 
 

@@ -25,11 +25,13 @@ def picture(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
         from matplotlib.figure import Figure
     except ImportError:
         raise RequestError(
-            "--plot needs matplotlib, which is not installed: pip install 'araio[report]'"
+            "--plot needs matplotlib, which is not installed: pip install 'araio[report]', or "
+            "scripts/install report in a clone"
         ) from None
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     yield figure
     try:
-        figure.savefig(path)
+        # The format is stated: a name without an ending would quietly be given one.
+        figure.savefig(path, format=path.suffix.removeprefix(".") or path.name)
     except ValueError as error:
         raise RequestError(f"--plot {path}: {error}") from None

@@ -61,7 +61,7 @@ def command(
     log = ReceiptLog()
     totals = log.totals(by, _since(since))
     if plot is not None and totals:
-        from araio.cli.plots import draw_receipts
+        from araio.cli.receipts_plot import draw_receipts
 
         draw_receipts(totals, plot)
     if as_json:
