@@ -15,10 +15,10 @@ from araio.cli.printable import printable
 from araio.config import ModelConfig
 from araio.costs.parameters import count_parameters
 from araio.costs.plan import Prediction, Site, predict
-from araio.costs.roofline import Timing
 from araio.costs.storage import Storage
 from araio.costs.tariff import Tariff
 from araio.costs.tiers import Load
+from araio.costs.timing import Timing
 from araio.costs.twins import twin_of_active_size, twin_of_total_size
 from araio.errors import CostError
 

@@ -14,10 +14,11 @@ from araio.costs.checks import require_positive, require_rate
 from araio.costs.grid import JOULES_PER_KWH, Intensity
 from araio.costs.hardware import Hardware
 from araio.costs.machine import Machine
-from araio.costs.roofline import Experts, Timing, decode_timing, prefill_timing
+from araio.costs.roofline import Experts, decode_timing, prefill_timing
 from araio.costs.speeds import Rates
 from araio.costs.storage import Storage
 from araio.costs.tiers import CHUNK, Load, Tiers, place
+from araio.costs.timing import Timing
 from araio.errors import CostError
 
 __all__ = ["Prediction", "Site", "predict", "site_here", "site_of"]
