@@ -38,6 +38,11 @@ def test_what_is_no_size(text):
         parse_bytes_per_s("--disk", text if not text.endswith("Gb/s") else "64GB")
 
 
+def test_bits_are_no_bytes():
+    with pytest.raises(RequestError, match="expected a speed such as 7GB/s"):
+        parse_bytes_per_s("--disk", "7Gb/s")
+
+
 @pytest.mark.parametrize("text", ["", "0", "0k", "1.5k", "-3", "32kk", "k", "9" * 20])
 def test_what_is_no_number_of_tokens(text):
     with pytest.raises(RequestError, match="expected a number of tokens"):

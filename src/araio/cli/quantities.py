@@ -1,6 +1,6 @@
 """Quantities as people write them on a command line, with their units: `64GiB`, `7GB/s`, `32k`.
 
-GB are 10^9 bytes and GiB are 2^30; a size without a unit is refused, since nobody knows which was meant. `k`
+GB are 10^9 bytes and GiB are 2^30; Gb are bits, and refused; a size without a unit is refused, since nobody knows which was meant. `k`
 after a number of tokens is 1,024, as context lengths are named: `32k` are 32,768 tokens.
 """
 
@@ -13,7 +13,7 @@ from araio.errors import RequestError
 __all__ = ["parse_bytes", "parse_bytes_per_s", "parse_tokens"]
 
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([KMGT]i?B)(/s)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([KMGT]i?B|[kmgt]i?b)(/s)?")
 _TOKENS = re.compile(r"([0-9]{1,9})(k|M)?", re.IGNORECASE)
 _TOKEN_UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 
