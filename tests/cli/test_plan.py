@@ -127,6 +127,7 @@ def test_a_picture(plan, tmp_path):
         (["--prompt", "1M"], "--prompt is 1,048,576 tokens"),
         (["--batch", "0"], "batch is 0"),
         (["--ram", "64GB", "--disk", "1GB/s", "--hit-rate", "1.5"], "hit_rate is 1.5"),
+        (["--hit-rate", "1.5"], "hit_rate is 1.5"),
         (["--quant", "q5"], "--quant is 'q5'; expected one of"),
         (["--price", "nobody"], "no price list is called 'nobody'"),
         (["--country", "Atlantis"], "'Atlantis' is none of"),

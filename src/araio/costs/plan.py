@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from araio.config import ModelConfig
-from araio.costs.checks import require_positive, require_rate
+from araio.costs.checks import require_positive, require_rate, require_share
 from araio.costs.grid import JOULES_PER_KWH, Intensity
 from araio.costs.hardware import Hardware
 from araio.costs.machine import Machine
@@ -182,6 +182,8 @@ def predict(
     Raises CostError where the model does not fit, with the smallest budget that runs, and where experts would
     have to come from a disk of which nobody said how fast it is.
     """
+    if hit_rate is not None:
+        require_share(hit_rate=hit_rate)
     load = replace(load, chunk=site.chunk)
     try:
         tiers = place(config, load, storage, site.memory_bytes)
