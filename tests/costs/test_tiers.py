@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,15 @@ def test_the_smallest_budget_runs_and_a_byte_less_does_not(r1):
     assert place(r1, Load(), budget=smallest).experts == 0
     with pytest.raises(CostError, match=r"GB of memory are too few: 20\.3 GB are the least that runs"):
         place(r1, Load(), budget=smallest - 1)
+
+
+@pytest.mark.parametrize("context", range(16, 60, 4))
+def test_the_smallest_budget_that_is_named_runs(context):
+    config, load = tiny_config("v3"), Load(context=context, prompt=16)
+    with pytest.raises(CostError, match=r"too few: [0-9.]+ MB are the least that runs") as caught:
+        place(config, load, budget=1000)
+    named = re.findall(r"([0-9.]+) MB", str(caught.value))[1]
+    assert place(config, load, budget=float(named) * 1e6).in_memory <= float(named) * 1e6
 
 
 def test_a_dense_model_runs_as_a_whole_or_not_at_all():

@@ -8,6 +8,7 @@ costs when one is not there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from araio.config import ModelConfig
@@ -108,9 +109,9 @@ def place(
         return Tiers(dense, counted.routed_experts.bytes, 0, cache, activations, smallest, step, whole)
     if budget < smallest:
         raise CostError(
-            f"{budget / 1e9:.1f} GB of memory are too few: {smallest / 1e9:.1f} GB are the least that runs "
-            f"({dense / 1e9:.1f} GB of weights that every token needs, {cache / 1e9:.1f} GB of cache, "
-            f"{(smallest - dense - cache) / 1e9:.1f} GB of buffers); store the model in fewer bits, or ask "
+            f"{_shown(budget)} of memory are too few: {_shown(smallest)} are the least that runs "
+            f"({_shown(dense)} of weights that every token needs, {_shown(cache)} of cache, "
+            f"{_shown(smallest - dense - cache)} of buffers); store the model in fewer bits, or ask "
             "for a shorter context or a smaller batch"
         )
     one = counted.routed_experts.bytes // (len(config.moe_layers) * config.n_routed_experts)
@@ -119,6 +120,12 @@ def place(
     return Tiers(
         dense, experts, counted.routed_experts.bytes - experts, cache, buffers, smallest, step, whole
     )
+
+
+def _shown(size: float) -> str:
+    """Bytes in GB, or in MB below one GB; rounded up, so that a budget that is named is one that runs."""
+    unit_bytes, unit = (1e9, "GB") if size >= 1e9 else (1e6, "MB")
+    return f"{math.ceil(size / unit_bytes * 10) / 10:.1f} {unit}"
 
 
 def _touched_bytes(config: ModelConfig, counted: Parameters, tokens: int, layers: int) -> int:
