@@ -31,6 +31,7 @@ def quick(monkeypatch):
         "NEAR": 128, "FAR": 256, "PROMPT": 16, "ROUNDS": 1, "ROUND_S": 0.0002,
     }.items():  # fmt: skip
         monkeypatch.setattr(machine, name, value)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 2)
     monkeypatch.setattr(machine, "read_bandwidth", lambda threads: 1e10)
     monkeypatch.setattr(disk, "FILE_BYTES", 16 << 20)
 
@@ -83,6 +84,18 @@ def test_what_is_measured_predicts_every_family(quick, tmp_path):
     select()
 
 
+@pytest.mark.native
+def test_what_cannot_be_kept_or_run_is_not_measured(quick, tmp_path):
+    (tmp_path / "file").touch()
+    steps = []
+    with pytest.raises(CostError, match=r"cannot be kept there .*XDG_CACHE_HOME"):
+        this_machine(1, file=tmp_path / "file" / "machine.json", on_step=steps.append)
+    with pytest.raises(KernelError, match="3 threads cannot be measured: this machine has 2 processors"):
+        this_machine(3, file=tmp_path / "machine.json", on_step=steps.append)
+    assert not steps
+    select()
+
+
 def test_numpy_is_not_measured(monkeypatch, tmp_path):
     monkeypatch.setenv("ARAIO_KERNELS", "reference")
     monkeypatch.setattr(machine, "select", lambda backend, threads: select())
@@ -97,7 +110,14 @@ def test_a_document_comes_back_as_it_was():
 
 def test_a_document_with_a_wrong_number_is_refused():
     found = Machine("a processor", "compiled for avx2", "2026-01-01", 1 << 33, {1: RATES})
-    for old, new in (("1000000000.0", "-1.0"), ('"products"', '"product"'), ('"1": {', '"x": {')):
+    for old, new in (
+        ("1000000000.0", "-1.0"),
+        ('"prompt": 1000000000.0', '"prompt": 0.0'),
+        (str(1 << 33), '"much"'),
+        ('"disk_bytes_per_s": null', '"disk_bytes_per_s": "fast"'),
+        ('"products"', '"product"'),
+        ('"1": {', '"x": {'),
+    ):
         with pytest.raises(CostError):
             Machine.from_json(found.to_json().replace(old, new).encode())
 

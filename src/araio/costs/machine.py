@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from araio.costs.checks import require_positive
 from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
 from araio.errors import CostError
 from araio.json_reader import parse_object
@@ -39,6 +40,11 @@ class Machine:
     memory_bytes: int
     rates: Mapping[int, Rates] = field(default_factory=dict)
     disk_bytes_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(memory_bytes=self.memory_bytes)
+        if self.disk_bytes_per_s is not None:
+            require_positive(disk_bytes_per_s=self.disk_bytes_per_s)
 
     def to_json(self) -> str:
         """The document."""

@@ -109,6 +109,10 @@ class Attention:
     decode_score_s: float = 0.0
     prompt_score_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        require_positive(prompt=self.prompt)
+        require_rate(decode_score_s=self.decode_score_s, prompt_score_s=self.prompt_score_s)
+
 
 @dataclass(frozen=True)
 class Rates:

@@ -31,7 +31,7 @@ from araio.kernels.ops import PAGE, Latents, Matrix, Ops
 from araio.kernels.select import Selection, select
 from araio.tensors import Float32Array
 from araio.testing.checkpoints import tiny_config
-from araio.testing.machine import describe_processor, read_bandwidth
+from araio.testing.machine import describe_processor, read_bandwidth, usable_processors
 from araio.testing.random_weights import random_model, repeated_weight
 from araio.testing.timer import ModelTimer
 
@@ -86,7 +86,7 @@ def this_machine(
     file           None takes `cache_file()`
     measure_again  forget what was measured
 
-    Raises KernelError for threads that cannot be, and where only NumPy's operations serve, whose speeds this
+    Raises CostError where they cannot be kept, KernelError for more threads than processors, and where only NumPy's operations serve, whose speeds this
     does not measure.
     """
     selection = select("auto", threads)
@@ -95,6 +95,11 @@ def this_machine(
         raise KernelError(
             f"this machine cannot be measured: {selection.reasons['linear'].reason}; name hardware of the "
             "table instead"
+        )
+    if count > (processors := usable_processors()):
+        raise KernelError(
+            f"{count} threads cannot be measured: this machine has {processors} processors to use; ask for "
+            "as many threads at most"
         )
     file = file or cache_file()
     fresh = Machine(
@@ -107,9 +112,10 @@ def this_machine(
     machine = known or fresh
     if count in machine.rates:
         return machine
+    _make_folder(file.parent)
     if machine.disk_bytes_per_s is None:
         on_step("disk")
-        machine = replace(machine, disk_bytes_per_s=disk_speed(_existing(file.parent)))
+        machine = replace(machine, disk_bytes_per_s=disk_speed(file.parent))
     rates = measure_rates(selection, on_step)
     machine = replace(machine, date=fresh.date, rates={**machine.rates, count: rates})
     _remember(file, machine)
@@ -145,13 +151,18 @@ def _remembered(file: Path, like: Machine) -> Machine | None:
 
 
 def _remember(file: Path, machine: Machine) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, machine.to_json())
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
+def _make_folder(folder: Path) -> None:
+    """Before anything is measured, for what cannot be kept would be measured every time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CostError(
+            f"{folder}: measurements of this machine cannot be kept there ({error.strerror}); name another "
+            "cache folder by XDG_CACHE_HOME"
+        ) from None
 
 
 def _seconds(work: Callable[[], Any], calls: int = 1) -> float:
