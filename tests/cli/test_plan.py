@@ -133,6 +133,7 @@ def test_a_picture(plan, tmp_path):
         (["--country", "Atlantis"], "'Atlantis' is none of"),
         (["--per-kwh", "-1"], "per_kwh is -1"),
         (["--plot", "plan.nothing"], "--plot plan.nothing: "),
+        (["--plot", "/missing/plan.png"], "--plot /missing/plan.png: cannot be written (No such file"),
     ],
 )
 def test_a_mistake_is_one_line(plan, arguments, found):

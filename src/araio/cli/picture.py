@@ -19,7 +19,8 @@ __all__ = ["picture"]
 def picture(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
     """A figure of so many inches, for `path`, whose ending says its format.
 
-    Raises RequestError without matplotlib, and for a format that it does not have.
+    Raises RequestError without matplotlib, for a format that it does not have, and for a file that cannot
+    be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -35,3 +36,5 @@ def picture(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
         figure.savefig(path, format=path.suffix.removeprefix(".") or path.name)
     except ValueError as error:
         raise RequestError(f"--plot {path}: {error}") from None
+    except OSError as error:
+        raise RequestError(f"--plot {path}: cannot be written ({error.strerror})") from None

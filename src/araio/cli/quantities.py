@@ -1,7 +1,8 @@
 """Quantities as people write them on a command line, with their units: `64GiB`, `7GB/s`, `32k`.
 
-GB are 10^9 bytes and GiB are 2^30; Gb are bits, and refused; a size without a unit is refused, since nobody knows which was meant. `k`
-after a number of tokens is 1,024, as context lengths are named: `32k` are 32,768 tokens.
+GB are 10^9 bytes and GiB are 2^30; Gb are bits, and refused; a size without a unit is refused, since
+nobody knows which was meant. `k` after a number of tokens is 1,024, as context lengths are named: `32k` are
+32,768 tokens.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def this_machine(
     file           None takes `cache_file()`
     measure_again  forget what was measured
 
-    Raises CostError where they cannot be kept, KernelError for more threads than processors, and where only NumPy's operations serve, whose speeds this
-    does not measure.
+    Raises CostError where they cannot be kept, KernelError for more threads than processors, for threads that
+    cannot be, and where only NumPy's operations serve, whose speeds this does not measure.
     """
     selection = select("auto", threads)
     count = selection.threads
