@@ -26,7 +26,7 @@ from report import run
 import araio
 from araio.config import ModelConfig
 from araio.costs.roofline import decode_timing, prefill_timing
-from araio.costs.speeds import Rates
+from araio.costs.speeds import Speeds
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load
 from araio.eval.machine import this_machine
@@ -130,7 +130,7 @@ def loads(config: ModelConfig) -> Iterator[Load]:
             yield Load(batch=1, context=context)
 
 
-def decoded(name: str, timer: ModelTimer, rates: Rates, storage: Storage, load: Load, rounds: int) -> Row:
+def decoded(name: str, timer: ModelTimer, rates: Speeds, storage: Storage, load: Load, rounds: int) -> Row:
     def seconds() -> float:
         if load.batch > 1:
             return timer.decode_together(load.batch, DECODED)

@@ -8,7 +8,7 @@ import pytest
 
 from araio.cli.main import main
 from araio.costs.machine import Machine
-from araio.costs.speeds import Attention, Curve, Product, Rates
+from araio.costs.speeds import Attention, Curve, Product, Speeds
 from araio.eval import machine
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights.locate import PRESETS
@@ -31,7 +31,7 @@ def plan(capsys, monkeypatch):
 def here(monkeypatch):
     """A measurement of this machine that took no time."""
     product = Product(Curve.flat(1e11), Curve.flat(2e10))
-    rates = Rates(
+    rates = Speeds(
         3e10,
         dict.fromkeys(("f32", "bf16", "fp8", "q8", "q4"), product),
         Attention(Curve.flat(1e11), 1e11),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from araio.costs.hardware import find_hardware, known_hardware
 from araio.costs.plan import Site, predict, site_of
 from araio.costs.roofline import Experts, decode_timing, prefill_timing
-from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Speeds
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load, place
 from araio.costs.traffic import decode_bytes
@@ -26,12 +26,12 @@ EXPERTS = 20_439_638_016  # 58 layers, 8 experts each
 CACHE = CONTEXT * 70_272
 
 
-def site(rates: Rates, memory: float | None = None, disk: float | None = DISK) -> Site:
+def site(rates: Speeds, memory: float | None = None, disk: float | None = DISK) -> Site:
     return Site("test", "a test", rates, memory, disk, 100, 10, is_measured=False, source="")
 
 
 def test_r1_by_hand_on_a_machine_of_which_only_the_memory_is_known(r1):
-    timing = decode_timing(r1, Rates(RAM), Load(context=CONTEXT))
+    timing = decode_timing(r1, Speeds(RAM), Load(context=CONTEXT))
     assert timing.read_bytes == DENSE + EXPERTS + CACHE
     assert timing.seconds == pytest.approx((DENSE + EXPERTS + CACHE) / RAM, rel=1e-12)
     assert timing.bound == "memory"
@@ -40,7 +40,7 @@ def test_r1_by_hand_on_a_machine_of_which_only_the_memory_is_known(r1):
 
 @pytest.mark.parametrize("hits", [0.0, 0.7, 0.99])
 def test_r1_by_hand_with_experts_on_disk(r1, hits):
-    timing = decode_timing(r1, Rates(RAM), Load(context=CONTEXT), experts=Experts(hits, DISK))
+    timing = decode_timing(r1, Speeds(RAM), Load(context=CONTEXT), experts=Experts(hits, DISK))
     beside, disk = (SHARED + hits * EXPERTS) / RAM, (1 - hits) * EXPERTS / DISK
     others = (DENSE - SHARED + CACHE) / RAM
     assert timing.seconds == pytest.approx(others + max(beside, disk), rel=1e-9)
@@ -51,7 +51,7 @@ def test_r1_by_hand_with_experts_on_disk(r1, hits):
 
 
 def test_operations_bound_where_they_are_slow(r1):
-    slow = Rates(
+    slow = Speeds(
         1e15, {name: Product(Curve.flat(1e12)) for name in ("fp8", "bf16")}, Attention(Curve.flat(1e12), 1e12)
     )
     timing = decode_timing(r1, slow, Load(context=CONTEXT))
@@ -106,24 +106,24 @@ def test_more_memory_is_never_slower(config, one, other, batch):
     load = Load(batch=batch, context=32, prompt=32, chunk=32)
     bounds = place(config, replace(load, chunk=512))
     budgets = [bounds.smallest + share * (bounds.whole - bounds.smallest) for share in sorted((one, other))]
-    slow, fast = (predict(config, site(Rates(RAM), budget), load).decode.seconds for budget in budgets)
+    slow, fast = (predict(config, site(Speeds(RAM), budget), load).decode.seconds for budget in budgets)
     assert fast <= slow * (1 + 1e-9)
 
 
 def test_a_hit_rate_counts_for_nothing_where_everything_is_in_memory(r1):
-    there = site(Rates(RAM))
+    there = site(Speeds(RAM))
     assert predict(r1, there, Load(), hit_rate=0.1) == predict(r1, there, Load())
 
 
 def test_without_a_hit_rate_the_share_in_memory_stands_in(r1):
-    found = predict(r1, site(Rates(RAM), 64 * 2**30), Load())
+    found = predict(r1, site(Speeds(RAM), 64 * 2**30), Load())
     assert found.hit_rate == found.tiers.resident_share
     assert found.prefill is None
 
 
 def test_experts_without_a_disk_are_refused(r1):
     with pytest.raises(CostError, match="experts come from disk; say how fast it is read"):
-        predict(r1, site(Rates(RAM), 64 * 2**30, disk=None), Load())
+        predict(r1, site(Speeds(RAM), 64 * 2**30, disk=None), Load())
     with pytest.raises(CostError, match="some experts come from disk"):
         Experts(0.5)
 
@@ -146,7 +146,7 @@ def test_a_measured_machine_takes_what_its_kernels_took():
     config = tiny_config("v3")
     storage = Storage("q8", "q8", "q8")
     product = Product(Curve.flat(1e9), Curve.flat(1e8), absorbed=1e9)
-    rates = Rates(
+    rates = Speeds(
         1e12, dict.fromkeys(("q8", "f32"), product), Attention(Curve.flat(1e9), 1e9), Fixed(step=0.5)
     )
     streamed = decode_timing(config, rates, Load(), storage)
@@ -159,7 +159,7 @@ def test_a_measured_machine_takes_what_its_kernels_took():
 
 
 def test_a_codec_that_was_not_measured_is_refused():
-    rates = Rates(1e9, {"q8": Product(Curve.flat(1e9))}, Attention(Curve.flat(1e9), 1e9))
+    rates = Speeds(1e9, {"q8": Product(Curve.flat(1e9))}, Attention(Curve.flat(1e9), 1e9))
     with pytest.raises(CostError, match="multiplies by bf16 is unknown; known: q8"):
         decode_timing(tiny_config("v3"), rates, Load())
 

@@ -9,7 +9,7 @@ import pytest
 from araio.codecs import CODECS
 from araio.costs.machine import Machine
 from araio.costs.roofline import decode_timing, prefill_timing
-from araio.costs.speeds import Attention, Curve, Product, Rates
+from araio.costs.speeds import Attention, Curve, Product, Speeds
 from araio.costs.tiers import Load
 from araio.errors import CostError, KernelError
 from araio.eval import disk, machine
@@ -18,7 +18,7 @@ from araio.eval.machine import cache_file, this_machine
 from araio.kernels.select import select
 from araio.testing.checkpoints import tiny_config
 
-RATES = Rates(
+RATES = Speeds(
     1e9, {"q8": Product(Curve((1.0, 2.0), (1e9, 2e9)), Curve.flat(1e8))}, Attention(Curve.flat(1e9), 1e9)
 )
 

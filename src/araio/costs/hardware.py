@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from araio.codecs import CODECS
 from araio.costs.checks import require_positive, require_share
-from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Speeds
 from araio.errors import CostError
 from araio.json_reader import shown
 
@@ -88,7 +88,7 @@ class Hardware:
         share = AMD_COMPUTE_SHARE if self.name.startswith("mi") else COMPUTE_SHARE
         return share * self.peak[number] if number in self.peak else None
 
-    def rates(self) -> Rates:
+    def rates(self) -> Speeds:
         """All devices as one machine.
 
         Products run in FP8 where weights are FP8 and the device has it, otherwise in bfloat16; integers are
@@ -98,10 +98,10 @@ class Hardware:
         bandwidth = together * READ_SHARE * self.bytes_per_s
         plain = self.flops("bf16")
         if plain is None:
-            return Rates(bandwidth)
+            return Speeds(bandwidth)
         speeds = dict.fromkeys(CODECS, plain) | {"fp8": self.flops("fp8") or plain}
         layer = LAUNCH_S + (EXCHANGE_S if self.devices > 1 else 0.0)
-        return Rates(
+        return Speeds(
             bandwidth,
             products={codec: Product(Curve.flat(together * speed)) for codec, speed in speeds.items()},
             attention=Attention(Curve.flat(together * plain), together * plain),

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from araio.costs.checks import require_positive
-from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Speeds
 from araio.errors import CostError
 from araio.json_reader import parse_object
 
@@ -38,7 +38,7 @@ class Machine:
     kernels: str
     date: str
     memory_bytes: int
-    rates: Mapping[int, Rates] = field(default_factory=dict)
+    rates: Mapping[int, Speeds] = field(default_factory=dict)
     disk_bytes_per_s: float | None = None
 
     def __post_init__(self) -> None:
@@ -63,12 +63,12 @@ class Machine:
             raise CostError(f"the measurements of this machine cannot be read ({error})") from None
 
 
-def _rates(table: dict[str, Any]) -> Rates:
+def _rates(table: dict[str, Any]) -> Speeds:
     table["products"] = {codec: _product(product) for codec, product in table["products"].items()}
     table["attention"]["decode"] = _curve(table["attention"]["decode"])
     table["attention"] = Attention(**table["attention"])
     table["fixed"] = Fixed(**table["fixed"])
-    return Rates(**table)
+    return Speeds(**table)
 
 
 def _product(table: dict[str, Any]) -> Product:

@@ -15,7 +15,7 @@ from araio.costs.grid import JOULES_PER_KWH, Intensity
 from araio.costs.hardware import Hardware
 from araio.costs.machine import Machine
 from araio.costs.roofline import Experts, decode_timing, prefill_timing
-from araio.costs.speeds import Rates
+from araio.costs.speeds import Speeds
 from araio.costs.storage import Storage
 from araio.costs.tiers import CHUNK, Load, Tiers, place
 from araio.costs.timing import Timing
@@ -43,7 +43,7 @@ class Site:
 
     name: str
     title: str
-    rates: Rates
+    rates: Speeds
     memory_bytes: float | None
     disk_bytes_per_s: float | None
     watts: float

@@ -16,7 +16,7 @@ from araio.costs.census import TensorGroup, census
 from araio.costs.checks import require_share
 from araio.costs.flops import OPERATIONS_PER_MULTIPLY_ADD, decode_flops, prefill_flops
 from araio.costs.parameters import cache_bytes_per_token, count_parameters
-from araio.costs.speeds import Rates
+from araio.costs.speeds import Speeds
 from araio.costs.storage import Storage
 from araio.costs.tiers import Load
 from araio.costs.timing import Part, Timing
@@ -60,7 +60,7 @@ class Experts:
 
 def decode_timing(
     config: ModelConfig,
-    rates: Rates,
+    rates: Speeds,
     load: Load,
     storage: Storage | None = None,
     experts: Experts = Experts(),
@@ -80,7 +80,7 @@ def decode_timing(
 
 def prefill_timing(
     config: ModelConfig,
-    rates: Rates,
+    rates: Speeds,
     load: Load,
     storage: Storage | None = None,
     experts: Experts = Experts(),
@@ -105,7 +105,7 @@ class _Step:
     """The parts of one step of `tokens` tokens."""
 
     def __init__(
-        self, config: ModelConfig, rates: Rates, storage: Storage, experts: Experts, tokens: int
+        self, config: ModelConfig, rates: Speeds, storage: Storage, experts: Experts, tokens: int
     ) -> None:
         self._config, self._rates, self._storage = config, rates, storage
         self._experts, self._tokens = experts, tokens

@@ -1,4 +1,4 @@
-"""`Rates`: how fast a machine reads and computes, in the terms that a model's step is made of.
+"""`Speeds`: how fast a machine reads and computes, in the terms that a model's step is made of.
 
 A published machine has one speed for each (`hardware.py`), a measured one a curve (`machine.py`);
 `roofline.py` asks both the same questions. Speeds are operations or bytes per second; a multiply-add is two
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from araio.costs.checks import require_positive, require_rate
 from araio.errors import CostError
 
-__all__ = ["Attention", "Curve", "Fixed", "Product", "Rates"]
+__all__ = ["Attention", "Curve", "Fixed", "Product", "Speeds"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Rates:
+class Speeds:
     """One machine, with the threads that it is planned with.
 
     bytes_per_s  of memory that is read from end to end

@@ -23,7 +23,7 @@ import psutil
 from araio.atomic import write_text
 from araio.codecs import CODECS, codec
 from araio.costs.machine import Machine
-from araio.costs.speeds import Attention, Curve, Fixed, Product, Rates
+from araio.costs.speeds import Attention, Curve, Fixed, Product, Speeds
 from araio.errors import CostError, KernelError
 from araio.eval.disk import disk_speed
 from araio.formats.store_layout import StoreCodecs
@@ -122,7 +122,7 @@ def this_machine(
     return machine
 
 
-def measure_rates(selection: Selection, on_step: OnStep = lambda what: None) -> Rates:
+def measure_rates(selection: Selection, on_step: OnStep = lambda what: None) -> Speeds:
     """Everything but the disk, with the threads of a selection."""
     ops, threads = selection.ops, selection.threads
     assert threads is not None
@@ -137,7 +137,7 @@ def measure_rates(selection: Selection, on_step: OnStep = lambda what: None) -> 
     on_step("attention")
     attention = _attention(ops)
     on_step("fixed costs")
-    return Rates(bandwidth, products, attention, _fixed(ops, threads), cache_bytes)
+    return Speeds(bandwidth, products, attention, _fixed(ops, threads), cache_bytes)
 
 
 def _remembered(file: Path, like: Machine) -> Machine | None:
