@@ -114,7 +114,7 @@ def test_mistakes_are_one_line(show, tmp_path):
     for arguments, message in (
         ((str(tmp_path),), "model_type is 'gpt2'"),
         (("deepsek-r1",), "did you mean deepseek-r1?"),
-        (("pocket", "--context", "0"), "context is 0; expected a whole number of at least 1"),
+        (("pocket", "--context", "0"), "--context is '0'; expected a number of tokens"),
         (("pocket", "--context", "131073"), "context is 131,073 tokens; this model's is 131,072 at most"),
     ):
         code, out, err = show(*arguments)

@@ -14,9 +14,10 @@ import typer
 from rich.console import Console
 
 from araio import env
-from araio.cli.commands.show import stored_codecs
+from araio.cli.commands.show import ConfigName, stored_codecs
 from araio.cli.plan_table import Comparison, compare, plan_document, plan_screen
 from araio.cli.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
+from araio.codecs import CODECS
 from araio.config import ModelConfig
 from araio.costs.hardware import find_hardware
 from araio.costs.plan import Site, site_here, site_of
@@ -36,80 +37,79 @@ EXAMPLES = (
     "araio plan deepseek-r1 --hardware m4-max --disk 7GB/s --quant q4 --plot plan.png",
 )
 
-CODECS = ("f32", "bf16", "fp8", "q8", "q4")
+# The options, each with its help, as typer reads them.
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of the table, several as in 8xb200, or `here`, the default: this machine, measured once. "
+        "Give it again to compare.",
+        show_default=False,
+    ),
+]
+Ram = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory for the model, as in 64GiB or 48GB.")]
+Disk = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEED", help="Of the disk that experts come from, as in 7GB/s, or a folder to measure."
+    ),
+]
+Context = Annotated[str, typer.Option(metavar="TOKENS", help="That a token attends to; 32k are 32,768.")]
+Batch = Annotated[int, typer.Option(metavar="SEQUENCES", help="Decoded together.")]
+Prompt = Annotated[
+    str | None,
+    typer.Option(metavar="TOKENS", help="Of one prompt; as many as the context if not given."),
+]
+HitRate = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Of experts found in memory; the share that fits if not given."),
+]
+Quant = Annotated[
+    str | None,
+    typer.Option(metavar="CODEC", help=f"Store weights in {', '.join(CODECS)}; as they are if not given."),
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", help="Of this machine; every processor if not given.")
+]
+Country = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of the power grid, DEU or Germany, or grams per kWh.")
+]
+PerKwh = Annotated[float, typer.Option(metavar="USD", help="Price of electricity.")]
+Rent = Annotated[
+    float | None, typer.Option(metavar="USD", help="Of the whole machine per hour.", show_default=False)
+]
+PriceList = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="To compare with: a list's name, or INPUT,OUTPUT per million tokens."),
+]
+MeasureAgain = Annotated[
+    bool, typer.Option("--measure-again", help="Forget what was measured of this machine.")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Draw cost over batch, context and experts: PNG, PDF or SVG."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def command(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="`pocket`, the default, a preset, a folder or a config.json.",
-            show_default=False,
-        ),
-    ] = None,
-    hardware: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Of the table, several as in 8xb200, or `here`, the default: this machine, measured once. "
-            "Give it again to compare.",
-            show_default=False,
-        ),
-    ] = None,
-    ram: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory for the model, as in 64GiB or 48GB.")
-    ] = None,
-    disk: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEED", help="Of the disk that experts come from, as in 7GB/s, or a folder to measure."
-        ),
-    ] = None,
-    context: Annotated[
-        str, typer.Option(metavar="TOKENS", help="That a token attends to; 32k are 32,768.")
-    ] = "4096",
-    batch: Annotated[int, typer.Option(metavar="SEQUENCES", help="Decoded together.")] = 1,
-    prompt: Annotated[
-        str | None,
-        typer.Option(metavar="TOKENS", help="Of one prompt; as many as the context if not given."),
-    ] = None,
-    hit_rate: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Of experts found in memory; the share that fits if not given."),
-    ] = None,
-    quant: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CODEC", help=f"Store weights in {', '.join(CODECS)}; as they are if not given."
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Of this machine; every processor if not given.")
-    ] = None,
-    country: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the power grid, DEU or Germany, or grams per kWh.")
-    ] = None,
-    per_kwh: Annotated[float, typer.Option(metavar="USD", help="Price of electricity.")] = 0.30,
-    rent: Annotated[
-        float | None, typer.Option(metavar="USD", help="Of the whole machine per hour.", show_default=False)
-    ] = None,
-    price: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", help="To compare with: a list's name, or INPUT,OUTPUT per million tokens."
-        ),
-    ] = None,
-    measure_again: Annotated[
-        bool, typer.Option("--measure-again", help="Forget what was measured of this machine.")
-    ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw cost over batch, context and experts: PNG, PDF or SVG."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-    ] = False,
+    model: ConfigName = None,
+    hardware: Names = None,
+    ram: Ram = None,
+    disk: Disk = None,
+    context: Context = "4096",
+    batch: Batch = 1,
+    prompt: Prompt = None,
+    hit_rate: HitRate = None,
+    quant: Quant = None,
+    threads: Threads = None,
+    country: Country = None,
+    per_kwh: PerKwh = 0.30,
+    rent: Rent = None,
+    price: PriceList = None,
+    measure_again: MeasureAgain = False,
+    plot: Plot = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict memory, speed, energy and cost of a model on hardware, beside dense twins of its sizes.
 

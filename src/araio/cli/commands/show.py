@@ -17,6 +17,7 @@ from araio import env
 from araio.cli.numbers import bytes_text, count_text, flops_text, share_text
 from araio.cli.printable import printable
 from araio.cli.progress import progress_bar
+from araio.cli.quantities import parse_tokens
 from araio.costs.storage import Storage
 from araio.costs.summary import summarize
 from araio.errors import CheckpointError
@@ -26,35 +27,38 @@ from araio.formats.store_check import check_store
 from araio.weights.load import open_checked
 from araio.weights.locate import BUNDLED, locate, locate_config
 
-__all__ = ["EXAMPLES", "command", "stored_codecs"]
+__all__ = ["EXAMPLES", "ConfigName", "command", "stored_codecs"]
 
 EXAMPLES = (
     "araio show pocket",
     "araio show deepseek-r1                 a preset: counted from its published config",
     "araio show ~/models/DeepSeek-V2-Lite   a folder; its config.json is enough",
-    "araio show deepseek-r1 --context 32768   and what a token takes that far into a text",
+    "araio show deepseek-r1 --context 32k     and what a token takes that far into a text",
     "araio show kimi-k2 --json",
     "araio show ~/models/lite-q4 --verify   a store of `araio convert`, against its checksums",
 )
 
+ConfigName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="`pocket`, the default, a preset, a folder or a config.json.",
+        show_default=False,
+    ),
+]
+"""The argument of commands to which a config is enough."""
+
 
 def command(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="`pocket`, the default, a preset, a folder or a config.json.",
-            show_default=False,
-        ),
-    ] = None,
+    model: ConfigName = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read a whole store and compare its checksums first.")
     ] = False,
     context: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             metavar="TOKENS",
-            help="Count what one token takes that attends to so many: operations, bytes read.",
+            help="Count what one token takes that attends to so many, as in 32k: operations, bytes read.",
             show_default=False,
         ),
     ] = None,
@@ -64,7 +68,8 @@ def command(
     name = model or env.get("ARAIO_MODEL")
     config, store = locate_config(name), stored_codecs(name)
     storage = Storage(**store["codecs"]) if store else None
-    summary = {"model": name} | summarize(config, storage, context)
+    tokens = None if context is None else parse_tokens("--context", context)
+    summary = {"model": name} | summarize(config, storage, tokens)
     summary |= {"file_bytes": _file_bytes(name), "store": store}
     if verify:
         _verify(locate(name))
