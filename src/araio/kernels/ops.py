@@ -25,7 +25,9 @@ from araio.tensors import Float32Array, Weight
 __all__ = [
     "OPERATIONS",
     "PAGE",
+    "CombineExperts",
     "Embed",
+    "ExpertAnswers",
     "Experts",
     "FeedForward",
     "Hold",
@@ -193,6 +195,38 @@ class Experts(Protocol):
         """
 
 
+class ExpertAnswers(Protocol):
+    """`answers[t, k] = swiglu(x[t], experts[ids[t, k]])`, for the experts that are there.
+
+    Experts may so be computed in the order in which they arrive: once all have had their turn, in calls of
+    any size and in any order, `CombineExperts` gives the bits that `Experts` would have given.
+    """
+
+    def __call__(
+        self, x: Float32Array, ids: Int32Array, experts: Mapping[int, FeedForward], answers: Float32Array
+    ) -> None:
+        """Write the answers of some experts.
+
+        x        (T, D)
+        ids      (T, K) int32, distinct within a row
+        experts  by id; those that no token chose are not looked at
+        answers  (T, K, D), changed in place where `experts` has the id, and left as it was elsewhere
+        """
+
+
+class CombineExperts(Protocol):
+    """`y[t] = sum over k of weights[t, k] * answers[t, k]`, in ascending order of expert id."""
+
+    def __call__(self, answers: Float32Array, ids: Int32Array, weights: Float32Array) -> Float32Array:
+        """Add up the answers of each token.
+
+        answers  (T, K, D), all of them written
+        ids      (T, K) int32, distinct within a row
+        weights  (T, K)
+        returns  (T, D)
+        """
+
+
 class Latents(NamedTuple):
     """What the cache holds of one sequence in one layer.
 
@@ -266,6 +300,8 @@ class Ops:
     swiglu: SwiGLU
     route: Route
     experts: Experts
+    expert_answers: ExpertAnswers
+    combine_experts: CombineExperts
     store_latents: StoreLatents
     mla_prefill: MultiHeadLatentAttention
     mla_decode: MultiHeadLatentAttention
