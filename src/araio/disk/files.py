@@ -11,14 +11,16 @@ import errno
 import mmap
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from araio.disk.reader import BLOCK
 from araio.errors import DiskError
 
-__all__ = ["IO_MODES", "OpenFile", "open_file", "require_io"]
+__all__ = ["IO_MODES", "FileTable", "OpenFile"]
 
 IO_MODES = ("auto", "direct", "buffered")
 
@@ -31,21 +33,46 @@ class OpenFile(NamedTuple):
     is_direct: bool
 
 
-def require_io(io: str) -> None:
-    """Raise DiskError for a mode that is unknown."""
-    if io not in IO_MODES:
-        raise DiskError(f"io is {io!r}; expected one of {', '.join(IO_MODES)}")
+class FileTable:
+    """The open files of a reader, by their numbers.
 
+    io  one of `IO_MODES`; `auto` is direct where the file system can do it
 
-def open_file(path: str | os.PathLike[str], io: str) -> OpenFile:
-    """Open one of `IO_MODES`; `auto` is direct where the file system can do it.
-
-    Raises DiskError.
+    Raises DiskError for another io, and where a file cannot be opened so.
     """
-    name = os.fsdecode(path)
+
+    def __init__(self, io: str) -> None:
+        if io not in IO_MODES:
+            raise DiskError(f"io is {io!r}; expected one of {', '.join(IO_MODES)}")
+        self._io = io
+        self._files: list[OpenFile] = []
+        self._adding = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: int) -> OpenFile:
+        return self._files[number]
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return tuple("direct" if file.is_direct else "buffered" for file in self._files)
+
+    def add(self, path: str | os.PathLike[str]) -> int:
+        file = _open(os.fspath(path), self._io)
+        with self._adding:
+            self._files.append(file)
+            return len(self._files) - 1
+
+    def close(self) -> None:
+        for file in self._files:
+            os.close(file.descriptor)
+
+
+def _open(name: str, io: str) -> OpenFile:
     with _named(name):
         # Before it is opened: opening a pipe would wait for its other end.
-        if not stat.S_ISREG(os.stat(name).st_mode):  # noqa: PTH116 - a path as bytes is one too
+        if not stat.S_ISREG(Path(name).stat().st_mode):
             raise DiskError(f"{name}: is not a regular file; expected one that weights can be read from")
         descriptor = None if io == "buffered" else _open_direct(name)
         if descriptor is not None:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from araio.disk import failures
-from araio.disk.files import OpenFile, open_file, require_io
+from araio.disk.files import FileTable, OpenFile
 from araio.disk.numbers import first_bad_number
-from araio.disk.reader import BLOCK, Check, Counters, Done, Piece, Slot, require_fitting
+from araio.disk.reader import BLOCK, Check, Counters, Done, Piece, Slot, require_fitting, require_usable
 from araio.errors import DiskError
 
 __all__ = ["PythonReader"]
@@ -44,10 +44,9 @@ class PythonReader:
     """
 
     def __init__(self, io: str = "auto", threads: int = 4) -> None:
-        require_io(io)
-        self._io = io
-        self._files: list[OpenFile] = []
+        self._files = FileTable(io)
         self._queue = _Queue()
+        self._process = os.getpid()
         # Threads know the queue and the files and not the reader, which could never be collected otherwise.
         workers = [
             threading.Thread(target=_serve, args=(self._queue, self._files), daemon=True)
@@ -55,16 +54,15 @@ class PythonReader:
         ]
         for worker in workers:
             worker.start()
-        self._end = weakref.finalize(self, _end, os.getpid(), self._queue, workers, self._files)
+        self._end = weakref.finalize(self, _end, self._process, self._queue, workers, self._files)
 
     def add(self, path: str | os.PathLike[str]) -> int:
         self._require_open()
-        self._files.append(open_file(path, self._io))
-        return len(self._files) - 1
+        return self._files.add(path)
 
     @property
     def modes(self) -> tuple[str, ...]:
-        return tuple("direct" if file.is_direct else "buffered" for file in self._files)
+        return self._files.modes
 
     @property
     def counters(self) -> Counters:
@@ -97,10 +95,7 @@ class PythonReader:
         self._end()
 
     def _require_open(self) -> None:
-        if not self._end.alive:
-            raise ValueError("the reader is closed")
-        if not self._queue.is_ours():
-            raise RuntimeError("a reader has no threads in the child of a fork; open another one there")
+        require_usable(self._end.alive, self._process)
 
 
 class _Queue:
@@ -113,12 +108,8 @@ class _Queue:
         self._running: set[int] = set()
         self._done: list[Done] = []
         self._is_stopping = False
-        self._process = os.getpid()
         self._reads = self._bytes = 0
         self._busy_s = self._busy_since = 0.0
-
-    def is_ours(self) -> bool:
-        return self._process == os.getpid()
 
     def put(self, read: _Read, urgent: bool) -> None:
         with self._changed:
@@ -196,7 +187,7 @@ class _Queue:
         self._changed.notify_all()
 
 
-def _serve(queue: _Queue, files: Sequence[OpenFile]) -> None:
+def _serve(queue: _Queue, files: FileTable) -> None:
     """A thread's life."""
     bounce = memoryview(mmap.mmap(-1, BOUNCE_BYTES))  # begins at a page
     while (read := queue.next()) is not None:
@@ -269,7 +260,7 @@ def _read(descriptor: int, content: memoryview, offset: int) -> int:
     return got
 
 
-def _check(files: Sequence[OpenFile], read: _Read) -> None:
+def _check(files: FileTable, read: _Read) -> None:
     """Raise DiskError unless the bytes of a read are what they should be."""
     pieces = read.pieces
     content = [read.slot[piece.target : piece.target + piece.size] for piece in pieces]
@@ -287,7 +278,7 @@ def _check(files: Sequence[OpenFile], read: _Read) -> None:
 
 
 def _end(
-    process: int, queue: _Queue, workers: Sequence[threading.Thread], files: Sequence[OpenFile]
+    process: int, queue: _Queue, workers: Sequence[threading.Thread], files: FileTable
 ) -> None:
     """Stop the threads and close the files; in the child of a fork there are no threads, only descriptors."""
     if process == os.getpid():
@@ -295,5 +286,4 @@ def _end(
         for worker in workers:
             if worker is not threading.current_thread():  # where the collector of garbage happened to run
                 worker.join()
-    for file in files:
-        os.close(file.descriptor)
+    files.close()

@@ -16,6 +16,7 @@ already, and any call after `close` or in the child of a fork.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -26,7 +27,7 @@ import numpy.typing as npt
 
 from araio.errors import DiskError
 
-__all__ = ["BLOCK", "Check", "Counters", "Done", "Piece", "Reader", "Slot", "require_fitting"]
+__all__ = ["BLOCK", "Check", "Counters", "Done", "Piece", "Reader", "Slot", "require_fitting", "require_usable"]
 
 BLOCK = 4096  # what a read past the page cache may begin at: in the file, in memory, and in size
 
@@ -163,3 +164,11 @@ def require_fitting(slot: Slot, pieces: Sequence[Piece], files: int) -> None:
             raise ValueError(f"{piece}: must be a range of whole numbers")
         if piece.target < 0 or piece.target + piece.size > len(slot):
             raise ValueError(f"{piece}: does not fit a slot of {len(slot)} bytes")
+
+
+def require_usable(is_open: bool, process: int) -> None:
+    """Raise for a reader that is closed, or whose threads another process has."""
+    if not is_open:
+        raise ValueError("the reader is closed")
+    if process != os.getpid():
+        raise RuntimeError("a reader has no threads in the child of a fork; open another one there")

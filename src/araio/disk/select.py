@@ -1,11 +1,12 @@
-"""`open_reader`: the compiled reader where it was built, else the plain one; and which it is, for `araio doctor`."""
+"""`open_reader`: the compiled reader where it was built, else the plain one; `serving` says which, and why."""
 
 from __future__ import annotations
 
+from araio.disk.native_reader import NativeReader, compiled
 from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Reader
 
-__all__ = ["open_reader"]
+__all__ = ["THREADS", "open_reader", "serving"]
 
 THREADS = 4
 
@@ -14,8 +15,20 @@ def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
     """A reader of files.
 
     io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all; `buffered`
-    threads  reads that are served at the same time
+    threads  that serve reads at the same time
 
     Raises DiskError for another `io`.
     """
-    return PythonReader(io, threads)
+    try:
+        return NativeReader(io, threads)
+    except ImportError:
+        return PythonReader(io, threads)
+
+
+def serving() -> str:
+    """How files are read here, as one sentence."""
+    try:
+        compiled()
+    except ImportError as error:
+        return f"by Python threads: the compiled reader is missing ({error}); install a C++17 compiler, then reinstall araio"
+    return "by compiled threads"
