@@ -14,6 +14,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
     ├── CostError              a price, a country or a size that nothing can be counted with
+    ├── DiskError              bytes of weights that a disk does not give, or gives wrong
     ├── LogError               a log of receipts that cannot be read or written
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
@@ -28,6 +29,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "CostError",
+    "DiskError",
     "FormatError",
     "GenerationError",
     "KernelError",
@@ -83,6 +85,10 @@ class CacheFullError(AraioError):
 
 class CostError(AraioError):
     """A cost that cannot be counted: an unknown price list or country, or a number out of range."""
+
+
+class DiskError(AraioError):
+    """Weights that cannot be read, or are not what they were; the message names the file and the bytes."""
 
 
 class KernelError(AraioError):
