@@ -10,6 +10,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     │   └── CheckpointError    shards, index and config that do not fit together
     ├── TextError              tokenizers, chat templates
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
+    ├── BudgetError            a model that does not fit into the memory that it is given
     ├── RequestError           a parameter of a generation request
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 __all__ = [
     "AraioError",
+    "BudgetError",
     "CacheFullError",
     "CheckpointError",
     "ConfigError",
@@ -77,6 +79,10 @@ class RequestError(AraioError):
 
 class GenerationError(AraioError):
     """A model that gives logits which are NaN or infinite, so that no token can be chosen."""
+
+
+class BudgetError(AraioError):
+    """A budget of memory that is too small for a model; the message has the smallest that works."""
 
 
 class CacheFullError(AraioError):

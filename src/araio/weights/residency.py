@@ -132,6 +132,12 @@ class StreamedExperts:
         self.foresight = Foresight()
 
     @property
+    def expert_bytes(self) -> int:
+        """That computing with one expert reads."""
+        record = self._files.record
+        return sum(record.codec.bytes(shape) for shape in record.shapes.values())
+
+    @property
     def counters(self) -> StreamCounters:
         """What has happened so far."""
         read = self._reader.counters
