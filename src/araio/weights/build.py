@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from araio.codecs import Codec, codec, codec_of
-from araio.codecs.fp8 import FP8
 from araio.config import LATENT_NORM_EPS, ModelConfig
 from araio.costs.work import HeldBytes
 from araio.kernels.ops import FeedForward, Matrix, Ops
@@ -186,7 +185,5 @@ def bytes_held(stored: Codec[Any], shape: tuple[int, ...], ops: Ops, widens: boo
     stored  how it is stored; what the operations do not multiply by is held as float32
     widens  as in `ModelBuilder`
     """
-    is_widened = widens and stored.name == "bf16"
-    if isinstance(stored, FP8):
-        is_widened = stored.block[1] % ops.fp8_columns > 0
+    is_widened = not ops.holds_in_place(stored) or (widens and stored.name == "bf16")
     return (codec("f32") if is_widened else stored).bytes(shape)
