@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from araio.codecs import Codec
+from araio.codecs.fp8 import FP8
 from araio.config import ModelConfig
 from araio.tensors import Float32Array, Weight
 
@@ -63,12 +65,16 @@ backend alone."""
 
 
 class Hold(Protocol):
-    """Takes a stored weight over, once, at load. It may refer to the weight's memory, and keeps it alive."""
+    """Takes a stored weight over. It may refer to the weight's memory, and keeps it alive.
+
+    Where `Ops.holds_in_place` it does no more than that: the bytes of another weight, of the same shape and
+    stored in the same way, may be written over those that are held, as long as no operation is at them.
+    """
 
     def __call__(self, weight: Weight) -> Matrix:
         """Give the form that the backend's other operations take.
 
-        weight   (O, I) in any way of storing
+        weight   (O, I) in any way of storing, each of its arrays contiguous
         """
 
 
@@ -305,6 +311,10 @@ class Ops:
     store_latents: StoreLatents
     mla_prefill: MultiHeadLatentAttention
     mla_decode: MultiHeadLatentAttention
+
+    def holds_in_place(self, stored: Codec[Any]) -> bool:
+        """Whether `hold` keeps the very bytes of a weight stored like this, and not a float32 copy of it."""
+        return not isinstance(stored, FP8) or stored.block[1] % self.fp8_columns == 0
 
 
 OPERATIONS = tuple(
