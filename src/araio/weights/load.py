@@ -207,7 +207,7 @@ def _check_pins(
                 f"{config.n_routed_experts - 1} in layers {layers[0]} to {layers[-1]}"
             )
     pinned, most = sum(map(len, pins.values())), slots - 2 * config.num_experts_per_tok
-    if pinned > most:
+    if pinned and pinned > most:
         raise BudgetError(
             f"{pinned} experts are to stay in memory, and the budget has room for {most} beside those of the "
             "two layers at work; pin fewer, or give more --ram"
