@@ -1,4 +1,4 @@
-"""`Budget`: what each part of a running model may take of the memory that it is given, and whether that is enough.
+"""`Budget`: what each part of a running model may take of the memory it is given, and whether that is enough.
 
 The parts: the process as it is before weights are read; the weights that every token needs; the latent cache;
 the activations of a step; and routed experts, all of them or as many as there is room for. Of these, two
@@ -24,7 +24,7 @@ LATER = 48 << 20
 CACHE_SHARE = 8
 LEAST_CACHE_TOKENS = 2048
 
-# Tokens of a prompt that run together; fewer where their activations would take more than one part in so many.
+# Tokens of a prompt that run together; fewer where their activations would take more than a part in so many.
 CHUNKS = (512, 256, 128, 64)
 ACTIVATIONS_SHARE = 16
 
@@ -145,8 +145,9 @@ def _chunk(config: ModelConfig, room: int) -> int:
 
 
 def _activations(config: ModelConfig, tokens: int) -> int:
-    """Of a step, in float32: states in and out of the parts of a layer, queries and values, the answers of all
-    experts before they are added, the inside of the widest feed-forward part twice, and scores."""
+    """Of a step, in float32: the states around the parts of a layer, queries and values, the answers of all
+    experts before they are added, the inside of the widest feed-forward part twice, and scores.
+    """
     heads = config.num_attention_heads * (config.qk_head_dim + config.v_head_dim)
     routed = config.num_experts_per_tok * (config.hidden_size + 2 * config.moe_intermediate_size)
     dense = 2 * max(config.intermediate_size, config.n_shared_experts * config.moe_intermediate_size)
@@ -159,8 +160,8 @@ def _too_little(ram: int, smallest: int, process: int, needs: Needs, tokens: int
     rest = smallest - process - dense - cache
     return (
         f"{_shown(ram)} of memory are too few: {_shown(smallest)} are the least that works "
-        f"({_shown(dense)} of weights that every token needs, {_shown(cache)} for {tokens:,} tokens of cache, "
-        f"{_shown(process)} of the program itself, {_shown(rest)} for a step and the experts of two layers); "
+        f"({_shown(dense)} of weights that every token needs, {_shown(cache)} for {tokens:,} tokens of "
+        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and the experts of two layers); "
         "store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
     )
 

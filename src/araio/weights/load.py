@@ -46,7 +46,7 @@ class Memory:
     cache_tokens  of the latent cache; None takes a share of what is left
     io            how experts are read from disk, one of `disk.files.IO_MODES`
     pins          experts by layer that stay in memory once they are there
-    drafts        keep the multi-token-prediction module even where experts come from disk, where it costs more
+    drafts        keep the multi-token-prediction module even where experts come from disk, which costs more
                   reads than it saves steps
     """
 
