@@ -1,9 +1,9 @@
-"""How well a policy keeps experts, on recorded routes: what it would have read, and what the best could not avoid.
+"""What a policy would have read from disk for recorded routes, and what no policy could have avoided.
 
-The rules are those of `residency.py`. A layer's K experts are looked up together; what is missing is read into
-slots that are kept free for reads, and when the layer is computed the least worthy leave until no more than
-`capacity` experts of all layers are in memory. What has just been read may be the first to leave. So
-`capacity` is the slots of the budget without those for reads, and nothing that a layer needs leaves before it.
+The rules are those of `residency.py`. A layer's K experts are looked up together; what is missing is read
+into slots that are kept free for reads, and when the layer is computed the least worthy leave until no more
+than `capacity` experts of all layers are in memory. What has just been read may be the first to leave. So
+`capacity` is the slots of the budget without those for reads, and what a layer needs never leaves before it.
 
 Routes are (T, L, K) expert ids, one token a step, K distinct ids of each layer, as `testing/routes.py` makes
 them or `Router.on_route` records them.
@@ -58,8 +58,8 @@ def belady(routes: IntArray, experts: int, capacity: int) -> Int64Array:
     next_use = _next_use(keys.reshape(-1, routes.shape[2])).reshape(keys.shape)
     total = routes.shape[1] * experts
     resident: set[int] = set()
-    # (-next use, key) as one int. What was put there before a key's last use is stale, but its time is past, so
-    # that whatever is resident comes out before it.
+    # (-next use, key) as one int. What was put there before a key's last use is stale, but its time is past,
+    # so that whatever is resident comes out before it.
     heap: list[int] = []
     misses = np.zeros(routes.shape[:2], np.int64)
     for token, layer in np.ndindex(*routes.shape[:2]):
