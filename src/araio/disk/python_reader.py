@@ -116,16 +116,18 @@ class _Queue:
         self._speculative: OrderedDict[int, _Read] = OrderedDict()
         self._running: set[int] = set()
         self._done: list[Done] = []
+        self._unreported: dict[int, _Read] = {}  # all of these; keeps their slots alive
         self.is_stopping = False
         self._reads = self._bytes = 0
         self._busy_s = self._busy_since = 0.0
 
     def put(self, read: _Read, urgent: bool) -> None:
         with self._changed:
-            if self._knows(read.tag):
+            if read.tag in self._unreported:
                 raise ValueError(f"tag {read.tag} is in flight already")
             if self._in_flight() == 0:
                 self._busy_since = time.monotonic()
+            self._unreported[read.tag] = read
             (self._urgent if urgent else self._speculative)[read.tag] = read
             self._changed.notify_all()
 
@@ -137,9 +139,11 @@ class _Queue:
     def cancel(self, tag: int) -> bool:
         with self._changed:
             read = self._urgent.pop(tag, None) or self._speculative.pop(tag, None)
-            if read is not None:
-                self._left()
-            return read is not None
+            if read is None:
+                return False
+            del self._unreported[tag]
+            self._left()
+            return True
 
     def next(self) -> _Read | None:
         """The read that is to be served now, when there is one; None when the reader is closed."""
@@ -166,6 +170,8 @@ class _Queue:
         with self._changed:
             self._changed.wait_for(lambda: self._done or not self._in_flight(), timeout_s)
             done, self._done = self._done, []
+            for one in done:
+                del self._unreported[one.tag]
             return done
 
     def drain(self) -> None:
@@ -187,10 +193,6 @@ class _Queue:
 
     def _in_flight(self) -> int:
         return len(self._urgent) + len(self._speculative) + len(self._running)
-
-    def _knows(self, tag: int) -> bool:
-        waiting = tag in self._urgent or tag in self._speculative or tag in self._running
-        return waiting or any(done.tag == tag for done in self._done)
 
     def _left(self) -> None:
         """A read is no longer in flight."""

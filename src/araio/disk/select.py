@@ -32,7 +32,7 @@ def serving() -> str:
         compiled()
     except ImportError as error:
         return (
-            f"by Python threads: the compiled reader is missing ({error}); install a C++17 compiler, "
-            "then reinstall araio"
+            f"Python threads (the compiled reader is missing: {error}; install a C++17 compiler, "
+            "then reinstall araio)"
         )
-    return "by compiled threads"
+    return "compiled threads"
