@@ -1,4 +1,4 @@
-"""Who comes first, and who comes not at all: urgency, promotion, cancelling, waiting, and a crowd of callers."""
+"""Who comes first, and who comes not at all: urgency, promotion, cancelling, waiting, and a crowd."""
 
 import random
 import threading
