@@ -22,6 +22,8 @@ from araio.errors import DiskError
 
 __all__ = ["NativeReader", "compiled"]
 
+ENGINES = ("auto", "uring", "threads")
+
 WAIT_S = 0.1  # between two looks for Ctrl-C
 
 
@@ -51,14 +53,15 @@ class NativeReader:
 
     io       one of `files.IO_MODES`
     threads  segments that are served at the same time
+    engine   `threads`, or `uring` for Linux' io_uring, or `auto`
 
-    Raises ImportError where the compiled module was not built.
+    Raises ImportError where the compiled module was not built, and DiskError where the engine cannot be had.
     """
 
-    def __init__(self, io: str = "auto", threads: int = 4) -> None:
+    def __init__(self, io: str = "auto", threads: int = 4, engine: str = "auto") -> None:
         require_threads(threads)
         self._files = FileTable(io)
-        self._native = compiled().DiskReader(threads)
+        self.engine, self._native = _start(threads, engine)
         self._reads: dict[int, _Read] = {}  # until they are reported
         self._process = os.getpid()
         # The reads are an argument so that no slot goes before the threads have ended.
@@ -140,6 +143,22 @@ class NativeReader:
 
     def _require_open(self) -> None:
         require_usable(self._end.alive, self._process)
+
+
+def _start(threads: int, engine: str) -> tuple[str, Any]:
+    """The engine that serves, and the compiled reader."""
+    module = compiled()
+    if engine not in ENGINES:
+        raise DiskError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
+    try:
+        if engine != "threads":
+            return "uring", module.DiskReader(threads, by_ring=True)
+    except OSError as error:
+        if engine == "uring":
+            raise DiskError(
+                f"the kernel offers no io_uring ({error.strerror}); use engine auto or threads"
+            ) from None
+    return "threads", module.DiskReader(threads, by_ring=False)
 
 
 def _end(native: Any, files: FileTable, reads: dict[int, _Read]) -> None:
