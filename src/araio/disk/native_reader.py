@@ -22,7 +22,7 @@ from araio.errors import DiskError
 
 __all__ = ["NativeReader", "compiled"]
 
-ENGINES = ("auto", "uring", "threads")
+ENGINES = ("threads", "uring")
 
 WAIT_S = 0.1  # between two looks for Ctrl-C
 
@@ -53,15 +53,15 @@ class NativeReader:
 
     io       one of `files.IO_MODES`
     threads  segments that are served at the same time
-    engine   `threads`, or `uring` for Linux' io_uring, or `auto`
+    engine   `threads`, or `uring`: Linux' io_uring, which docs/lab-notes.md found to be no faster
 
     Raises ImportError where the compiled module was not built, and DiskError where the engine cannot be had.
     """
 
-    def __init__(self, io: str = "auto", threads: int = 4, engine: str = "auto") -> None:
+    def __init__(self, io: str = "auto", threads: int = 4, engine: str = "threads") -> None:
         require_threads(threads)
         self._files = FileTable(io)
-        self.engine, self._native = _start(threads, engine)
+        self._native = _start(threads, engine)
         self._reads: dict[int, _Read] = {}  # until they are reported
         self._process = os.getpid()
         # The reads are an argument so that no slot goes before the threads have ended.
@@ -145,20 +145,16 @@ class NativeReader:
         require_usable(self._end.alive, self._process)
 
 
-def _start(threads: int, engine: str) -> tuple[str, Any]:
-    """The engine that serves, and the compiled reader."""
-    module = compiled()
+def _start(threads: int, engine: str) -> Any:
+    """The compiled reader, with its threads running."""
     if engine not in ENGINES:
         raise DiskError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     try:
-        if engine != "threads":
-            return "uring", module.DiskReader(threads, by_ring=True)
+        return compiled().DiskReader(threads, by_ring=engine == "uring")
     except OSError as error:
-        if engine == "uring":
-            raise DiskError(
-                f"the kernel offers no io_uring ({error.strerror}); use engine auto or threads"
-            ) from None
-    return "threads", module.DiskReader(threads, by_ring=False)
+        raise DiskError(
+            f"{threads} {engine} cannot be started ({error.strerror}); use fewer, or engine threads"
+        ) from None
 
 
 def _end(native: Any, files: FileTable, reads: dict[int, _Read]) -> None:

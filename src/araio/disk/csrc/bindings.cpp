@@ -148,7 +148,7 @@ NB_MODULE(_native, module) {
                "zlib.crc32, by the fastest way of this CPU or by tables alone.");
     nb::class_<Reader>(module, "DiskReader", "Reads by threads; see araio.disk.reader.Reader.")
         .def(nb::init<int, bool>(), "threads"_a, "by_ring"_a,
-             "OSError where io_uring was asked for and the kernel has none for us.")
+             "OSError where the system has no such threads or no ring for us.")
         .def("add", &Reader::add, "descriptor"_a, "is_direct"_a,
              "Number of a file, which stays open until close.")
         .def("submit", &Reader::submit, "tag"_a, "slot"_a.noconvert(), "pieces"_a, "crc32"_a.none(),
