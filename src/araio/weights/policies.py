@@ -4,12 +4,12 @@ Experts of all layers compete for one budget. A key is an int in [0, keys), `pla
 layer + expert`. A policy is told what is used and gives each key a priority; it neither knows what is in
 memory nor moves anything. `residency.py` asks it; `simulate.py` plays recorded routes to it.
 
-The default is `Forecast`: it learns what follows on what, and starts from `TwoRates`. Those are two because no
-single half-life serves: where memory is small what was just used is worth keeping, where it is large what is
-used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns of a key's own
-layer, not in time: just after its layer's turn a key has longest to wait for the next, when plain LRU holds it
-dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how near to the optimum
-anything that cannot see ahead can come.
+The default is `Forecast`: it learns what follows on what, and starts from `TwoRates`. Those are two because
+no single half-life serves: where memory is small what was just used is worth keeping, where it is large what
+is used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns of a key's
+own layer, not in time: just after its layer's turn a key has longest to wait for the next, when plain LRU
+holds it dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how near to the
+optimum anything that cannot see ahead can come.
 """
 
 from __future__ import annotations
