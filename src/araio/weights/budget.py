@@ -24,8 +24,8 @@ LATER = 48 << 20
 CACHE_SHARE = 8
 LEAST_CACHE_TOKENS = 2048
 
-# Tokens of a prompt that run together: so many where every expert is in memory. Where experts are read for each
-# chunk again, more, as long as their activations take no more than a part in so many of what is left.
+# Tokens of a prompt that run together: so many where every expert is in memory. Where experts are read again
+# for each chunk, more, as long as their activations take no more than a part in so many of what is left.
 CHUNK = 512
 STREAMED_CHUNKS = (2048, 1024, 512, 256, 128, 64)
 ACTIVATIONS_SHARE = 10
@@ -163,8 +163,8 @@ def _too_little(ram: int, smallest: int, process: int, needs: Needs, tokens: int
     return (
         f"{_shown(ram)} of memory are too few: {_shown(smallest)} are the least that works "
         f"({_shown(dense)} of weights that every token needs, {_shown(cache)} for {tokens:,} tokens of "
-        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and the experts of two layers); "
-        "store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
+        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and "
+        "the experts of two layers); store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
     )
 
 

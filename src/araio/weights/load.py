@@ -29,7 +29,7 @@ from araio.weights.budget import Budget, Needs, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
-from araio.weights.policies import Policy, TwoRates
+from araio.weights.policies import Forecast, Policy
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
@@ -186,14 +186,14 @@ def _streamed(
     files = expert_files(checkpoint, config, layers)
     if not ops.holds_in_place(files.record.codec):
         raise CheckpointError(
-            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as they "
-            "are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
+            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as "
+            "they are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
         )
     _check_pins(memory.pins or {}, config, layers, slots)
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
-    policy = TwoRates(len(layers) * config.n_routed_experts)
+    policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
     places, pins = Slots(files.record, slots, ops), memory.pins or {}
     experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
     usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))

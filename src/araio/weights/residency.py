@@ -220,7 +220,6 @@ class StreamedExperts:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
         if place <= self._place:
-            self.policy.step()
             self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
