@@ -1,7 +1,7 @@
 """`NativeReader`: the compiled reader, whose threads need no interpreter and share the segments of a read.
 
-This module opens the files, keeps slots alive, waits so that Ctrl-C comes through, and makes errors of what C++
-found. Read `csrc/read_queue.h` next.
+This module opens the files, keeps slots alive, waits so that Ctrl-C comes through, and makes errors of what
+C++ found. Read `csrc/read_queue.h` next.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from araio.disk import failures
 from araio.disk.files import FileTable
-from araio.disk.reader import Counters, Done, Piece, Slot, require_usable
+from araio.disk.reader import Counters, Done, Piece, Slot, require_threads, require_usable
 from araio.errors import DiskError
 
 __all__ = ["NativeReader", "compiled"]
@@ -56,6 +56,7 @@ class NativeReader:
     """
 
     def __init__(self, io: str = "auto", threads: int = 4) -> None:
+        require_threads(threads)
         self._files = FileTable(io)
         self._native = compiled().DiskReader(threads)
         self._reads: dict[int, _Read] = {}  # until they are reported

@@ -7,10 +7,10 @@
         if done.error is not None:
             raise done.error
 
-A read is one or more pieces that go to one slot, under a tag that the caller chooses. Two classes implement the
-protocol with equal behaviour: `native_reader.NativeReader` is compiled, `python_reader.PythonReader` is the plain
-one and the tests' reference. What is refused: a request that does not fit its slot, a tag that is in flight
-already, and any call after `close` or in the child of a fork.
+A read is one or more pieces that go to one slot, under a tag that the caller chooses. Two classes implement
+the protocol with equal behaviour: `native_reader.NativeReader` is compiled, `python_reader.PythonReader` is
+the plain one and the tests' reference. What is refused: a request that does not fit its slot, a tag that is
+in flight already, and any call after `close` or in the child of a fork.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ __all__ = [
     "Reader",
     "Slot",
     "require_fitting",
+    "require_threads",
     "require_usable",
 ]
 
 BLOCK = 4096  # what a read past the page cache may begin at: in the file, in memory, and in size
+
+MAX_THREADS = 1024
 
 Slot = npt.NDArray[np.uint8]
 """Writable, contiguous bytes (N,) that a read fills."""
@@ -48,8 +51,8 @@ Slot = npt.NDArray[np.uint8]
 class Check(enum.IntEnum):
     """What the numbers of a piece are tested for; they lie one after the other, little-endian.
 
-    A number that is NaN or infinite makes the read an error; of a scale, zero and below as well. FP8 is e4m3fn,
-    which has no infinity.
+    A number that is NaN or infinite makes the read an error; of a scale, zero and below as well. FP8 is
+    e4m3fn, which has no infinity.
     """
 
     NONE = 0
@@ -112,7 +115,7 @@ class Reader(Protocol):
     def add(self, path: str | PathLike[str]) -> int:
         """Open a file; its number, from 0.
 
-        Raises DiskError where it cannot be opened, is no regular file, or cannot be read in the mode asked for.
+        Raises DiskError where it cannot be opened, is no regular file, or has no mode that was asked for.
         """
 
     @property
@@ -131,8 +134,8 @@ class Reader(Protocol):
         crc32   checksum of the bytes of all pieces in their order, as `zlib.crc32` has it
         urgent  goes before every read that is not; among equals the first comes first
 
-        The slot is kept alive until the read is reported, and belongs to the reader until then. Raises ValueError
-        for pieces that do not fit the slot, and for a tag in flight.
+        The slot is kept alive until the read is reported, and belongs to the reader until then. Raises
+        ValueError for pieces that do not fit the slot, and for a tag in flight.
         """
 
     def promote(self, tag: int) -> None:
@@ -146,7 +149,7 @@ class Reader(Protocol):
         """
 
     def wait(self, timeout_s: float | None = None) -> list[Done]:
-        """Reads that are over and not yet reported, in the order in which they ended; blocks until there is one.
+        """Reads that are over and not yet reported, as they ended; blocks until there is one.
 
         Empty when the time is over, and at once when nothing is in flight. Ctrl-C comes through.
         """
@@ -174,6 +177,12 @@ def require_fitting(slot: Slot, pieces: Sequence[Piece], files: int) -> None:
             raise ValueError(f"{piece}: must be a range of whole numbers")
         if piece.target < 0 or piece.target + piece.size > len(slot):
             raise ValueError(f"{piece}: does not fit a slot of {len(slot)} bytes")
+
+
+def require_threads(threads: int) -> None:
+    """Raise ValueError for a number of threads that cannot be."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads is {threads}; expected a number from 1 to {MAX_THREADS}")
 
 
 def require_usable(is_open: bool, process: int) -> None:

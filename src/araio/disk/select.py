@@ -1,4 +1,4 @@
-"""`open_reader`: the compiled reader where it was built, else the plain one; `serving` says which, and why."""
+"""`open_reader`: the compiled reader where it was built, else the plain one; `serving` says which and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ THREADS = 4
 def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
     """A reader of files.
 
-    io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all; `buffered`
+    io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all;
+             `buffered`: through it, and out again
     threads  that serve reads at the same time
 
     Raises DiskError for another `io`.
@@ -30,5 +31,8 @@ def serving() -> str:
     try:
         compiled()
     except ImportError as error:
-        return f"by Python threads: the compiled reader is missing ({error}); install a C++17 compiler, then reinstall araio"
-    return "by compiled threads"
+        return (
+            f"Python threads (the compiled reader is missing: {error}; install a C++17 compiler, "
+            "then reinstall araio)"
+        )
+    return "compiled threads"
