@@ -210,6 +210,7 @@ class StreamedExperts:
                     began_s = time.perf_counter()
                     arrived = self._collect(None, left)
                     self._counts.wait_s += time.perf_counter() - began_s
+                    self._read_more(awaited)  # wrong guesses may have had all the room until they were read
                 ready = [key for key in arrived if key in left]
 
     def _is_here(self, key: int) -> bool:
@@ -328,6 +329,10 @@ class StreamedExperts:
         """Whatever interrupts the bookkeeping, Ctrl-C among them, leaves only what is known to be true."""
         try:
             yield
+        except GeneratorExit:
+            # Between two groups all is in order; and whoever holds the traceback of an error that was not ours
+            # may let go of us at any time, even while another layer waits.
+            raise
         except BaseException:
             self._start_over()
             raise
