@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araio.codecs import codec
+from araio.codecs.integers import decode_rows
 from araio.config import ModelConfig
 from araio.errors import AraioError
 from araio.formats.layout import expected_tensors
@@ -104,6 +105,21 @@ class RoutedWeights:
         arrays = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
         weight: Weight = wanted.assemble(arrays, shape)
         return weight
+
+    def intended(self, text: str, positions: slice) -> NDArray[np.int64]:
+        """The experts (T, L, K) of tokens by their embeddings alone, as if layers added nothing.
+
+        They differ from the recipe's own by what its noise decides. Of ungrouped routers only.
+        """
+        assert self.config.n_group == 1
+        table = self.read_weight(EMBEDDING)
+        assert isinstance(table, Quantized)
+        embedded = decode_rows(table, self.ids(text)[positions])
+        routers = [
+            self.read_weight(f"model.layers.{layer}.mlp.gate.weight") for layer in self.config.moe_layers
+        ]
+        scores = np.stack([embedded @ np.asarray(router).T for router in routers], axis=1)
+        return np.argsort(-scores, axis=2)[:, :, : self.config.num_experts_per_tok]
 
     def pieces(self, name: str) -> Iterator[Sequence[NDArray[Any]]]:
         """The stored arrays of a tensor, some rows at a time."""

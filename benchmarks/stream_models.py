@@ -37,6 +37,7 @@ def small() -> ModelConfig:
         moe_intermediate_size=128,
         num_hidden_layers=5,
         num_attention_heads=4,
+        q_lora_rank=128,  # which llama.cpp wants of models with other than 27 layers
         kv_lora_rank=64,
         vocab_size=4096,
         bos_token_id=None,
