@@ -10,10 +10,12 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     │   └── CheckpointError    shards, index and config that do not fit together
     ├── TextError              tokenizers, chat templates
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
+    ├── BudgetError            a model that does not fit into the memory that it is given
     ├── RequestError           a parameter of a generation request
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
     ├── CostError              a price, a country or a size that nothing can be counted with
+    ├── DiskError              bytes of weights that a disk does not give, or gives wrong
     ├── LogError               a log of receipts that cannot be read or written
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
@@ -24,10 +26,12 @@ from __future__ import annotations
 
 __all__ = [
     "AraioError",
+    "BudgetError",
     "CacheFullError",
     "CheckpointError",
     "ConfigError",
     "CostError",
+    "DiskError",
     "FormatError",
     "GenerationError",
     "KernelError",
@@ -77,12 +81,20 @@ class GenerationError(AraioError):
     """A model that gives logits which are NaN or infinite, so that no token can be chosen."""
 
 
+class BudgetError(AraioError):
+    """A budget of memory that is too small for a model; the message has the smallest that works."""
+
+
 class CacheFullError(AraioError):
     """A sequence, or a request, that needs more tokens of cache than there are."""
 
 
 class CostError(AraioError):
     """A cost that cannot be counted: an unknown price list or country, or a number out of range."""
+
+
+class DiskError(AraioError):
+    """Weights that cannot be read, or are not what they were; the message names the file and the bytes."""
 
 
 class KernelError(AraioError):

@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["weight_memory"]
+__all__ = ["Arena", "weight_memory"]
 
 HUGE_PAGE = 2 << 20
 CHUNK = 64 << 20
@@ -42,15 +42,35 @@ def _huge(size: int) -> npt.NDArray[np.uint8]:
     """At least `size` bytes that begin with a huge page."""
     if size == 0:
         return np.empty(0, np.uint8)
+    pages, start = _map(size)
+    return np.frombuffer(pages, np.uint8)[start : start + size]
+
+
+def _map(size: int) -> tuple[mmap.mmap, int]:
+    """Pages for `size` bytes, and the byte of them that begins a huge page."""
     if hasattr(mmap, "MADV_HUGEPAGE"):
         # Shared memory, the default, gets no huge pages.
         pages = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         pages.madvise(mmap.MADV_HUGEPAGE)
     else:
         pages = mmap.mmap(-1, size + HUGE_PAGE)
-    content = np.frombuffer(pages, np.uint8)
-    start = -content.ctypes.data % HUGE_PAGE
-    return content[start : start + size]
+    return pages, -np.frombuffer(pages, np.uint8).ctypes.data % HUGE_PAGE
+
+
+class Arena:
+    """One piece of memory that the system backs where it is written, and that can be given back in parts.
+
+    content  (bytes,) writable; it begins with a page, and with a huge page where the system has them
+    """
+
+    def __init__(self, size: int) -> None:
+        pages, start = _map(size)
+        self._pages, self._start = pages, start
+        self.content = np.frombuffer(pages, np.uint8)[start : start + size]
+
+    def give_back(self, begin: int, end: int) -> None:
+        """Forget what lies in a range of whole pages; it takes no memory until it is written again."""
+        self._pages.madvise(mmap.MADV_DONTNEED, self._start + begin, end - begin)
 
 
 _chunks = _Chunks()

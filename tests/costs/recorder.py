@@ -29,6 +29,7 @@ class Recorder:
             swiglu=self.swiglu,
             route=self.route,
             experts=self.experts,
+            expert_answers=self.expert_answers,
             mla_prefill=self.mla_prefill,
             mla_decode=self.mla_decode,
         )
@@ -75,10 +76,18 @@ class Recorder:
         return ids, weights
 
     def experts(self, x, ids, weights, experts):
-        for expert, tokens in zip(*np.unique(ids, return_counts=True), strict=True):
-            for name in FEED_FORWARD:
-                self.multiply(int(tokens), getattr(experts[int(expert)], name))
+        self.serve(ids, {expert: experts[expert] for expert in np.unique(ids).tolist()})
         return reference.experts(x, ids, weights, experts)
+
+    def expert_answers(self, x, ids, experts, answers) -> None:
+        self.serve(ids, experts)
+        reference.expert_answers(x, ids, experts, answers)
+
+    def serve(self, ids, experts) -> None:
+        for expert, layer in experts.items():
+            tokens = np.count_nonzero(ids == expert)
+            for name in FEED_FORWARD if tokens else ():
+                self.multiply(tokens, getattr(layer, name))
 
     def mla_prefill(self, q_nope, q_pe, latents, kv_b_proj, scale):
         """Every position is expanded to keys and values, and each query meets those it may see."""

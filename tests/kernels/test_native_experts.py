@@ -8,42 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from araio.codecs import codec
 from araio.kernels import reference
 from araio.kernels.ops import FeedForward
 from araio.tensors import Float32Array
 
+from .layers import CODECS, THREADS, hold, hold_all, randn, random_ids, random_layer
+
 pytestmark = pytest.mark.native
 
-THREADS = (1, 2, 3)
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-CODECS = ("f32", "bf16", "fp8", "q8", "q4")
-
-
-def randn(rng: np.random.Generator, *shape: int) -> Float32Array:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def random_layer(rng: np.random.Generator, names: tuple[str, str, str], D: int, F: int) -> FeedForward:
-    shapes = ((F, D), (F, D), (D, F))
-    return FeedForward(
-        *(
-            codec(name).encode(randn(rng, *shape) / np.float32(D) ** 0.5)
-            for name, shape in zip(names, shapes, strict=True)
-        )
-    )
-
-
-def hold(ours, layer: FeedForward) -> FeedForward:
-    return FeedForward(*(ours.hold(weight) for weight in vars(layer).values()))
-
-
-def hold_all(ours, layers: dict[int, FeedForward]) -> dict[int, FeedForward]:
-    return {e: hold(ours, layer) for e, layer in layers.items()}
-
-
-def random_ids(rng: np.random.Generator, T: int, E: int, K: int) -> np.ndarray:
-    return np.argsort(rng.random((T, E)), axis=1)[:, :K].astype(np.int32)
 
 
 def expected_of(function, names: tuple[str, ...], *arguments) -> tuple[Float32Array, dict[str, float]]:

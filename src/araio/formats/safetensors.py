@@ -74,7 +74,9 @@ class TensorEntry:
 class SafetensorsFile(Mapping[str, TensorEntry]):
     """A mapping from tensor name to its place in one file; the file stays open until `close`.
 
-    remedy  what the owner of a file that is cut off can do
+    remedy       what the owner of a file that is cut off can do
+    keeps_pages  the system may keep a copy of what is read in its page cache, for the next time; set it to
+                 False where the memory of that copy is needed
 
     Raises FormatError when the file cannot be opened or departs from the format.
     """
@@ -82,6 +84,7 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
     def __init__(self, path: Path, remedy: str = "download it again") -> None:
         self.path = path
         self.remedy = remedy
+        self.keeps_pages = True
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
@@ -167,6 +170,8 @@ class SafetensorsFile(Mapping[str, TensorEntry]):
             if count == 0:
                 raise FormatError(f"{self.path}: ends inside {what}; the file has shrunk since it was opened")
             done += count
+            if not self.keeps_pages and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._descriptor, offset, done, os.POSIX_FADV_DONTNEED)
 
 
 def _parse_header(

@@ -7,7 +7,7 @@ way into a folder; `docs/store.md` describes the same bytes to people.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any, TypeAlias
@@ -106,6 +106,10 @@ class ExpertRecord:
         """One matrix of a record (bytes,), as views of it."""
         weight: Weight = self.codec.assemble(self.arrays(record, matrix), self.shapes[matrix])
         return weight
+
+    def places(self, matrix: str) -> Sequence[tuple[Part, int]]:
+        """The parts of one matrix and the byte of the record where each begins."""
+        return self._places[matrix]
 
     def arrays(self, record: npt.NDArray[np.uint8], matrix: str) -> list[npt.NDArray[Any]]:
         """The parts of one matrix of a record (bytes,), as views of it, to be read or filled."""

@@ -167,6 +167,19 @@ class CompiledOperations:
         )
         return y
 
+    def expert_answers(
+        self, x: Float32Array, ids: Int32Array, experts: Mapping[int, FeedForward], answers: Float32Array
+    ) -> None:
+        self.compiled.expert_answers(np.ascontiguousarray(x), np.ascontiguousarray(ids), experts, answers)
+
+    def combine_experts(self, answers: Float32Array, ids: Int32Array, weights: Float32Array) -> Float32Array:
+        T, _, D = answers.shape
+        y = np.empty((T, D), np.float32)
+        self.compiled.combine_experts(
+            np.ascontiguousarray(answers), np.ascontiguousarray(ids), np.ascontiguousarray(weights), y
+        )
+        return y
+
     def route(
         self, logits: Float32Array, bias: Float32Array | None, config: ModelConfig
     ) -> tuple[Int32Array, Float32Array]:

@@ -19,13 +19,17 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from araio.codecs import Codec
+from araio.codecs.fp8 import FP8
 from araio.config import ModelConfig
 from araio.tensors import Float32Array, Weight
 
 __all__ = [
     "OPERATIONS",
     "PAGE",
+    "CombineExperts",
     "Embed",
+    "ExpertAnswers",
     "Experts",
     "FeedForward",
     "Hold",
@@ -61,12 +65,16 @@ backend alone."""
 
 
 class Hold(Protocol):
-    """Takes a stored weight over, once, at load. It may refer to the weight's memory, and keeps it alive."""
+    """Takes a stored weight over. It may refer to the weight's memory, and keeps it alive.
+
+    Where `Ops.holds_in_place` it does no more than that: the bytes of another weight, of the same shape and
+    stored in the same way, may be written over those that are held, as long as no operation is at them.
+    """
 
     def __call__(self, weight: Weight) -> Matrix:
         """Give the form that the backend's other operations take.
 
-        weight   (O, I) in any way of storing
+        weight   (O, I) in any way of storing, each of its arrays contiguous
         """
 
 
@@ -193,6 +201,38 @@ class Experts(Protocol):
         """
 
 
+class ExpertAnswers(Protocol):
+    """`answers[t, k] = swiglu(x[t], experts[ids[t, k]])`, for the experts that are there.
+
+    Experts may so be computed in the order in which they arrive: once all have had their turn, in calls of
+    any size and in any order, `CombineExperts` gives the bits that `Experts` would have given.
+    """
+
+    def __call__(
+        self, x: Float32Array, ids: Int32Array, experts: Mapping[int, FeedForward], answers: Float32Array
+    ) -> None:
+        """Write the answers of some experts.
+
+        x        (T, D)
+        ids      (T, K) int32, distinct within a row
+        experts  by id; those that no token chose are not looked at
+        answers  (T, K, D), changed in place where `experts` has the id, and left as it was elsewhere
+        """
+
+
+class CombineExperts(Protocol):
+    """`y[t] = sum over k of weights[t, k] * answers[t, k]`, in ascending order of expert id."""
+
+    def __call__(self, answers: Float32Array, ids: Int32Array, weights: Float32Array) -> Float32Array:
+        """Add up the answers of each token.
+
+        answers  (T, K, D), all of them written
+        ids      (T, K) int32, distinct within a row
+        weights  (T, K)
+        returns  (T, D)
+        """
+
+
 class Latents(NamedTuple):
     """What the cache holds of one sequence in one layer.
 
@@ -266,9 +306,15 @@ class Ops:
     swiglu: SwiGLU
     route: Route
     experts: Experts
+    expert_answers: ExpertAnswers
+    combine_experts: CombineExperts
     store_latents: StoreLatents
     mla_prefill: MultiHeadLatentAttention
     mla_decode: MultiHeadLatentAttention
+
+    def holds_in_place(self, stored: Codec[Any]) -> bool:
+        """Whether `hold` keeps the very bytes of a weight stored like this, and not a float32 copy of it."""
+        return not isinstance(stored, FP8) or stored.block[1] % self.fp8_columns == 0
 
 
 OPERATIONS = tuple(

@@ -208,6 +208,23 @@ def experts(
     return y
 
 
+def expert_answers(
+    x: Float32Array, ids: Int32Array, experts: Mapping[int, FeedForward], answers: Float32Array
+) -> None:
+    for expert_id in experts:
+        tokens, places = np.nonzero(ids == expert_id)
+        if len(tokens):
+            answers[tokens, places] = swiglu(x[tokens], experts[expert_id])
+
+
+def combine_experts(answers: Float32Array, ids: Int32Array, weights: Float32Array) -> Float32Array:
+    T, _, D = answers.shape
+    y, tokens = np.zeros((T, D), np.float32), np.arange(T)
+    for places in np.argsort(ids, axis=1).T:  # of each token's experts the first, then the second, ...
+        y += answers[tokens, places] * weights[tokens, places, None]
+    return y
+
+
 def store_latents(c_kv: Float32Array, k_pe: Float32Array, slots: Int64Array, pages: LatentPages) -> None:
     latents = np.concatenate([c_kv, k_pe], axis=1)
     positions = pages.reshape(-1, pages.shape[2])
@@ -310,6 +327,8 @@ OPS = Ops(
     swiglu=swiglu,
     route=route,
     experts=experts,
+    expert_answers=expert_answers,
+    combine_experts=combine_experts,
     store_latents=store_latents,
     mla_prefill=mla_prefill,
     mla_decode=mla_decode,

@@ -1,12 +1,12 @@
 """`ExpertSource`: where a layer's experts come from, and the source that holds all of them in memory.
 
 A source under a byte budget or on other machines implements the same protocol; nothing above it asks which
-one it has. Read `moe.py` for the one caller.
+one it has. Read `moe.py` for the one caller, `weights/residency.py` for the source that reads from disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -19,10 +19,20 @@ ExpertWeights: TypeAlias = Mapping[int, FeedForward]
 
 
 class Ticket(Protocol):
-    """Experts on their way."""
+    """Experts of one layer that were asked for. It is good until the next request to the same source."""
 
-    def wait(self) -> ExpertWeights:
-        """Block until every requested expert is there."""
+    def at_hand(self) -> ExpertWeights | None:
+        """All of them at once, and maybe others, if none has to be waited for; else None."""
+
+    def arrivals(self) -> Iterator[ExpertWeights]:
+        """All of them, each once, in groups as they arrive; blocks until there is a next group.
+
+        The memory of a group is its own until the next group is asked for: experts beyond what memory holds
+        take turns in it.
+
+        Raises:
+            CheckpointError: what arrived is damaged, or cannot be read.
+        """
 
 
 class ExpertSource(Protocol):
@@ -40,8 +50,11 @@ class ExpertSource(Protocol):
 class _Arrived:
     weights: ExpertWeights
 
-    def wait(self) -> ExpertWeights:
+    def at_hand(self) -> ExpertWeights:
         return self.weights
+
+    def arrivals(self) -> Iterator[ExpertWeights]:
+        yield self.weights
 
 
 class InMemoryExperts:

@@ -17,6 +17,7 @@ from araio.nn.batch import Batch, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
+from araio.nn.lookahead import Lookahead
 from araio.nn.moe import MoE
 from araio.nn.mtp import MTPModule
 from araio.nn.norm import RMSNorm
@@ -35,6 +36,7 @@ class Model:
     lm_head       (T, D) -> (T, W); shares the embedding's matrix if `tie_word_embeddings`
     mtp           the first multi-token-prediction module, None if the config has none
     held          bytes of the weights above, as they lie in memory
+    lookahead     asks for experts ahead of their layer; None where all are in memory
     """
 
     config: ModelConfig
@@ -46,6 +48,7 @@ class Model:
     mtp: MTPModule | None
     held: HeldBytes
     ops: Ops
+    lookahead: Lookahead | None = None
 
     def new_pool(self, tokens: int, cache_type: CacheType = "bfloat16") -> LatentPool:
         """Room for sequences of so many tokens in all."""
@@ -82,8 +85,10 @@ class Model:
         """
         batch = Batch(segments, self.rotary, routes)
         x = self.ops.embed(batch.ids, self.embed_tokens)
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             x = layer(x, batch)
+            if self.lookahead is not None:
+                self.lookahead(index, x)
         return self.norm(x)
 
     def logits(self, hidden: Float32Array) -> Float32Array:

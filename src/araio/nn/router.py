@@ -44,8 +44,12 @@ class Router:
 
     def __call__(self, x: Float32Array) -> tuple[Int32Array, Float32Array]:
         """Choose experts for x (T, D): ids (T, K) int32 and weights (T, K) float32; see `ops.Route`."""
-        logits = self.ops.linear(x, self.weight)
-        ids, weights = self.ops.route(logits, self.e_score_correction_bias, self.config)
+        ids, weights = self.choose(x)
         if self.on_route is not None:
             self.on_route(self.layer, ids, weights)
         return ids, weights
+
+    def choose(self, x: Float32Array) -> tuple[Int32Array, Float32Array]:
+        """The same choice for what need not be this layer's input, without telling anyone of it."""
+        logits = self.ops.linear(x, self.weight)
+        return self.ops.route(logits, self.e_score_correction_bias, self.config)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from araio.codecs import Codec, codec, codec_of
-from araio.codecs.fp8 import FP8
 from araio.config import LATENT_NORM_EPS, ModelConfig
 from araio.costs.work import HeldBytes
 from araio.kernels.ops import FeedForward, Matrix, Ops
@@ -19,6 +18,7 @@ from araio.nn.attention import Attention, LowRankQuery
 from araio.nn.block import Block
 from araio.nn.experts import InMemoryExperts
 from araio.nn.linear import Linear, SwiGLU
+from araio.nn.lookahead import Lookahead
 from araio.nn.model import Model
 from araio.nn.moe import MoE
 from araio.nn.mtp import MTPModule
@@ -26,6 +26,7 @@ from araio.nn.norm import RMSNorm
 from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import Router
 from araio.tensors import BFloat16, Float32Array, Weight
+from araio.weights.residency import StreamedExperts
 
 __all__ = ["ModelBuilder", "WeightSource", "bytes_held"]
 
@@ -40,14 +41,23 @@ class WeightSource(Protocol):
 class ModelBuilder:
     """Builds the parts of a model from the tensors below a prefix such as `model.layers.3.`.
 
-    widens  bfloat16 weights become float32
+    widens    bfloat16 weights become float32
+    streamed  where routed experts come from while the model runs; None reads all of them now
     """
 
-    def __init__(self, source: WeightSource, config: ModelConfig, ops: Ops, widens: bool) -> None:
+    def __init__(
+        self,
+        source: WeightSource,
+        config: ModelConfig,
+        ops: Ops,
+        widens: bool,
+        streamed: StreamedExperts | None = None,
+    ) -> None:
         self.source = source
         self.config = config
         self.ops = ops
         self.widens = widens
+        self.streamed = streamed
         self._held: Counter[str] = Counter()
         self.rotary = RotaryEmbedding(config)
 
@@ -68,6 +78,7 @@ class ModelBuilder:
             mtp=mtp,
             held=self._held_bytes(),
             ops=ops,
+            lookahead=Lookahead(layers, self.streamed) if self.streamed else None,
         )
 
     def _mtp(self, layer: int, embed_tokens: Matrix) -> MTPModule:
@@ -123,7 +134,7 @@ class ModelBuilder:
         shared = SwiGLU(self._feed_forward(f"{at}.shared_experts"), ops) if config.n_shared_experts else None
         return MoE(
             gate=Router(config, layer, ops.hold(self._float32(f"{at}.gate.weight")), bias, ops),
-            experts=InMemoryExperts({layer: self._experts(at)}),
+            experts=self.streamed or InMemoryExperts({layer: self._experts(at)}),
             shared_experts=shared,
             ops=ops,
         )
@@ -171,11 +182,12 @@ class ModelBuilder:
         config, held = self.config, self._held
         table = held["model.embed_tokens.weight"]
         routing = [*config.moe_layers, *filter(config.is_moe, config.mtp_layers[:1])]
+        experts = len(routing) * config.n_routed_experts
         return HeldBytes(
             dense=held["dense"],
             head=table if config.tie_word_embeddings else held["lm_head.weight"],
             row=table // config.vocab_size,
-            expert=held["experts"] // max(1, len(routing) * config.n_routed_experts),
+            expert=self.streamed.expert_bytes if self.streamed else held["experts"] // max(1, experts),
             draft=held["draft"],
         )
 
@@ -186,7 +198,5 @@ def bytes_held(stored: Codec[Any], shape: tuple[int, ...], ops: Ops, widens: boo
     stored  how it is stored; what the operations do not multiply by is held as float32
     widens  as in `ModelBuilder`
     """
-    is_widened = widens and stored.name == "bf16"
-    if isinstance(stored, FP8):
-        is_widened = stored.block[1] % ops.fp8_columns > 0
+    is_widened = not ops.holds_in_place(stored) or (widens and stored.name == "bf16")
     return (codec("f32") if is_widened else stored).bytes(shape)

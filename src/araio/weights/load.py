@@ -1,58 +1,110 @@
-"""Checkpoint or store to running model: every tensor read once, widened where memory allows, handed to `nn/`.
+"""Checkpoint or store to running model, under a budget of memory: all of it there, or its experts on disk.
 
-What is stored is checked against its config before a weight is read. Read `formats/checkpoint.py` and
-`formats/store.py` for the files and `build.py` for the model.
+What is stored is checked against its config before a weight is read, and the budget is divided before any
+memory is taken. Read `formats/checkpoint.py` and `formats/store.py` for the files, `budget.py` for the parts,
+`build.py` for the model and `residency.py` for experts that are not in memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from araio.config import ModelConfig
-from araio.errors import CheckpointError
+from araio.disk.select import open_reader
+from araio.errors import BudgetError, CheckpointError
 from araio.formats.checkpoint import Checkpoint
-from araio.formats.layout import expected_tensors
+from araio.formats.layout import expected_tensors, expert_of
 from araio.formats.manifest import MANIFEST_NAME
 from araio.formats.store import Store
-from araio.formats.store_layout import DENSE_FILE
+from araio.formats.store_layout import DENSE_FILE, ExpertRecord
 from araio.kernels.ops import Ops
 from araio.kernels.select import select
 from araio.nn.model import Model
+from araio.weights.budget import Budget, Needs, split
 from araio.weights.build import ModelBuilder, bytes_held
+from araio.weights.expert_files import expert_files
+from araio.weights.machine_memory import machine_memory
+from araio.weights.policies import LRFU
+from araio.weights.residency import StreamedExperts
+from araio.weights.slots import Slots
 
-__all__ = ["load_model", "open_checked"]
+__all__ = ["Loaded", "Memory", "load_model", "open_checked", "open_model"]
+
+FLOAT32_BYTES = 4
+LATENT_BYTES = 2  # of a number in the latent cache: bfloat16
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a model may take, and how it is to use it.
+
+    ram           bytes for the whole process; None takes what the machine can spare
+    cache_tokens  of the latent cache; None takes a share of what is left
+    io            how experts are read from disk, one of `disk.files.IO_MODES`
+    pins          experts by layer that stay in memory once they are there
+    drafts        keep the multi-token-prediction module even where experts come from disk, where it costs more
+                  reads than it saves steps
+    """
+
+    ram: int | None = None
+    cache_tokens: int | None = None
+    io: str = "auto"
+    pins: Mapping[int, Collection[int]] | None = None
+    drafts: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, what it may take, and where its experts come from; None where all are in memory."""
+
+    network: Model
+    budget: Budget
+    experts: StreamedExperts | None
 
 
 def load_model(folder: Path, ops: Ops | None = None) -> Model:
-    """Read a checkpoint folder into memory.
+    """`open_model` with what memory there is, for who needs the network alone."""
+    return open_model(folder, ops).network
+
+
+def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) -> Loaded:
+    """Read a checkpoint folder, or as much of it as its memory holds.
 
     Weights stay as stored, except that bfloat16 becomes float32 for operations that are faster so, if the
-    whole model then takes at most half of the memory that is free, and fp8 does where they have no use for
-    its blocks. Where the multi-token-prediction layer is
-    absent as a whole, the model has none.
+    whole model then takes at most half of the memory, and fp8 does where they have no use for its blocks.
+    Where the multi-token-prediction layer is absent as a whole, the model has none.
 
     folder  `config.json` and safetensors, as Hugging Face lays them out, or a store of `araio convert`
     ops     the operations to compute with; the best of this machine if None
 
     Raises:
-        ConfigError, FormatError, CheckpointError: what is stored is malformed or damaged, does not fit
-            together, or does not fit into memory.
+        ConfigError, FormatError, CheckpointError: what is stored is malformed or damaged, or does not fit
+            together.
+        BudgetError: it does not fit into memory, not even with its experts on disk.
         KernelError: `ARAIO_KERNELS` asks for a backend that cannot run here.
     """
     ops = select().ops if ops is None else ops
+    machine = machine_memory()
+    ram = machine.allowed if memory.ram is None else memory.ram
     with open_checked(folder) as (config, checkpoint):
+        for file in checkpoint.files:
+            # A budget that somebody stated is meant to be all, with what the system keeps of our files.
+            file.keeps_pages = memory.ram is None
         if not checkpoint.holds_mtp(config):
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
-        widens = ops.wants_float32 and _fits_as_float32(config)
-        _refuse_what_does_not_fit(checkpoint, config, ops, widens)
-        return ModelBuilder(checkpoint, config, ops, widens).model()
+        widens = ops.wants_float32 and _fits_as_float32(config, ram)
+        config, budget = _divide(checkpoint, config, ops, widens, ram, machine.used, memory)
+        experts = None
+        if budget.slots is not None:
+            experts = _streamed(checkpoint, config, ops, budget.slots, memory)
+            widens = False
+        network = ModelBuilder(checkpoint, config, ops, widens, experts).model()
+    return Loaded(network, budget, experts)
 
 
 @contextmanager
@@ -77,21 +129,86 @@ def open_checked(folder: Path) -> Iterator[tuple[ModelConfig, Checkpoint | Store
         yield config, checkpoint
 
 
-def _fits_as_float32(config: ModelConfig) -> bool:
+def _fits_as_float32(config: ModelConfig, ram: int) -> bool:
     numbers = sum(math.prod(shape) for shape in expected_tensors(config).values())
-    return numbers * 4 <= psutil.virtual_memory().available / 2
+    return numbers * FLOAT32_BYTES <= ram / 2
 
 
-def _refuse_what_does_not_fit(
-    checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens: bool
-) -> None:
-    """Otherwise the system would kill the process half way, without a word."""
-    tensors = expected_tensors(config).items()
-    needed = sum(bytes_held(checkpoint.codec(name), shape, ops, widens) for name, shape in tensors)
-    available = psutil.virtual_memory().available
-    if needed > available:
+def _divide(
+    checkpoint: Checkpoint | Store,
+    config: ModelConfig,
+    ops: Ops,
+    widens: bool,
+    ram: int,
+    process: int,
+    memory: Memory,
+) -> tuple[ModelConfig, Budget]:
+    """The budget, and the config of what it holds: without MTP module if experts are on disk."""
+    try:
+        budget = split(config, _needs(checkpoint, config, ops, widens), ram, process, memory.cache_tokens)
+    except BudgetError:
+        if memory.drafts or not config.mtp_layers:
+            raise
+    else:
+        if budget.slots is None or memory.drafts or not config.mtp_layers:
+            return config, budget
+    config = replace(config, num_nextn_predict_layers=0)
+    needs = _needs(checkpoint, config, ops, widens)
+    return config, split(config, needs, ram, process, memory.cache_tokens)
+
+
+def _needs(checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens: bool) -> Needs:
+    dense = routed = record = 0
+    for name, shape in expected_tensors(config).items():
+        size = bytes_held(checkpoint.codec(name), shape, ops, widens)
+        if expert_of(name) is None:
+            dense += size
+            continue
+        routed += size
+        if record == 0:
+            record = ExpertRecord(config, checkpoint.codec(name)).bytes
+    layers = len(_routed_layers(config))
+    cached_layers = config.num_hidden_layers + len(config.mtp_layers[:1])
+    return Needs(dense, cached_layers * config.latent_dim * LATENT_BYTES, record, routed, layers)
+
+
+def _routed_layers(config: ModelConfig) -> list[int]:
+    return [*config.moe_layers, *filter(config.is_moe, config.mtp_layers[:1])]
+
+
+def _streamed(
+    checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, slots: int, memory: Memory
+) -> StreamedExperts:
+    """The source of experts over so many places in memory."""
+    layers = _routed_layers(config)
+    files = expert_files(checkpoint, config, layers)
+    if not ops.holds_in_place(files.record.codec):
         raise CheckpointError(
-            f"{checkpoint.folder}: its weights take {needed / 1e6:,.0f} MB of memory, but "
-            f"{available / 1e6:,.0f} MB are free; close other programs, or use a machine with more memory or "
-            "a smaller model"
+            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as they "
+            "are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
+        )
+    _check_pins(memory.pins or {}, config, layers, slots)
+    reader = open_reader(memory.io)
+    for path in files.paths:
+        reader.add(path)
+    policy = LRFU(len(layers) * config.n_routed_experts)
+    places = Slots(files.record, slots, ops)
+    return StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, memory.pins)
+
+
+def _check_pins(
+    pins: Mapping[int, Collection[int]], config: ModelConfig, layers: list[int], slots: int
+) -> None:
+    for layer, ids in pins.items():
+        wrong = [expert for expert in ids if not 0 <= expert < config.n_routed_experts]
+        if layer not in layers or wrong:
+            raise BudgetError(
+                f"pins name layer {layer}, experts {wrong or sorted(ids)}; the model has experts 0 to "
+                f"{config.n_routed_experts - 1} in layers {layers[0]} to {layers[-1]}"
+            )
+    pinned, most = sum(map(len, pins.values())), slots - 2 * config.num_experts_per_tok
+    if pinned and pinned > most:
+        raise BudgetError(
+            f"{pinned} experts are to stay in memory, and the budget has room for {most} beside those of the "
+            "two layers at work; pin fewer, or give more --ram"
         )

@@ -23,11 +23,11 @@ Float64Array = NDArray[np.float64]
 class Policy(Protocol):
     """Ranks experts by how much is lost when they leave."""
 
-    def use(self, keys: IntArray, weight: float = 1.0) -> None:
+    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
         """Tokens have chosen these experts, distinct keys (N,) of one layer.
 
-        weight  1 for a decoded token; near 0 for a prompt, which touches nearly all experts once and must not
-                displace what decoding uses
+        weight  above 0: 1 for a decoded token; for a prompt (N,), the share of its tokens that chose each, for
+                a prompt touches nearly all experts and must not displace what decoding uses
         """
 
     def step(self) -> None:
@@ -44,7 +44,7 @@ class LRU:
         self._uses = 0
         self._last = np.full(keys, -np.inf)
 
-    def use(self, keys: IntArray, weight: float = 1.0) -> None:
+    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
         """See `Policy.use`; counts calls, so that of two layers of one step the later is more recent."""
         self._uses += 1
         self._last[keys] = self._uses
@@ -70,10 +70,9 @@ class LRFU:
         self._time = 0.0  # in half-lives
         self._worth = np.full(keys, -np.inf)  # log2
 
-    def use(self, keys: IntArray, weight: float = 1.0) -> None:
-        """See `Policy.use`; a weight of 0 leaves no trace."""
-        if weight > 0:
-            self._worth[keys] = np.logaddexp2(self._worth[keys], self._time + np.log2(weight))
+    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
+        """See `Policy.use`."""
+        self._worth[keys] = np.logaddexp2(self._worth[keys], self._time + np.log2(weight))
 
     def step(self) -> None:
         """See `Policy.step`."""

@@ -1,6 +1,7 @@
 // Feed-forward layers as Python calls them: objects with gate_proj, up_proj and down_proj, each a `Matrix`.
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -45,13 +46,10 @@ void swiglu(const Operations& operations, Rows x, nb::handle weights, Output y) 
     const FeedForward& layer = held.layers().front();
     const int64_t T = dim(x.shape(0)), D = dim(x.shape(1));
     require_shapes(layer, D, layer.gate.rows);
-    Assignment all;
-    for (int64_t t = 0; t < T; ++t) all.tokens.push_back(t);
-    all.weights.assign(static_cast<size_t>(T), 1.0f);
-    all.ends = {T};
+    std::vector<int64_t> all(static_cast<size_t>(T));
+    std::iota(all.begin(), all.end(), 0);
     nb::gil_scoped_release unlocked;
-    std::fill_n(y.data(), T * D, 0.0f);
-    experts(operations, held.layers(), all, x.data(), T, y.data());
+    expert_answers(operations, held.layers(), {all, all, {T}}, x.data(), T, y.data());
 }
 
 // The distinct experts of a step, ascending.
@@ -62,28 +60,54 @@ std::vector<int32_t> distinct(Array<const int32_t, 2> ids) {
     return found;
 }
 
-// The tokens of each expert, in the order of `expert_ids`.
-Assignment assign(Array<const int32_t, 2> ids, Array<const float, 2> weights,
-                  const std::vector<int32_t>& expert_ids) {
-    const size_t K = ids.shape(1);
-    Assignment assignment = {std::vector<int64_t>(ids.size()), std::vector<float>(ids.size()),
-                             std::vector<int64_t>(expert_ids.size())};
-    const auto slot = [&](size_t i) {
-        return std::lower_bound(expert_ids.begin(), expert_ids.end(), ids.data()[i]) - expert_ids.begin();
-    };
+// Those experts of a mapping that the step chose, ascending.
+std::vector<int32_t> chosen(nb::handle by_id, Array<const int32_t, 2> ids) {
+    const int32_t *const begin = ids.data(), *const end = begin + ids.size();
+    std::vector<int32_t> found;
+    for (const nb::handle key : nb::iter(by_id)) {
+        const auto id = nb::cast<int32_t>(key);
+        if (std::find(begin, end, id) != end) found.push_back(id);
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+// The entries of each expert, in the order of `expert_ids`; what the step chose beside them is left out.
+Assignment assign(Array<const int32_t, 2> ids, const std::vector<int32_t>& expert_ids) {
+    Assignment assignment = {{}, {}, std::vector<int64_t>(expert_ids.size())};
     std::vector<int64_t>& ends = assignment.ends;
-    for (size_t i = 0; i < ids.size(); ++i) ++ends[static_cast<size_t>(slot(i))];
+    const auto for_entries = [&](const auto& visit) {
+        for (size_t i = 0; i < ids.size(); ++i) {
+            const int32_t id = ids.data()[i];
+            const auto found = std::lower_bound(expert_ids.begin(), expert_ids.end(), id);
+            if (found == expert_ids.end() || *found != id) continue;
+            visit(dim(i), ends[static_cast<size_t>(found - expert_ids.begin())]);
+        }
+    };
+    for_entries([](int64_t, int64_t& end) { ++end; });
     int64_t begin = 0;
-    for (int64_t& end : ends) {  // counts become the place where each expert's next token goes
+    for (int64_t& end : ends) {  // counts become the index of each expert's next entry
         begin += end;
         end = begin - end;
     }
-    for (size_t i = 0; i < ids.size(); ++i) {
-        const auto place = static_cast<size_t>(ends[static_cast<size_t>(slot(i))]++);
-        assignment.tokens[place] = dim(i / K);
-        assignment.weights[place] = weights.data()[i];
-    }
+    assignment.tokens.resize(static_cast<size_t>(begin));
+    assignment.places.resize(static_cast<size_t>(begin));
+    const int64_t K = dim(ids.shape(1));
+    for_entries([&](int64_t place, int64_t& end) {
+        const auto entry = static_cast<size_t>(end++);
+        assignment.tokens[entry] = place / K;
+        assignment.places[entry] = place;
+    });
     return assignment;
+}
+
+HeldLayers hold_experts(nb::handle by_id, const std::vector<int32_t>& expert_ids, int64_t D) {
+    HeldLayers held;
+    for (const int32_t id : expert_ids) {
+        held.add(nb::object(by_id[nb::int_(id)]));
+        require_shapes(held.layers().back(), D, held.layers().front().gate.rows);
+    }
+    return held;
 }
 
 void routed(const Operations& operations, Rows x, Array<const int32_t, 2> ids, Array<const float, 2> weights,
@@ -94,15 +118,36 @@ void routed(const Operations& operations, Rows x, Array<const int32_t, 2> ids, A
             "weights must have the shape of ids");
     const std::vector<int32_t> expert_ids = distinct(ids);
     const int64_t T = dim(x.shape(0)), D = dim(x.shape(1));
-    HeldLayers held;
-    for (const int32_t id : expert_ids) {
-        held.add(nb::object(by_id[nb::int_(id)]));
-        require_shapes(held.layers().back(), D, held.layers().front().gate.rows);
-    }
-    const Assignment assignment = assign(ids, weights, expert_ids);
+    const HeldLayers held = hold_experts(by_id, expert_ids, D);
+    const Assignment assignment = assign(ids, expert_ids);
     nb::gil_scoped_release unlocked;
     std::fill_n(y.data(), T * D, 0.0f);
-    experts(operations, held.layers(), assignment, x.data(), T, y.data());
+    experts(operations, held.layers(), assignment, weights.data(), x.data(), T, y.data());
+}
+
+void arrived(const Operations& operations, Rows x, Array<const int32_t, 2> ids, nb::handle by_id,
+             Array<float, 3> answers) {
+    require(ids.shape(0) == x.shape(0), "ids must have one row per token");
+    require(answers.shape(0) == ids.shape(0) && answers.shape(1) == ids.shape(1) &&
+                answers.shape(2) == x.shape(1),
+            "answers must have one row of x for each of ids");
+    const std::vector<int32_t> expert_ids = chosen(by_id, ids);
+    const HeldLayers held = hold_experts(by_id, expert_ids, dim(x.shape(1)));
+    const Assignment assignment = assign(ids, expert_ids);
+    nb::gil_scoped_release unlocked;
+    expert_answers(operations, held.layers(), assignment, x.data(), dim(x.shape(0)), answers.data());
+}
+
+void combine(const Operations& operations, Array<const float, 3> answers, Array<const int32_t, 2> ids,
+             Array<const float, 2> weights, Output y) {
+    require(ids.shape(0) == answers.shape(0) && ids.shape(1) == answers.shape(1),
+            "ids must have one number per answer");
+    require(weights.shape(0) == ids.shape(0) && weights.shape(1) == ids.shape(1),
+            "weights must have the shape of ids");
+    require(y.shape(0) == answers.shape(0) && y.shape(1) == answers.shape(2), "y must be (T, D)");
+    nb::gil_scoped_release unlocked;
+    combine_experts(operations, answers.data(), ids.data(), weights.data(), dim(ids.shape(0)),
+                    dim(ids.shape(1)), dim(y.shape(1)), y.data());
 }
 
 }  // namespace
@@ -111,10 +156,15 @@ void bind_experts(OperationsClass& operations) {
     operations
         .def("swiglu", &swiglu, "x"_a.noconvert(), "weights"_a, "y"_a.noconvert(),
              "Write one feed-forward layer of x (T, D) to y (T, D).")
-        .def(
-            "experts", &routed, "x"_a.noconvert(), "ids"_a.noconvert(), "weights"_a.noconvert(), "experts"_a,
-            "y"_a.noconvert(),
-            "Write the weighted sum of each token's experts to y (T, D); experts maps ids (T, K) to layers.");
+        .def("experts", &routed, "x"_a.noconvert(), "ids"_a.noconvert(), "weights"_a.noconvert(), "experts"_a,
+             "y"_a.noconvert(),
+             "Write the weighted sum of each token's experts to y (T, D); experts maps ids (T, K) to layers.")
+        .def("expert_answers", &arrived, "x"_a.noconvert(), "ids"_a.noconvert(), "experts"_a,
+             "answers"_a.noconvert(),
+             "Write the answer of each of these experts to answers (T, K, D), where ids (T, K) name it.")
+        .def("combine_experts", &combine, "answers"_a.noconvert(), "ids"_a.noconvert(),
+             "weights"_a.noconvert(), "y"_a.noconvert(),
+             "Write the weighted sum of each token's answers (T, K, D) to y (T, D), by ascending id.");
 }
 
 }  // namespace araio

@@ -1,6 +1,9 @@
 #include "experts.h"
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
+#include <numeric>
 
 #include "linear.h"
 #include "prepared.h"
@@ -15,6 +18,10 @@ struct Item {
     size_t layer;
     int64_t begin, end;
 };
+
+void copy(const float* from, int64_t count, float* to) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+}
 
 void multiply(const Operations& operations, const Matrix& weight, const Prepared& x, const int64_t* tokens,
               int64_t count, int64_t begin, int64_t end, float* y, int64_t stride) {
@@ -43,12 +50,15 @@ void hidden_rows(const Operations& operations, const FeedForward& layer, const P
     }
 }
 
-// y[token, begin:end] += weight * down(hidden[entry]) of every layer in turn, so that a token's terms are
-// added in the order of the layers whichever thread does it.
+// What becomes of rows [begin, begin + rows) of an entry's answer.
+using TakeAnswer = std::function<void(size_t entry, const float* answer, int64_t begin, int64_t rows)>;
+
+// Gives rows of down(hidden[entry]) to `take`, of every layer in turn, so that a token's answers come in the
+// order of the layers whichever thread does it.
 void output_rows(const Operations& operations, const std::vector<FeedForward>& layers, const Prepared& hidden,
-                 const Assignment& assignment, int64_t begin, int64_t end, float* y) {
+                 const Assignment& assignment, int64_t begin, int64_t end, const TakeAnswer& take) {
     static thread_local Scratch<float> scratch;
-    const int64_t rows = end - begin, D = layers[0].down.rows;
+    const int64_t rows = end - begin;
     float* const answer = scratch.take(kTokenTile * rows);
     for (size_t e = 0; e < layers.size(); ++e) {
         for (int64_t first = first_entry(assignment, e); first < assignment.ends[e]; first += kTokenTile) {
@@ -57,9 +67,7 @@ void output_rows(const Operations& operations, const std::vector<FeedForward>& l
             for (int64_t m = 0; m < count; ++m) entries[m] = first + m;
             multiply(operations, layers[e].down, hidden, entries, count, begin, end, answer, rows);
             for (int64_t m = 0; m < count; ++m) {
-                const auto entry = static_cast<size_t>(first + m);
-                operations.add_scaled(answer + m * rows, assignment.weights[entry],
-                                      y + assignment.tokens[entry] * D + begin, rows);
+                take(static_cast<size_t>(first + m), answer + m * rows, begin, rows);
             }
         }
     }
@@ -79,13 +87,12 @@ std::vector<Item> items_of(const std::vector<FeedForward>& layers, int64_t entri
     return items;
 }
 
-}  // namespace
-
-void experts(const Operations& operations, const std::vector<FeedForward>& layers,
-             const Assignment& assignment, const float* x, int64_t T, float* y) {
+// Gives the answers of all entries to `take`, in rows, on all threads.
+void for_answers(const Operations& operations, const std::vector<FeedForward>& layers,
+                 const Assignment& assignment, const float* x, int64_t T, const TakeAnswer& take) {
     static thread_local Prepared prepared_x, prepared_hidden;
     static thread_local Scratch<float> scratch;
-    const int64_t entries = assignment.ends.empty() ? 0 : assignment.ends.back();
+    const int64_t entries = assignment.ends.back();
     if (entries == 0) return;
     ThreadPool& pool = ThreadPool::shared();
     const int64_t D = layers[0].gate.columns, F = layers[0].gate.rows;
@@ -109,7 +116,57 @@ void experts(const Operations& operations, const std::vector<FeedForward>& layer
     const int64_t step = rows_per_item(D, F * entries, pool.threads());
     pool.run(ceil_div(D, step), entries * D * F, [&](int64_t item) {
         const int64_t begin = item * step;
-        output_rows(operations, layers, middle, assignment, begin, std::min(begin + step, D), y);
+        output_rows(operations, layers, middle, assignment, begin, std::min(begin + step, D), take);
+    });
+}
+
+// y = the weighted sum of one token's answers, in ascending order of id.      answers (K, D)
+void combine_token(const Operations& operations, const float* answers, const int32_t* ids,
+                   const float* weights, int64_t K, int64_t D, float* y) {
+    std::vector<int64_t> order(static_cast<size_t>(K));
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return ids[a] < ids[b]; });
+    std::fill_n(y, D, 0.0f);
+    for (const int64_t k : order) operations.add_scaled(answers + k * D, weights[k], y, D);
+}
+
+}  // namespace
+
+void experts(const Operations& operations, const std::vector<FeedForward>& layers,
+             const Assignment& assignment, const float* weights, const float* x, int64_t T, float* y) {
+    if (layers.empty()) return;
+    const int64_t D = layers[0].down.rows;
+    for_answers(operations, layers, assignment, x, T,
+                [&](size_t entry, const float* answer, int64_t begin, int64_t rows) {
+                    operations.add_scaled(answer, weights[assignment.places[entry]],
+                                          y + assignment.tokens[entry] * D + begin, rows);
+                });
+}
+
+void expert_answers(const Operations& operations, const std::vector<FeedForward>& layers,
+                    const Assignment& assignment, const float* x, int64_t T, float* answers) {
+    static thread_local Scratch<float> scratch;
+    if (layers.empty()) return;
+    const int64_t D = layers[0].down.rows;
+    const auto entries = static_cast<int64_t>(assignment.tokens.size());
+    const TakeAnswer take = [&](size_t entry, const float* answer, int64_t begin, int64_t rows) {
+        copy(answer, rows, answers + assignment.places[entry] * D + begin);
+    };
+    if (entries >= T) return for_answers(operations, layers, assignment, x, T, take);
+    // Few of a long step's tokens choose the same expert, and only those are worth preparing.
+    Assignment served = assignment;
+    std::iota(served.tokens.begin(), served.tokens.end(), 0);
+    float* const rows = scratch.take(entries * D);
+    for (const int64_t entry : served.tokens) {
+        copy(x + assignment.tokens[static_cast<size_t>(entry)] * D, D, rows + entry * D);
+    }
+    for_answers(operations, layers, served, rows, entries, take);
+}
+
+void combine_experts(const Operations& operations, const float* answers, const int32_t* ids,
+                     const float* weights, int64_t T, int64_t K, int64_t D, float* y) {
+    ThreadPool::shared().run(T, T * K * D, [&](int64_t t) {
+        combine_token(operations, answers + t * K * D, ids + t * K, weights + t * K, K, D, y + t * D);
     });
 }
 

@@ -1,0 +1,34 @@
+"""`open_reader`: the compiled reader where it was built, else the plain one; `serving` says which, and why."""
+
+from __future__ import annotations
+
+from araio.disk.native_reader import NativeReader, compiled
+from araio.disk.python_reader import PythonReader
+from araio.disk.reader import Reader
+
+__all__ = ["THREADS", "open_reader", "serving"]
+
+THREADS = 4
+
+
+def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
+    """A reader of files.
+
+    io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all; `buffered`
+    threads  that serve reads at the same time
+
+    Raises DiskError for another `io`.
+    """
+    try:
+        return NativeReader(io, threads)
+    except ImportError:
+        return PythonReader(io, threads)
+
+
+def serving() -> str:
+    """How files are read here, as one sentence."""
+    try:
+        compiled()
+    except ImportError as error:
+        return f"by Python threads: the compiled reader is missing ({error}); install a C++17 compiler, then reinstall araio"
+    return "by compiled threads"

@@ -1,0 +1,55 @@
+"""`StreamCounters`: what became of each expert that a layer asked for, and what was read for it.
+
+They only ever grow, so whoever wants the figures of a while takes the difference of two copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+__all__ = ["StreamCounters"]
+
+
+@dataclass
+class StreamCounters:
+    """Counts since loading. An expert that several tokens of a step choose is one use.
+
+    pinned         uses of experts that stay in memory whatever happens
+    cached         uses of experts that lay in memory
+    prefetched     uses of experts that had been read, or were being read, because they were foreseen
+    missed         uses of experts whose reading began when they were needed
+    reads          of experts, from disk
+    read_bytes     that files gave for them
+    unused_bytes   of foreseen experts that left again without ever having been used
+    wait_s         seconds in which nothing could be computed, for the next expert had not arrived
+    busy_s         seconds in which at least one read was running
+    """
+
+    pinned: int = 0
+    cached: int = 0
+    prefetched: int = 0
+    missed: int = 0
+    reads: int = 0
+    read_bytes: int = 0
+    unused_bytes: int = 0
+    wait_s: float = 0.0
+    busy_s: float = 0.0
+
+    @property
+    def uses(self) -> int:
+        """Experts that layers asked for."""
+        return self.pinned + self.cached + self.prefetched + self.missed
+
+    @property
+    def hits(self) -> int:
+        """Uses that did not have to begin a read."""
+        return self.uses - self.missed
+
+    def copy(self) -> StreamCounters:
+        """The counts of this moment."""
+        return replace(self)
+
+    def since(self, earlier: StreamCounters) -> StreamCounters:
+        """What has been added to an earlier copy."""
+        names = [field.name for field in fields(self)]
+        return StreamCounters(**{name: getattr(self, name) - getattr(earlier, name) for name in names})

@@ -1,0 +1,382 @@
+"""`StreamedExperts`: an `ExpertSource` over fewer places in memory than there are experts; the rest is on disk.
+
+    request   what a layer needs: what is in memory is given at once, reads begin for the rest
+    arrivals  computes what is there while the rest arrives; an expert's place is free for others once it is used
+    expect    what the next layer may need: read in the time that is left, behind what is needed for certain
+
+All bookkeeping is done by the thread that runs the model; the reader's threads only fill places that nobody
+looks at. An expert is in one of three states: on disk (no place), on its way (a place, not ready), or ready.
+Who leaves when room is needed is the policy's choice (`policies.py`), how far to look ahead is that of
+`foresight.py`. Whatever happens here changes when an expert is there, never what it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.disk.reader import Done, Reader
+from araio.errors import CheckpointError
+from araio.kernels.ops import Int32Array
+from araio.nn.experts import ExpertWeights
+from araio.tensors import Float32Array
+from araio.weights.counters import StreamCounters
+from araio.weights.expert_files import ExpertFiles
+from araio.weights.foresight import Foresight
+from araio.weights.policies import Policy
+from araio.weights.slots import Slots
+
+__all__ = ["StreamedExperts"]
+
+NOBODY = -1
+
+# Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it, so
+# that a prompt, which touches nearly every expert, counts as one token and leaves what decoding uses in place.
+DECODED_TOKENS = 32
+
+# More reads than this at a time do not make a disk faster, and each takes a place that could hold an expert.
+MOST_IN_FLIGHT = 16
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """What a layer was expected to ask for: keys, best first."""
+
+    layer: int
+    is_one: bool
+    keys: list[int]
+    made_s: float
+
+
+class _AtHand:
+    """A ticket for experts that are all in memory."""
+
+    def __init__(self, experts: ExpertWeights) -> None:
+        self._experts = experts
+
+    def at_hand(self) -> ExpertWeights:
+        return self._experts
+
+    def arrivals(self) -> Iterator[ExpertWeights]:
+        yield self._experts
+
+
+class _Awaited:
+    """A ticket for experts of which some are on their way or still to be asked for.
+
+    keys     of all of them
+    to_read  those whose reads wait for room
+    """
+
+    def __init__(self, source: StreamedExperts, keys: Sequence[int], to_read: Sequence[int]) -> None:
+        self._source = source
+        self.keys, self.to_read = keys, deque(to_read)
+
+    def at_hand(self) -> None:
+        return None
+
+    def arrivals(self) -> Iterator[ExpertWeights]:
+        return self._source.arrivals(self)
+
+
+class StreamedExperts:
+    """The experts of all layers.
+
+    files   where they lie; `reader` has opened `files.paths` in their order
+    slots   their places in memory; two of them are enough
+    layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
+    pins    experts by layer that never leave once they are there
+
+    foresight  what guesses have been worth
+    missed     (layers,) how often each has had to begin a read
+    """
+
+    def __init__(
+        self,
+        files: ExpertFiles,
+        reader: Reader,
+        slots: Slots,
+        policy: Policy,
+        layers: Sequence[int],
+        experts: int,
+        pins: Mapping[int, Collection[int]] | None = None,
+    ) -> None:
+        self._files, self._reader, self._slots, self.policy = files, reader, slots, policy
+        self.layers = list(layers)
+        self._base = {layer: place * experts for place, layer in enumerate(layers)}
+        self._experts = experts
+        keys = len(self.layers) * experts
+        self._slot_of = np.full(keys, NOBODY, np.int64)
+        self._is_checked = np.zeros(keys, np.bool_)
+        self._is_pinned = np.zeros(keys, np.bool_)
+        for layer, ids in (pins or {}).items():
+            self._is_pinned[self._base[layer] + np.fromiter(ids, np.int64)] = True
+        self._key_of = np.full(slots.count, NOBODY, np.int64)
+        self._is_ready = np.zeros(slots.count, np.bool_)
+        # Needed by the layer that runs, or foreseen for the next one.
+        self._is_guarded = np.zeros(slots.count, np.bool_)
+        # Read because it was foreseen, and not used since.
+        self._is_unproven = np.zeros(slots.count, np.bool_)
+        self._free = list(range(slots.count - 1, -1, -1))
+        self._in_flight: set[int] = set()
+        self._guess: _Guess | None = None
+        self._place = NOBODY  # of the layer that runs
+        self._counts = StreamCounters()
+        self.missed = np.zeros(len(self.layers), np.int64)
+        self.foresight = Foresight()
+
+    @property
+    def expert_bytes(self) -> int:
+        """That computing with one expert reads."""
+        record = self._files.record
+        return sum(record.codec.bytes(shape) for shape in record.shapes.values())
+
+    @property
+    def counters(self) -> StreamCounters:
+        """What has happened so far."""
+        read = self._reader.counters
+        self._counts.reads, self._counts.read_bytes = read.reads, read.bytes
+        self._counts.busy_s = read.busy_seconds
+        return self._counts.copy()
+
+    # ------------------------------------------------------------------ what a layer needs
+
+    def request(self, layer: int, expert_ids: Int32Array) -> _AtHand | _Awaited:
+        """Begin reading what is not in memory; see `nn.experts.ExpertSource`."""
+        with self._consistent():
+            keys = self._begin_layer(layer, expert_ids)
+            self._collect(0.0, keys)
+            slots = self._slot_of[keys]
+            is_here = slots != NOBODY
+            self._count_hits(keys[is_here], slots[is_here])
+            if is_here.all() and self._is_ready[slots].all():
+                base = self._base[layer]
+                pairs = zip((keys - base).tolist(), slots.tolist(), strict=True)
+                return _AtHand({expert: self._slots.expert(slot) for expert, slot in pairs})
+            self._is_guarded[slots[is_here]] = True
+            for key in self._in_flight.intersection(keys.tolist()):
+                self._reader.promote(key)
+            missing = keys[~is_here].tolist()
+            self._counts.missed += len(missing)
+            self.missed[self._place] += len(missing)
+            awaited = _Awaited(self, keys.tolist(), missing)
+            self._read_more(awaited)
+            return awaited
+
+    def arrivals(self, awaited: _Awaited) -> Iterator[ExpertWeights]:
+        """What a layer needs, as it arrives; see `nn.experts.Ticket`."""
+        with self._consistent():
+            left = set(awaited.keys)
+            ready = [key for key in awaited.keys if self._is_here(key)]
+            while left:
+                if ready:
+                    left.difference_update(ready)
+                    slots = self._slot_of[ready]
+                    ids = (key % self._experts for key in ready)
+                    yield dict(zip(ids, map(self._slots.expert, slots.tolist()), strict=True))
+                    self._is_guarded[slots] = False
+                    self._read_more(awaited)
+                    arrived = self._collect(0.0, left)
+                else:
+                    began_s = time.perf_counter()
+                    arrived = self._collect(None, left)
+                    self._counts.wait_s += time.perf_counter() - began_s
+                ready = [key for key in arrived if key in left]
+
+    def _is_here(self, key: int) -> bool:
+        slot = self._slot_of[key]
+        return slot != NOBODY and bool(self._is_ready[slot])
+
+    def _begin_layer(self, layer: int, expert_ids: Int32Array) -> npt.NDArray[np.int64]:
+        """Let go of what the layer before held, and note what this one uses: distinct keys."""
+        place = self._base[layer] // self._experts
+        if place <= self._place:
+            self.policy.step()
+        self._place = place
+        weight: float | npt.NDArray[np.float64] = 1.0
+        if len(expert_ids) == 1:
+            ids = expert_ids[0]
+        elif len(expert_ids) <= DECODED_TOKENS:
+            ids = np.unique(expert_ids)
+        else:
+            ids, tokens = np.unique(expert_ids, return_counts=True)
+            weight = tokens / len(expert_ids)
+        keys = ids.astype(np.int64) + self._base[layer]
+        self._is_guarded[:] = False
+        self._judge(layer, set(keys.tolist()))
+        self.policy.use(keys, weight)
+        return keys
+
+    def _count_hits(self, keys: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]) -> None:
+        is_unproven = self._is_unproven[slots]
+        prefetched = int(np.count_nonzero(is_unproven))
+        pinned = int(np.count_nonzero(self._is_pinned[keys] & ~is_unproven))
+        self._counts.prefetched += prefetched
+        self._counts.pinned += pinned
+        self._counts.cached += len(keys) - prefetched - pinned
+        self._is_unproven[slots] = False
+
+    # ------------------------------------------------------------------ reading
+
+    def _read_more(self, awaited: _Awaited) -> None:
+        """Begin as many of a layer's reads as there is room for."""
+        wanted = min(len(awaited.to_read), MOST_IN_FLIGHT - len(self._in_flight))
+        if wanted > 0:
+            for slot in self._make_room(wanted):
+                self._begin_read(awaited.to_read.popleft(), slot, is_urgent=True)
+
+    def _begin_read(self, key: int, slot: int, is_urgent: bool) -> None:
+        source = self._files.find(*self._name(key))
+        self._slot_of[key], self._key_of[slot] = slot, key
+        self._is_guarded[slot] = True
+        self._is_unproven[slot] = not is_urgent
+        self._in_flight.add(key)
+        crc32 = None if self._is_checked[key] else source.crc32
+        self._reader.submit(key, self._slots.memory(slot), source.pieces, crc32, is_urgent)
+
+    def _make_room(self, wanted: int) -> list[int]:
+        """Up to so many places that nobody holds, those of the least worthy experts among them."""
+        taken = [self._free.pop() for _ in range(min(wanted, len(self._free)))]
+        if len(taken) == wanted:
+            return taken
+        slots = np.flatnonzero(self._is_ready & ~self._is_guarded)
+        slots = slots[~self._is_pinned[self._key_of[slots]]]
+        count = min(wanted - len(taken), len(slots))
+        if count == 0:
+            return taken
+        if count < len(slots):
+            worth = self.policy.priorities(self._key_of[slots])
+            slots = slots[np.argpartition(worth, count - 1)[:count]]
+        unused = int(np.count_nonzero(self._is_unproven[slots]))
+        self._counts.unused_bytes += unused * self._files.record.bytes
+        self._forget(slots)
+        return taken + slots.tolist()
+
+    def _forget(self, slots: npt.NDArray[np.int64]) -> None:
+        """Take the experts out of some places."""
+        self._is_ready[slots] = False
+        self._slot_of[self._key_of[slots]] = NOBODY
+        self._key_of[slots] = NOBODY
+        self._is_guarded[slots] = False
+
+    def _free_slot_of(self, key: int) -> None:
+        """Give back the place of an expert that did not get there."""
+        slot = int(self._slot_of[key])
+        self._forget(np.array([slot]))
+        self._free.append(slot)
+
+    def _collect(self, timeout_s: float | None, needed: Collection[int] | npt.NDArray[np.int64]) -> list[int]:
+        """Note what has arrived and give its keys; blocks until something has, if there is no time limit.
+
+        Raises CheckpointError for a read that failed, if it is of a key that is needed.
+        """
+        if not self._in_flight:
+            return []
+        arrived: list[int] = []
+        failures: list[Done] = []
+        for done in self._reader.wait(timeout_s):
+            self._in_flight.discard(done.tag)
+            if done.error is None:
+                self._is_ready[self._slot_of[done.tag]] = True
+                self._is_checked[done.tag] = True
+                arrived.append(done.tag)
+            else:
+                self._free_slot_of(done.tag)
+                failures.append(done)
+        for done in failures:
+            # A guess that failed is read again if it is needed, and fails again.
+            if done.tag in needed:
+                layer, expert = self._name(done.tag)
+                raise CheckpointError(f"expert {expert} of layer {layer} could not be read: {done.error}")
+        return arrived
+
+    def _name(self, key: int) -> tuple[int, int]:
+        place, expert = divmod(key, self._experts)
+        return self.layers[place], expert
+
+    @contextmanager
+    def _consistent(self) -> Iterator[None]:
+        """Whatever interrupts the bookkeeping, Ctrl-C among them, leaves only what is known to be true."""
+        try:
+            yield
+        except BaseException:
+            self._start_over()
+            raise
+
+    def _start_over(self) -> None:
+        """Forget every read that is under way, once none is, and keep what is ready."""
+        for key in list(self._in_flight):
+            self._reader.cancel(key)
+        self._reader.drain()
+        self._reader.wait(0.0)
+        self._in_flight.clear()
+        self._guess = None
+        keys = self._key_of.copy()
+        is_kept = self._is_ready & (keys != NOBODY)
+        is_kept[is_kept] = self._slot_of[keys[is_kept]] == np.flatnonzero(is_kept)
+        self._slot_of[:] = NOBODY
+        self._slot_of[keys[is_kept]] = np.flatnonzero(is_kept)
+        self._key_of[~is_kept] = NOBODY
+        self._is_ready[:] = is_kept
+        self._is_guarded[:] = self._is_unproven[:] = False
+        self._free[:] = np.flatnonzero(~is_kept).tolist()
+
+    # ------------------------------------------------------------------ what may be needed next
+
+    def is_curious(self, layer: int) -> bool:
+        """Whether the layer has experts on disk; see `nn.lookahead.Foreseeing`."""
+        base = self._base[layer]
+        return bool((self._slot_of[base : base + self._experts] == NOBODY).any())
+
+    def expect(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> None:
+        """Read ahead what is worth it; see `nn.lookahead.Foreseeing`."""
+        with self._consistent():
+            keys = self._ranked(layer, expert_ids, weights)
+            is_one = len(expert_ids) == 1
+            self._guess = _Guess(layer, is_one, keys, time.perf_counter())
+            slots = self._slot_of[keys]
+            # What is here already must not leave for what is read ahead.
+            self._is_guarded[slots[slots != NOBODY]] = True
+            wanted = self._worth_reading(is_one, keys)
+            for key, slot in zip(wanted, self._make_room(len(wanted)), strict=False):
+                self._begin_read(key, slot, is_urgent=False)
+
+    def _ranked(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> list[int]:
+        """Keys of a guess, each once, by the weight that all its tokens together give them."""
+        if len(expert_ids) == 1:
+            ids: npt.NDArray[np.integer] = expert_ids[0]
+        else:
+            total = np.bincount(expert_ids.ravel(), weights.ravel(), self._experts)
+            ids = np.argsort(-total, kind="stable")[: np.count_nonzero(total)]
+        keys: list[int] = (ids.astype(np.int64) + self._base[layer]).tolist()
+        return keys
+
+    def _worth_reading(self, is_one: bool, keys: Sequence[int]) -> list[int]:
+        """Of a guess, what is on disk and worth it; half of all places at most."""
+        read, under_way = self._reader.counters, len(self._in_flight)
+        read_s = read.busy_seconds * self._files.record.bytes / read.bytes if read.bytes else 0.0
+        most = min(self._slots.count // 2, MOST_IN_FLIGHT) - under_way
+        wanted: list[int] = []
+        for rank, key in enumerate(keys):
+            if len(wanted) >= most:
+                break
+            if self._slot_of[key] == NOBODY:
+                if self.foresight.is_worth(is_one, rank, under_way + len(wanted), read_s):
+                    wanted.append(key)
+        return wanted
+
+    def _judge(self, layer: int, chosen: set[int]) -> None:
+        """Learn from the guess, and drop what was guessed wrong and has not begun."""
+        guess, self._guess = self._guess, None
+        if guess is not None and guess.layer == layer:
+            self.foresight.judge(guess.is_one, guess.keys, chosen, time.perf_counter() - guess.made_s)
+        for key in self._in_flight - chosen:
+            if self._reader.cancel(key):
+                self._in_flight.discard(key)
+                self._free_slot_of(key)
