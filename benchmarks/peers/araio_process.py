@@ -16,8 +16,9 @@ __all__ = ["AraioProcess"]
 class AraioProcess:
     """A store in a process, until `close` or the end of a `with` block.
 
-    ram  bytes that the process may take, its experts streamed from disk; None has all weights in memory
-    pid  of the process
+    ram     bytes that the process may take, its experts streamed from disk; None has all weights in memory
+    pid     of the process
+    budget  how `ram` is divided, in bytes; `slots` are the experts that have room, None if all have
 
     Raises PeerError when araio refuses or ends.
     """
@@ -27,7 +28,9 @@ class AraioProcess:
         self._process = JsonProcess("araio", worker, {"PYTHONPATH": ":".join(sys.path)})
         self.pid = self._process.pid
         try:
-            self._process.ask(store=str(store), ram=ram, threads=threads)
+            self.budget: dict[str, int | None] = self._process.ask(
+                store=str(store), ram=ram, threads=threads
+            )
         except BaseException:
             self.close()
             raise

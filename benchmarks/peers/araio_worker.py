@@ -21,7 +21,7 @@ from araio.kernels.ops import Int64Array
 from araio.kernels.select import select
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache
-from araio.weights.load import load_model
+from araio.weights.load import Memory, open_model
 
 PLAY_ROOM = 1024  # tokens that can be played in a row
 
@@ -47,12 +47,13 @@ class Player:
 
     def __init__(self, store: str, ram: int | None, threads: int) -> None:
         ops = select("native", threads=threads).ops
-        self.model = load_model(Path(store), ops) if ram is None else load_model(Path(store), ops, ram=ram)
+        self.loaded = open_model(Path(store), ops, Memory(ram, cache_tokens=PLAY_ROOM))
+        self.model = self.loaded.network
         self.cache = LatentCache(self.model.new_pool(PLAY_ROOM))
 
     def description(self) -> dict[str, Any]:
-        """Bytes that are held by kind, and of a streaming model how many experts have room."""
-        return {"held": asdict(self.model.held)}
+        """The parts of the budget, in bytes, and how many experts have room."""
+        return asdict(self.loaded.budget)
 
     def play(self, ids: list[int], fresh: bool, together: bool, watched: bool) -> dict[str, Any]:
         """Run tokens that are given, once, behind those of the last call if they are not `fresh`."""
@@ -62,11 +63,14 @@ class Player:
         routes: list[list[list[int]]] = []
         started = time.perf_counter()
         if together:
-            self.model.logits(self.model.forward(tokens, self.cache)[-1:])
+            for at in range(0, len(tokens), self.loaded.budget.chunk):
+                hidden = self.model.forward(tokens[at : at + self.loaded.budget.chunk], self.cache)
+            self.model.logits(hidden[-1:])
         else:
             routes = [self.step(token) for token in tokens[:, None]]
         seconds = time.perf_counter() - started
-        return {"seconds": seconds, "experts": routes if watched else []}
+        counters = asdict(self.loaded.experts.counters) if self.loaded.experts else {}
+        return {"seconds": seconds, "experts": routes if watched else [], "counters": counters}
 
     def step(self, token: Int64Array) -> list[list[int]]:
         """One token, with logits; the experts of each routed layer."""
