@@ -185,7 +185,8 @@ class RoutedWeights:
                 f"{total} latent numbers do not fit into a hidden size of {dim}; take fewer texts"
             )
         drawn = self._rng("columns").standard_normal((dim, total), dtype=np.float32)
-        return np.linalg.qr(drawn)[0]
+        orthonormal: Float32Array = np.linalg.qr(drawn)[0].astype(np.float32)
+        return orthonormal
 
     @cached_property
     def _columns(self) -> list[Float32Array]:
@@ -252,4 +253,5 @@ def _norms(made: SyntheticRoutes) -> Float32Array:
 
 def _without(columns: Float32Array, rows: Float32Array) -> Float32Array:
     """Rows (n, D) less what lies in the span of orthonormal columns (D, R)."""
-    return rows - (rows @ columns) @ columns.T
+    inside: Float32Array = (rows @ columns) @ columns.T
+    return rows - inside

@@ -28,9 +28,7 @@ class AraioProcess:
         self._process = JsonProcess("araio", worker, {"PYTHONPATH": ":".join(sys.path)})
         self.pid = self._process.pid
         try:
-            self.budget: dict[str, int | None] = self._process.ask(
-                store=str(store), ram=ram, threads=threads
-            )
+            self.budget: dict[str, int | None] = self._process.ask(store=str(store), ram=ram, threads=threads)
         except BaseException:
             self.close()
             raise

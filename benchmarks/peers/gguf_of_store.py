@@ -71,7 +71,8 @@ def q4_0_blocks(weight: Quantized) -> Array:
     packed = np.empty((tiles * TILE_ROWS, blocks, 2 + BLOCK_COLUMNS // 2), np.uint8)
     packed[..., :2] = np.ascontiguousarray(scales).view(np.uint8).reshape(-1, blocks, 2)
     packed[..., 2:] = codes.reshape(-1, blocks, BLOCK_COLUMNS // 2)
-    return packed[:rows]
+    kept: Array = packed[:rows]
+    return kept
 
 
 def transposed(integers: Array, scales: Array) -> Array:
@@ -86,8 +87,8 @@ def transposed(integers: Array, scales: Array) -> Array:
     by_band = scales.reshape(rows // BLOCK_COLUMNS, BLOCK_COLUMNS, blocks)
     if (by_band != by_band[:, :1]).any():
         raise AraioError("a matrix whose rows have scales of their own cannot be transposed without a loss")
-    codes = (integers + 8).astype(np.uint8).reshape(rows, -1).T  # (I, O)
-    codes = codes.reshape(-1, rows // BLOCK_COLUMNS, BLOCK_COLUMNS)
+    columns_first = (integers + 8).astype(np.uint8).reshape(rows, -1).T  # (I, O)
+    codes = columns_first.reshape(-1, rows // BLOCK_COLUMNS, BLOCK_COLUMNS)
     half = BLOCK_COLUMNS // 2
     packed = np.empty((*codes.shape[:2], 2 + half), np.uint8)
     of_columns = by_band[:, 0].T.repeat(BLOCK_COLUMNS, axis=0).astype("<f2")  # (I, O / 32)
