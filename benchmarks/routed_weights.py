@@ -253,5 +253,4 @@ def _norms(made: SyntheticRoutes) -> Float32Array:
 
 def _without(columns: Float32Array, rows: Float32Array) -> Float32Array:
     """Rows (n, D) less what lies in the span of orthonormal columns (D, R)."""
-    inside: Float32Array = (rows @ columns) @ columns.T
-    return rows - inside
+    return np.asarray(rows - (rows @ columns) @ columns.T, np.float32)

@@ -90,7 +90,7 @@ def transposed(integers: Array, scales: Array) -> Array:
     columns_first = (integers + 8).astype(np.uint8).reshape(rows, -1).T  # (I, O)
     codes = columns_first.reshape(-1, rows // BLOCK_COLUMNS, BLOCK_COLUMNS)
     half = BLOCK_COLUMNS // 2
-    packed = np.empty((*codes.shape[:2], 2 + half), np.uint8)
+    packed: Array = np.empty((*codes.shape[:2], 2 + half), np.uint8)
     of_columns = by_band[:, 0].T.repeat(BLOCK_COLUMNS, axis=0).astype("<f2")  # (I, O / 32)
     packed[..., :2] = np.ascontiguousarray(of_columns).view(np.uint8).reshape(*codes.shape[:2], 2)
     packed[..., 2:] = codes[..., :half] | codes[..., half:] << 4
@@ -104,7 +104,10 @@ def _half(weight: Weight, config: ModelConfig, part: str) -> Array:
     heads = np.arange(config.num_attention_heads)[:, None] * (keys + values)
     if part == VALUES:
         return q4_0_blocks(weight)[(heads + keys + np.arange(values)).ravel()]
-    return np.concatenate([transposed(*unpack_rows(weight, head + np.arange(keys))) for head in heads])
+    blocks: Array = np.concatenate(
+        [transposed(*unpack_rows(weight, head + np.arange(keys))) for head in heads]
+    )
+    return blocks
 
 
 def _stored(weight: Weight) -> Array:
