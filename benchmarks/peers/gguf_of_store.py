@@ -103,11 +103,9 @@ def _half(weight: Weight, config: ModelConfig, part: str) -> Array:
     keys, values = config.qk_nope_head_dim, config.v_head_dim
     heads = np.arange(config.num_attention_heads)[:, None] * (keys + values)
     if part == VALUES:
-        return q4_0_blocks(weight)[(heads + keys + np.arange(values)).ravel()]
-    blocks: Array = np.concatenate(
-        [transposed(*unpack_rows(weight, head + np.arange(keys))) for head in heads]
-    )
-    return blocks
+        blocks: Array = q4_0_blocks(weight)[(heads + keys + np.arange(values)).ravel()]
+        return blocks
+    return np.concatenate([transposed(*unpack_rows(weight, head + np.arange(keys))) for head in heads])
 
 
 def _stored(weight: Weight) -> Array:

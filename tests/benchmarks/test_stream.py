@@ -73,6 +73,18 @@ def test_memory_is_locked_down_to_what_shall_stay() -> None:
     assert steps(STEP, STEP) == steps(STEP, 2 * STEP) == []
 
 
+def test_what_others_take_is_given_back_and_taken_again(monkeypatch) -> None:
+    monkeypatch.setattr(memory_limit, "STEP", 4 * PAGE)
+    locked = memory_limit.Locked()
+    locked.take(4 * PAGE)
+    locked.take(4 * PAGE)
+    sizes = []
+    for excess in (3 * PAGE, 5 * PAGE, -3 * PAGE, -9 * PAGE, -4 * PAGE, 100 * PAGE):
+        locked.follow(excess)
+        sizes.append(len(locked._held))
+    assert sizes == [2, 1, 1, 2, 3, 0]
+
+
 def test_a_limit_ends_with_its_block_and_tells_when_it_is_gone() -> None:
     # As much as there is and more: nothing is taken away, but the helper runs.
     with MemoryLimit(2 * memory_limit.available_bytes()) as limit:
