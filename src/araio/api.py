@@ -11,7 +11,7 @@ It joins the parts below: weights and kernels, tokenizer and chat format, the en
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -28,14 +28,14 @@ from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.request import check_ids, params_from, read_generation_defaults, read_stop_ids
 from araio.engine.speculate import Speculate, check_speculate
 from araio.engine.transcript import Transcript, timed
-from araio.errors import CheckpointError
+from araio.errors import CheckpointError, RequestError
 from araio.kernels.select import select
 from araio.meters.meter import Meter, choose_meter
-from araio.nn.model import Model as Network
+from araio.quantities import parse_bytes
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
-from araio.weights.load import load_model
+from araio.weights.load import Loaded, Memory, open_model
 from araio.weights.locate import locate
 
 if TYPE_CHECKING:
@@ -53,16 +53,28 @@ def load(
     *,
     threads: int | None = None,
     speculate: Speculate | None = None,
+    ram: int | str | None = None,
+    cache_tokens: int | None = None,
+    io: str | None = None,
+    pins: Mapping[int, Collection[int]] | None = None,
     country: str | None = None,
     prices: str | None = None,
     tdp: float | None = None,
 ) -> Model:
     """Load a model: "pocket", which comes with araio, or the folder of a checkpoint or a store.
 
+    A model that is larger than its memory runs with its experts on disk, and gives the same text.
+
     threads    that the compiled kernels use from now on, in the whole process; None reads `ARAIO_THREADS`,
                whose default is every processor
     speculate  draft tokens with the model's prediction module, which changes the speed and never the text:
                "on", "off", or "auto", where it pays; None reads `ARAIO_SPECULATE`
+    ram        for the whole process, in bytes or as in "6GiB"; None reads `ARAIO_RAM`, whose default is what
+               the machine can spare
+    cache_tokens  that all conversations together may hold; None takes a share of what is left
+    io         how experts are read from disk: "direct", past the page cache, "buffered", or "auto", direct
+               where the file system can do it; None reads `ARAIO_IO`
+    pins       experts by layer that stay in memory once they are there
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
     prices     by which receipts count money; the same
     tdp        watts of the processor for the energy model; `meters.modelled.estimate_power` says of what
@@ -70,11 +82,15 @@ def load(
     Raises:
         ModelNotFoundError: `name` is neither bundled nor a folder with a checkpoint.
         CheckpointError, ConfigError, TextError: the folder's files are damaged or not supported.
+        BudgetError: `ram` is too little, not even with all experts on disk; it says what is enough.
+        DiskError: an `io` that is none, or that the file system cannot do.
         KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
-        RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three.
+        RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three; `ram` is no size, or
+            `cache_tokens` are none.
         CostError: a country, a price list or watts that nothing can be counted with.
     """
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
+    memory = _memory(ram, cache_tokens, io, pins, drafts=mode == "on")
     meter = choose_meter(tdp=tdp)
     tariff = None
     if {country, prices} != {None} or env.is_set("ARAIO_COUNTRY") or env.is_set("ARAIO_PRICES"):
@@ -85,7 +101,8 @@ def load(
     ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
-    network = load_model(folder, ops)
+    loaded = open_model(folder, ops, memory)
+    network = loaded.network
     # An embedding may have rows to spare, a tokenizer may not have tokens without a row.
     if tokenizer.vocab_size > network.config.vocab_size:
         raise CheckpointError(
@@ -94,7 +111,7 @@ def load(
         )
     return Model(
         str(name),
-        network,
+        loaded,
         tokenizer,
         ChatFormat.from_folder(folder, tokenizer),
         read_generation_defaults(folder),
@@ -105,19 +122,41 @@ def load(
     )
 
 
+def _memory(
+    ram: int | str | None,
+    cache_tokens: int | None,
+    io: str | None,
+    pins: Mapping[int, Collection[int]] | None,
+    drafts: bool,
+) -> Memory:
+    """What was asked for, or else what the environment says."""
+    size: int | str = env.get("ARAIO_RAM") if ram is None else ram
+    if isinstance(size, str):
+        name = "ARAIO_RAM" if ram is None else "ram"
+        size = 0 if size == "auto" and ram is None else parse_bytes(name, size)
+    elif size < 1:
+        raise RequestError(f"ram is {size}; expected a number of bytes, or a size such as '6GiB'")
+    if cache_tokens is not None and cache_tokens < 1:
+        raise RequestError(f"cache_tokens is {cache_tokens}; expected 1 or more")
+    return Memory(size or None, cache_tokens, env.get("ARAIO_IO") if io is None else io, pins, drafts)
+
+
 class Model:
     """A loaded model with its tokenizer and its chat format.
 
     Every generating method takes the fields of `SamplingParams` as keywords; what is not given comes from
     the checkpoint's `generation_config.json`, then from the defaults.
 
-    tariff  what receipts count grams and money by; the defaults if None, whatever the environment says
+    tariff   what receipts count grams and money by; the defaults if None, whatever the environment says
+    budget   what each part of it may take of memory
+    experts  where its experts come from, and what became of those that were asked for; None where all are in
+             memory
     """
 
     def __init__(
         self,
         name: str,
-        network: Network,
+        loaded: Loaded,
         tokenizer: Tokenizer,
         chat_format: ChatFormat,
         generation_defaults: Mapping[str, Any],
@@ -126,8 +165,11 @@ class Model:
         meter: Meter | None = None,
         tariff: Tariff | None = None,
     ) -> None:
+        network = loaded.network
         self.name = name
         self.network = network
+        self.budget = loaded.budget
+        self.experts = loaded.experts
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
@@ -135,7 +177,15 @@ class Model:
         self._stop_ids = {*network.config.eos_token_id, *stop_ids}
         if tokenizer.eos_id is not None:
             self._stop_ids.add(tokenizer.eos_id)
-        self.engine = Engine(network, tokenizer, speculate=speculate, meter=meter)
+        self.engine = Engine(
+            network,
+            tokenizer,
+            chunk=loaded.budget.chunk,
+            cache_tokens=loaded.budget.cache_tokens,
+            speculate=speculate,
+            meter=meter,
+            streamed=loaded.experts,
+        )
 
     @cached_property
     def receipts(self) -> Receipts:

@@ -34,6 +34,18 @@ VARIABLES = {
         ),
         Variable("ARAIO_THREADS", "auto", "Threads of the compiled kernels; `auto` takes every processor."),
         Variable(
+            "ARAIO_RAM",
+            "auto",
+            "Memory for the whole process, as in `6GiB`; experts that do not fit are read from disk when they "
+            "are needed. `auto` takes what the machine can spare.",
+        ),
+        Variable(
+            "ARAIO_IO",
+            "auto",
+            "How experts are read from disk: `direct`, past the page cache, `buffered`, or `auto`, direct "
+            "where the file system can do it.",
+        ),
+        Variable(
             "ARAIO_MODEL",
             "pocket",
             "The MODEL of `araio run`, `show`, `eval` and `bench` when none is given.",

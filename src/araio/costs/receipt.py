@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from araio.costs.tariff import Tariff
+from araio.costs.work import StreamedWork
 
 __all__ = ["MODELLED", "Joules", "Receipt"]
 
@@ -73,8 +74,7 @@ class Receipt:
     flops                  that were run, those of wrong drafts included
     dense_flops            of a model of the same size without experts to choose from
     memory_bytes           of weights and cache that were read, this request's share of each step
-    disk_bytes             0 where all weights are in memory
-    expert_hits            share of experts that were in memory when they were needed; None where all are
+    streamed               what was read from disk; None where all weights are in memory
     """
 
     model: str
@@ -89,8 +89,7 @@ class Receipt:
     flops: int
     dense_flops: int
     memory_bytes: int
-    disk_bytes: int
-    expert_hits: float | None
+    streamed: StreamedWork | None
     queue_s: float
     prefill_s: float
     decode_s: float
@@ -101,6 +100,16 @@ class Receipt:
     def completion_tokens(self) -> int:
         """Everything that was generated."""
         return self.reasoning_tokens + self.answer_tokens
+
+    @property
+    def disk_bytes(self) -> int:
+        """Read from disk; 0 where all weights are in memory."""
+        return 0 if self.streamed is None else self.streamed.disk_bytes
+
+    @property
+    def expert_hits(self) -> float | None:
+        """Share of experts that no read had to begin for; None where all are in memory."""
+        return None if self.streamed is None else self.streamed.hits
 
     @property
     def tok_per_s(self) -> float | None:
@@ -139,6 +148,7 @@ class Receipt:
             "memory_bytes": self.memory_bytes,
             "disk_bytes": self.disk_bytes,
             "expert_hits": self.expert_hits,
+            "experts": self._experts(),
             "queue_s": self.queue_s,
             "prefill_s": self.prefill_s,
             "decode_s": self.decode_s,
@@ -160,4 +170,17 @@ class Receipt:
                 "source": prices.source,
                 "currency": prices.currency,
             },
+        }
+
+    def _experts(self) -> dict[str, Any] | None:
+        """What became of the experts that were asked for, and how fast the disk was while it was busy."""
+        streamed = self.streamed
+        if streamed is None:
+            return None
+        return {
+            "pinned": streamed.pinned,
+            "cached": streamed.cached,
+            "prefetched": streamed.prefetched,
+            "missed": streamed.missed,
+            "disk_bytes_per_s": streamed.disk_bytes_per_s,
         }

@@ -67,6 +67,7 @@ def receipt_line(receipt: Receipt) -> str:
         energy_text(receipt.joules),
         f"{_grams(receipt)} CO2e",
         _money(receipt) or "",
+        _streamed_line(receipt),
     ]
     return " · ".join(filter(None, parts))
 
@@ -89,7 +90,6 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
     drafts = f", {one.accepted_draft_tokens} of {one.draft_tokens} drafts right" if one.draft_tokens else ""
     speed = f" ({one.tok_per_s:.0f} tok/s)" if one.tok_per_s is not None else ""
     ratio = f", {one.dense_flops / one.flops:.1f} times as many in a dense model of this size"
-    hits = f", {one.expert_hits:.1%} of experts found in memory" if one.expert_hits is not None else ""
     return [
         ("prompt", f"{_tokens(one.prompt_tokens)}, {one.cached_tokens} of them from the cache"),
         ("generated", f"{_tokens(one.reasoning_tokens)} of thinking, {one.answer_tokens} of answer{drafts}"),
@@ -99,7 +99,8 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
             f"others{speed}",
         ),
         ("compute", f"{quantity_text(one.flops, 'FLOP')}{ratio}"),
-        ("read", f"{quantity_text(one.memory_bytes, 'B')} of memory, {_disk(one)} of disk{hits}"),
+        ("read", f"{quantity_text(one.memory_bytes, 'B')} of memory, {_disk(one)} of disk"),
+        ("experts", _experts_row(one)),
         ("energy", _energy_row(one.joules)),
         ("carbon", _carbon_row(one)),
         ("money", _money_row(one)),
@@ -108,6 +109,39 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
 
 def _disk(receipt: Receipt) -> str:
     return quantity_text(receipt.disk_bytes, "B") if receipt.disk_bytes else "none"
+
+
+def _streamed_line(receipt: Receipt) -> str:
+    """What a token read from disk, how fast, and how many experts were there already."""
+    streamed = receipt.streamed
+    if streamed is None or streamed.hits is None:
+        return ""
+    speed = streamed.disk_bytes_per_s
+    a_token = streamed.disk_bytes / (
+        receipt.prompt_tokens - receipt.cached_tokens + receipt.completion_tokens
+    )
+    at = f" at {quantity_text(speed, 'B/s')}" if speed is not None else ""
+    return f"{quantity_text(a_token, 'B')} a token from disk{at}, {streamed.hits:.0%} of experts in memory"
+
+
+def _experts_row(receipt: Receipt) -> str | None:
+    """What became of the experts that were asked for; None where all are in memory."""
+    streamed = receipt.streamed
+    if streamed is None or not streamed.uses:
+        return None
+    shares = [
+        f"{number / streamed.uses:.1%} {name}"
+        for name, number in (
+            ("pinned", streamed.pinned),
+            ("cached", streamed.cached),
+            ("read ahead", streamed.prefetched),
+            ("missed", streamed.missed),
+        )
+        if number
+    ]
+    speed = streamed.disk_bytes_per_s
+    at = f"; the disk gave {quantity_text(speed, 'B/s')} while busy" if speed is not None else ""
+    return f"{streamed.uses:,} asked for: {', '.join(shares)}{at}"
 
 
 def _energy_row(joules: Joules) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HeldBytes", "Work"]
+__all__ = ["HeldBytes", "StreamedWork", "Work"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,43 @@ class HeldBytes:
     row: int
     expert: int
     draft: int
+
+
+@dataclass
+class StreamedWork:
+    """What became of the experts that layers asked for while a request ran, where not all are in memory.
+
+    An expert that several tokens of a step choose is one use, shared by the requests of the step.
+
+    pinned      uses of experts that stay in memory whatever happens
+    cached      uses of experts that lay in memory
+    prefetched  uses of experts that were read, or being read, because they were foreseen
+    missed      uses of experts whose reading began when they were needed
+    disk_bytes  that were read
+    disk_ns     nanoseconds in which the disk was busy
+    """
+
+    pinned: int = 0
+    cached: int = 0
+    prefetched: int = 0
+    missed: int = 0
+    disk_bytes: int = 0
+    disk_ns: int = 0
+
+    @property
+    def uses(self) -> int:
+        """Experts that were asked for."""
+        return self.pinned + self.cached + self.prefetched + self.missed
+
+    @property
+    def hits(self) -> float | None:
+        """Share of them that no read had to begin for; None if none was asked for."""
+        return 1 - self.missed / self.uses if self.uses else None
+
+    @property
+    def disk_bytes_per_s(self) -> float | None:
+        """While the disk was busy; None if it never was."""
+        return self.disk_bytes / self.disk_ns * 1e9 if self.disk_ns else None
 
 
 @dataclass

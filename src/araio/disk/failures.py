@@ -42,7 +42,11 @@ def wrong_checksum(paths: Sequence[str], pieces: Sequence[Piece], found: int, ex
 def bad_number(path: str, piece: Piece, index: int) -> DiskError:
     """A number that its check does not allow; `index` counts from the piece's first."""
     check = Check(piece.check)
-    what = "a scale that is not finite and above 0" if check is Check.SCALE else f"a {check.name} that is NaN or infinite"
+    what = (
+        "a scale that is not finite and above 0"
+        if check is Check.SCALE
+        else f"a {check.name} that is NaN or infinite"
+    )
     at = piece.offset + index * check.bytes
     return DiskError(f"{path}: {_range(piece)} hold {what}, at byte {at}; {_REMEDY}")
 

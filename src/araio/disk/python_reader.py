@@ -277,9 +277,7 @@ def _check(files: FileTable, read: _Read) -> None:
             raise failures.bad_number(files[piece.file].path, piece, index)
 
 
-def _end(
-    process: int, queue: _Queue, workers: Sequence[threading.Thread], files: FileTable
-) -> None:
+def _end(process: int, queue: _Queue, workers: Sequence[threading.Thread], files: FileTable) -> None:
     """Stop the threads and close the files; in the child of a fork there are no threads, only descriptors."""
     if process == os.getpid():
         queue.stop()

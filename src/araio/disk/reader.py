@@ -27,7 +27,17 @@ import numpy.typing as npt
 
 from araio.errors import DiskError
 
-__all__ = ["BLOCK", "Check", "Counters", "Done", "Piece", "Reader", "Slot", "require_fitting", "require_usable"]
+__all__ = [
+    "BLOCK",
+    "Check",
+    "Counters",
+    "Done",
+    "Piece",
+    "Reader",
+    "Slot",
+    "require_fitting",
+    "require_usable",
+]
 
 BLOCK = 4096  # what a read past the page cache may begin at: in the file, in memory, and in size
 

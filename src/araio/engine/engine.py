@@ -32,6 +32,7 @@ from araio.nn.kv_cache import CacheType, LatentCache
 from araio.nn.model import Model
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
+from araio.weights.residency import StreamedExperts
 
 __all__ = ["Engine"]
 
@@ -48,6 +49,7 @@ class Engine:
     cache_type    numbers of the cache
     speculate     draft with the MTP module, if the model has one: "on", "off", or "auto", where it pays
     meter         of the joules that requests take; the best of this machine if None
+    streamed      where the model's experts come from, if not all are in memory
 
     Raises:
         RequestError: a number below 1.
@@ -65,6 +67,7 @@ class Engine:
         cache_type: CacheType = "bfloat16",
         speculate: Speculate = "auto",
         meter: Meter | None = None,
+        streamed: StreamedExperts | None = None,
     ) -> None:
         if cache_tokens is None:
             cache_tokens = model.config.max_position_embeddings
@@ -81,7 +84,8 @@ class Engine:
         self._drafter = None if model.mtp is None else Drafter(model, model.mtp)
         self._speculation = Speculation(speculate)
         position_bytes = self._pool.position_bytes
-        self._ledger = Ledger(model, position_bytes, choose_meter() if meter is None else meter)
+        meter = choose_meter() if meter is None else meter
+        self._ledger = Ledger(model, position_bytes, meter, streamed)
 
     @property
     def meter(self) -> Meter:

@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from araio.config import ModelConfig
-from araio.costs.work import Work
+from araio.costs.work import StreamedWork, Work
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
@@ -60,6 +60,7 @@ class Job:
     work           that was done for it by the main model
     draft_work     the same by the MTP module
     energy         that it took; complete once it is done and its last step is over
+    streamed       experts that were asked for while it ran; None where all are in memory
     queue_s        seconds in line, once it was admitted
 
     Raises:
@@ -90,6 +91,7 @@ class Job:
         self.work = Work()
         self.draft_work = Work()
         self.energy = EnergyShare()
+        self.streamed: StreamedWork | None = None
         self.queue_s = 0.0
         self._queued_at = 0.0
         self._last = 0  # the newest token, which has not run yet

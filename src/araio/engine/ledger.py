@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from araio.costs.share import split
-from araio.costs.work import Work
+from araio.costs.work import StreamedWork, Work
 from araio.engine.job import Job
 from araio.engine.scheduler import Work as Planned
 from araio.engine.speculate import Progress
 from araio.kernels.ops import Int32Array, Int64Array
 from araio.meters.meter import Mark, Meter
 from araio.nn.model import Model
+from araio.weights.counters import StreamCounters
+from araio.weights.residency import StreamedExperts
 
 if TYPE_CHECKING:
     from araio.costs.rates import Rates
@@ -59,9 +61,12 @@ class Ledger:
 
     position_bytes  of the latent cache, for one position in one layer
     meter           of the joules
+    streamed        where the model's experts come from, if not all are in memory
     """
 
-    def __init__(self, model: Model, position_bytes: int, meter: Meter) -> None:
+    def __init__(
+        self, model: Model, position_bytes: int, meter: Meter, streamed: StreamedExperts | None = None
+    ) -> None:
         config = model.config
         self.meter = meter
         self.held = model.held
@@ -76,6 +81,8 @@ class Ledger:
         self._busy_ns = 0
         self._start: Mark | None = None
         self._closed_s = 0.0
+        self._streamed = streamed
+        self._streamed_before = StreamCounters() if streamed is None else streamed.counters
 
     def open(self) -> None:
         """A step is about to run."""
@@ -126,6 +133,8 @@ class Ledger:
             shares = split(nanoseconds, [weight for _, weight in weights])
             for (job, _), share in zip(weights, shares, strict=True):
                 busy[job] = busy.get(job, 0) + share
+        if self._streamed is not None and weights:
+            self._share_streamed(self._streamed.counters)
         weights.clear()
         self._busy_ns += nanoseconds
         self._closed_s = monotonic()
@@ -150,6 +159,30 @@ class Ledger:
         self._busy.clear()
         self._busy_ns = 0
         self._start = None if is_idle else end
+
+    def _share_streamed(self, counters: StreamCounters) -> None:
+        """Book what was asked for and read since the step before, in the same shares as its seconds."""
+        new, self._streamed_before = counters.since(self._streamed_before), counters
+        weights = [weight for _, weight in self._weights]
+        amounts = (
+            new.pinned,
+            new.cached,
+            new.prefetched,
+            new.missed,
+            new.read_bytes,
+            round(new.busy_s * 1e9),
+        )
+        parts = zip(*(split(amount, weights) for amount in amounts), strict=True)
+        for (job, _), (pinned, cached, prefetched, missed, disk_bytes, disk_ns) in zip(
+            self._weights, parts, strict=True
+        ):
+            work = job.streamed = job.streamed or StreamedWork()
+            work.pinned += pinned
+            work.cached += cached
+            work.prefetched += prefetched
+            work.missed += missed
+            work.disk_bytes += disk_bytes
+            work.disk_ns += disk_ns
 
     @cached_property
     def _rates(self) -> tuple[Rates, int]:

@@ -55,9 +55,7 @@ class Receipts:
             flops=rates.flops(work) + drafts.flops(of_drafts),
             dense_flops=rates.dense_flops(work) + drafts.dense_flops(of_drafts),
             memory_bytes=work.memory_bytes + of_drafts.memory_bytes,
-            # All weights are in memory; a source that reads experts from disk will count here.
-            disk_bytes=0,
-            expert_hits=None,
+            streamed=job.streamed,
             queue_s=job.queue_s,
             prefill_s=max(0.0, prefill_s - job.queue_s),
             decode_s=decode_s,

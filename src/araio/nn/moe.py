@@ -9,6 +9,7 @@ import numpy as np
 from araio.kernels.ops import Int32Array, Ops
 from araio.nn.experts import ExpertSource, Ticket
 from araio.nn.linear import SwiGLU
+from araio.nn.lookahead import Lookahead
 from araio.nn.router import Router
 from araio.tensors import Float32Array
 
@@ -20,31 +21,42 @@ class MoE:
     """Routes, requests, computes what is there while the rest arrives, and adds.
 
     shared_experts  one layer of width `n_shared_experts * moe_intermediate_size`, or None
+    lookahead       told what this layer will give, as far as that is known while experts are waited for
     """
 
     gate: Router
     experts: ExpertSource
     shared_experts: SwiGLU | None
     ops: Ops
+    lookahead: Lookahead | None = None
 
-    def __call__(self, x: Float32Array, routes: list[Int32Array] | None = None) -> Float32Array:
-        """Map x (T, D) to (T, D); `routes` gets the ids (T, K) of the chosen experts."""
+    def __call__(
+        self, x: Float32Array, residual: Float32Array, routes: list[Int32Array] | None = None
+    ) -> Float32Array:
+        """Map x (T, D) to what is added to the residual (T, D).
+
+        residual  from which x was made by the layer's norm
+        routes    gets the ids (T, K) of the chosen experts
+        """
         ids, weights = self.gate(x)
         if routes is not None:
             routes.append(ids)
         ticket = self.experts.request(self.gate.layer, ids)
         shared = self.shared_experts(x) if self.shared_experts is not None else None
-        y = self._routed(x, ids, weights, ticket)
+        if (experts := ticket.at_hand()) is not None:
+            y = self.ops.experts(x, ids, weights, experts)
+        else:
+            if self.lookahead is not None:
+                self.lookahead(self.gate.layer, residual if shared is None else residual + shared)
+            y = self._as_they_arrive(x, ids, weights, ticket)
         if shared is not None:
             y += shared
         return y
 
-    def _routed(
+    def _as_they_arrive(
         self, x: Float32Array, ids: Int32Array, weights: Float32Array, ticket: Ticket
     ) -> Float32Array:
-        """The weighted sum of the chosen experts, bit for bit the same in whichever order they arrive."""
-        if (experts := ticket.at_hand()) is not None:
-            return self.ops.experts(x, ids, weights, experts)
+        """The weighted sum of the chosen experts, bit for bit the same whatever order they come in."""
         answers = np.empty((*ids.shape, x.shape[1]), np.float32)
         for experts in ticket.arrivals():
             self.ops.expert_answers(x, ids, experts, answers)

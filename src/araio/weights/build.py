@@ -58,6 +58,7 @@ class ModelBuilder:
         self.ops = ops
         self.widens = widens
         self.streamed = streamed
+        self.lookahead = Lookahead(streamed) if streamed else None
         self._held: Counter[str] = Counter()
         self.rotary = RotaryEmbedding(config)
 
@@ -78,7 +79,7 @@ class ModelBuilder:
             mtp=mtp,
             held=self._held_bytes(),
             ops=ops,
-            lookahead=Lookahead(layers, self.streamed) if self.streamed else None,
+            lookahead=self.lookahead,
         )
 
     def _mtp(self, layer: int, embed_tokens: Matrix) -> MTPModule:
@@ -100,10 +101,14 @@ class ModelBuilder:
             mlp: SwiGLU | MoE = self._moe(layer, f"{at}.mlp")
         else:
             mlp = SwiGLU(self._feed_forward(f"{at}.mlp"), self.ops)
+        norm = self._norm(f"{at}.post_attention_layernorm")
+        # Not to the MTP module, whose input is not what the last layer gives.
+        if self.lookahead and isinstance(mlp, MoE) and layer not in self.config.mtp_layers:
+            self.lookahead.add(norm, mlp.gate)
         return Block(
             input_layernorm=self._norm(f"{at}.input_layernorm"),
             self_attn=self._attention(layer, f"{at}.self_attn"),
-            post_attention_layernorm=self._norm(f"{at}.post_attention_layernorm"),
+            post_attention_layernorm=norm,
             mlp=mlp,
         )
 
@@ -137,6 +142,7 @@ class ModelBuilder:
             experts=self.streamed or InMemoryExperts({layer: self._experts(at)}),
             shared_experts=shared,
             ops=ops,
+            lookahead=self.lookahead,
         )
 
     def _experts(self, at: str) -> Mapping[int, FeedForward]:

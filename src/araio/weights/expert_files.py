@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from araio.codecs import Codec, codec
 from araio.config import ModelConfig
@@ -47,7 +47,7 @@ class ExpertFiles(Protocol):
     """
 
     record: ExpertRecord
-    paths: Sequence[Path]
+    paths: list[Path]
     remedy: str
 
     def find(self, layer: int, expert: int) -> Source:
@@ -104,7 +104,7 @@ class CheckpointExperts:
                 pieces.append(Piece(self._homes[name + part.suffix], entry.begin, size, target, check))
         return Source(pieces, None)
 
-    def _codec(self, config: ModelConfig, layers: Sequence[int]) -> Codec[object]:
+    def _codec(self, config: ModelConfig, layers: Sequence[int]) -> Codec[Any]:
         """The one that all experts share."""
         checkpoint = self._checkpoint
         first = checkpoint[_tensor(layers[0], 0, EXPERT_MATRICES[0])].dtype

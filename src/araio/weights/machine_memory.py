@@ -51,7 +51,7 @@ def machine_memory(own_groups: Path = _OWN_GROUPS, groups: Path = _GROUPS) -> Ma
 
 
 def _limits(own_groups: Path, groups: Path) -> list[tuple[int, int]]:
-    """Limit and use, without what could be freed, of every group that this process is in, from its own to the outermost."""
+    """Limit and use of every group that this process is in, from its own to the outermost."""
     found = []
     for line in _text(own_groups).splitlines():
         _, controllers, path = line.split(":", 2)

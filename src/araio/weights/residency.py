@@ -1,7 +1,7 @@
-"""`StreamedExperts`: an `ExpertSource` over fewer places in memory than there are experts; the rest is on disk.
+"""`StreamedExperts`: an `ExpertSource` with fewer places in memory than experts; the rest is on disk.
 
     request   what a layer needs: what is in memory is given at once, reads begin for the rest
-    arrivals  computes what is there while the rest arrives; an expert's place is free for others once it is used
+    arrivals  gives what is there while the rest arrives; once it is used, its place may go to another
     expect    what the next layer may need: read in the time that is left, behind what is needed for certain
 
 All bookkeeping is done by the thread that runs the model; the reader's threads only fill places that nobody
@@ -30,14 +30,15 @@ from araio.weights.counters import StreamCounters
 from araio.weights.expert_files import ExpertFiles
 from araio.weights.foresight import Foresight
 from araio.weights.policies import Policy
+from araio.weights.pressure import Pressure
 from araio.weights.slots import Slots
 
 __all__ = ["StreamedExperts"]
 
 NOBODY = -1
 
-# Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it, so
-# that a prompt, which touches nearly every expert, counts as one token and leaves what decoding uses in place.
+# Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it: a
+# prompt, which touches nearly every expert, thus counts as one token and leaves in place what decoding uses.
 DECODED_TOKENS = 32
 
 # More reads than this at a time do not make a disk faster, and each takes a place that could hold an expert.
@@ -46,10 +47,15 @@ MOST_IN_FLIGHT = 16
 
 @dataclass(frozen=True)
 class _Guess:
-    """What a layer was expected to ask for: keys, best first."""
+    """What a layer is expected to ask for.
+
+    kind    of guess, for `Foresight`
+    keys    best first
+    made_s  when
+    """
 
     layer: int
-    is_one: bool
+    kind: tuple[bool, bool]
     keys: list[int]
     made_s: float
 
@@ -92,6 +98,7 @@ class StreamedExperts:
     slots   their places in memory; two of them are enough
     layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
     pins    experts by layer that never leave once they are there
+    pressure  says when memory is to be given back; by what is left of the machine's if None
 
     foresight  what guesses have been worth
     missed     (layers,) how often each has had to begin a read
@@ -106,6 +113,7 @@ class StreamedExperts:
         layers: Sequence[int],
         experts: int,
         pins: Mapping[int, Collection[int]] | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self._files, self._reader, self._slots, self.policy = files, reader, slots, policy
         self.layers = list(layers)
@@ -124,18 +132,33 @@ class StreamedExperts:
         # Read because it was foreseen, and not used since.
         self._is_unproven = np.zeros(slots.count, np.bool_)
         self._free = list(range(slots.count - 1, -1, -1))
+        self._lent: list[int] = []  # places whose memory the system has
+        self._pressure = pressure or Pressure()
         self._in_flight: set[int] = set()
-        self._guess: _Guess | None = None
+        self._guesses: list[_Guess] = []  # for one layer, the latest last
         self._place = NOBODY  # of the layer that runs
         self._counts = StreamCounters()
         self.missed = np.zeros(len(self.layers), np.int64)
         self.foresight = Foresight()
+        self._timed = reader.counters
 
     @property
     def expert_bytes(self) -> int:
         """That computing with one expert reads."""
         record = self._files.record
         return sum(record.codec.bytes(shape) for shape in record.shapes.values())
+
+    @property
+    def count(self) -> int:
+        """Experts in all."""
+        return len(self._slot_of)
+
+    @property
+    def reading(self) -> str:
+        """How the others are read, in a few words."""
+        size = self._files.record.bytes
+        how = "past the page cache" if set(self._reader.modes) == {"direct"} else "through the page cache"
+        return f"the others read from {self._files.paths[0].parent} {how}, {size / 1e6:.1f} MB each"
 
     @property
     def counters(self) -> StreamCounters:
@@ -198,6 +221,7 @@ class StreamedExperts:
         place = self._base[layer] // self._experts
         if place <= self._place:
             self.policy.step()
+            self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
         if len(expert_ids) == 1:
@@ -207,7 +231,7 @@ class StreamedExperts:
         else:
             ids, tokens = np.unique(expert_ids, return_counts=True)
             weight = tokens / len(expert_ids)
-        keys = ids.astype(np.int64) + self._base[layer]
+        keys: npt.NDArray[np.int64] = ids.astype(np.int64) + self._base[layer]
         self._is_guarded[:] = False
         self._judge(layer, set(keys.tolist()))
         self.policy.use(keys, weight)
@@ -316,7 +340,7 @@ class StreamedExperts:
         self._reader.drain()
         self._reader.wait(0.0)
         self._in_flight.clear()
-        self._guess = None
+        self._guesses.clear()
         keys = self._key_of.copy()
         is_kept = self._is_ready & (keys != NOBODY)
         is_kept[is_kept] = self._slot_of[keys[is_kept]] == np.flatnonzero(is_kept)
@@ -325,7 +349,37 @@ class StreamedExperts:
         self._key_of[~is_kept] = NOBODY
         self._is_ready[:] = is_kept
         self._is_guarded[:] = self._is_unproven[:] = False
+        is_kept[self._lent] = True
         self._free[:] = np.flatnonzero(~is_kept).tolist()
+
+    def warm_up(self) -> None:
+        """Fill the places with what was worth most when this model last ran."""
+        with self._consistent():
+            worth = self.policy.lasting()
+            best = np.argsort(-worth, kind="stable")[: min(np.count_nonzero(worth), len(self._free))]
+            waiting = deque(best.tolist())
+            while waiting or self._in_flight:
+                while waiting and len(self._in_flight) < MOST_IN_FLIGHT:
+                    self._begin_read(waiting.popleft(), self._free.pop(), is_urgent=True)
+                self._collect(None, ())
+
+    @property
+    def lent(self) -> int:
+        """Places that are out of use, for others need their memory."""
+        return len(self._lent)
+
+    def _adapt(self, excess: int) -> None:
+        """Give so many bytes back to the system, or, below zero, take up to so many again."""
+        size = self._files.record.bytes
+        if excess > 0:
+            least = 2 * MOST_IN_FLIGHT
+            most = max(0, self._slots.count - len(self._lent) - least)
+            for slot in self._make_room(min(-(-excess // size), most)):
+                self._slots.give_back(slot)
+                self._lent.append(slot)
+        elif self._lent:
+            for _ in range(min(-excess // size, len(self._lent))):
+                self._free.append(self._lent.pop())
 
     # ------------------------------------------------------------------ what may be needed next
 
@@ -338,12 +392,14 @@ class StreamedExperts:
         """Read ahead what is worth it; see `nn.lookahead.Foreseeing`."""
         with self._consistent():
             keys = self._ranked(layer, expert_ids, weights)
-            is_one = len(expert_ids) == 1
-            self._guess = _Guess(layer, is_one, keys, time.perf_counter())
+            kind = len(expert_ids) == 1, bool(self._guesses)
+            if self._guesses:  # the layer in front has what it needs, so all that is under way is a guess
+                self._drop(self._in_flight.difference(keys))
+            self._guesses.append(_Guess(layer, kind, keys, time.perf_counter()))
             slots = self._slot_of[keys]
             # What is here already must not leave for what is read ahead.
             self._is_guarded[slots[slots != NOBODY]] = True
-            wanted = self._worth_reading(is_one, keys)
+            wanted = self._worth_reading(kind, keys)
             for key, slot in zip(wanted, self._make_room(len(wanted)), strict=False):
                 self._begin_read(key, slot, is_urgent=False)
 
@@ -357,26 +413,40 @@ class StreamedExperts:
         keys: list[int] = (ids.astype(np.int64) + self._base[layer]).tolist()
         return keys
 
-    def _worth_reading(self, is_one: bool, keys: Sequence[int]) -> list[int]:
+    def _worth_reading(self, kind: tuple[bool, bool], keys: Sequence[int]) -> list[int]:
         """Of a guess, what is on disk and worth it; half of all places at most."""
-        read, under_way = self._reader.counters, len(self._in_flight)
-        read_s = read.busy_seconds * self._files.record.bytes / read.bytes if read.bytes else 0.0
+        under_way = len(self._in_flight)
         most = min(self._slots.count // 2, MOST_IN_FLIGHT) - under_way
         wanted: list[int] = []
         for rank, key in enumerate(keys):
             if len(wanted) >= most:
                 break
-            if self._slot_of[key] == NOBODY:
-                if self.foresight.is_worth(is_one, rank, under_way + len(wanted), read_s):
-                    wanted.append(key)
+            is_on_disk = self._slot_of[key] == NOBODY
+            if is_on_disk and self.foresight.is_worth(kind, rank, under_way + len(wanted)):
+                wanted.append(key)
         return wanted
 
     def _judge(self, layer: int, chosen: set[int]) -> None:
-        """Learn from the guess, and drop what was guessed wrong and has not begun."""
-        guess, self._guess = self._guess, None
-        if guess is not None and guess.layer == layer:
-            self.foresight.judge(guess.is_one, guess.keys, chosen, time.perf_counter() - guess.made_s)
-        for key in self._in_flight - chosen:
+        """Learn from the guesses, and drop what was guessed wrong and has not begun."""
+        now_s = time.perf_counter()
+        for guess in self._guesses:
+            if guess.layer == layer:
+                self.foresight.judge(guess.kind, guess.keys, chosen, now_s - guess.made_s)
+        self._guesses.clear()
+        self._drop(self._in_flight - chosen)
+        self._time_reads()
+
+    def _drop(self, keys: Collection[int]) -> None:
+        """Cancel those reads that have not begun."""
+        for key in keys:
             if self._reader.cancel(key):
                 self._in_flight.discard(key)
                 self._free_slot_of(key)
+
+    def _time_reads(self) -> None:
+        """How long a read takes, from what has been read since the last time."""
+        read, before = self._reader.counters, self._timed
+        if read.bytes > before.bytes:
+            share = self._files.record.bytes / (read.bytes - before.bytes)
+            self.foresight.note_read(share * (read.busy_seconds - before.busy_seconds))
+            self._timed = read

@@ -16,7 +16,6 @@ from rich.console import Console
 from araio import env
 from araio.cli.commands.show import ConfigName, stored_codecs
 from araio.cli.plan_table import Comparison, compare, plan_document, plan_screen
-from araio.cli.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
 from araio.codecs import CODECS
 from araio.config import ModelConfig
 from araio.costs.hardware import find_hardware
@@ -25,6 +24,7 @@ from araio.costs.storage import Storage
 from araio.costs.tariff import choose_tariff
 from araio.costs.tiers import Load
 from araio.errors import CostError, RequestError
+from araio.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
 from araio.weights.locate import locate_config
 
 __all__ = ["EXAMPLES", "command"]

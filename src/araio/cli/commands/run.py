@@ -15,6 +15,7 @@ import typer
 
 from araio import env
 from araio.api import Model, load
+from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
@@ -23,6 +24,7 @@ from araio.engine.answer import Finish
 from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
 from araio.engine.speculate import check_speculate
 from araio.errors import ModelNotFoundError, RequestError
+from araio.quantities import parse_bytes, parse_tokens
 from araio.weights.locate import BUNDLED, PRESETS, locate
 
 __all__ = ["EXAMPLES", "command"]
@@ -31,6 +33,7 @@ EXAMPLES = (
     'araio run "What is 47 + 38 - 12?"',
     'araio run pocket "What is 47 + 38 - 12?"',
     'araio run -m ~/models/DeepSeek-V2-Lite "Why is the sky blue?" --temperature 0.6',
+    'araio run ~/models/r1-q4 "Why is the sky blue?" --ram 16GiB',
     'echo "What is 17 + 25?" | araio run --json',
     'araio run "What is 17 + 25?" --receipt --country FRA',
     "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
@@ -63,6 +66,21 @@ RepetitionPenalty = Annotated[
 Stop = Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
 Threads = Annotated[int | None, typer.Option(help="Processors to compute on; every one if not given.")]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory for the whole program, as in 6GiB; experts that do not fit are read from disk. What the "
+        "machine can spare if not given.",
+    ),
+]
+CacheTokens = Annotated[
+    str | None, typer.Option(metavar="TOKENS", help="Of the latent cache, as in 32k; a share if not given.")
+]
+Io = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="Read experts: auto, direct (past the page cache), buffered."),
+]
 Speculation = Annotated[
     str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
 ]
@@ -95,6 +113,9 @@ def command(
     stop: Stop = None,
     seed: Seed = None,
     threads: Threads = None,
+    ram: Ram = None,
+    cache_tokens: CacheTokens = None,
+    io: Io = None,
     speculate: Speculation = None,
     receipt: Whole = False,
     no_log: NoLog = False,
@@ -126,7 +147,19 @@ def command(
     mode = None if speculate is None else check_speculate(speculate)
     screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
     keeper = ReceiptKeeper(screen.note, is_off=no_log)
-    loaded = load(name, threads=threads, speculate=mode, country=country, prices=prices, tdp=tdp)
+    loaded = load(
+        name,
+        threads=threads,
+        speculate=mode,
+        ram=None if ram is None else parse_bytes("--ram", ram),
+        cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
+        io=io,
+        country=country,
+        prices=prices,
+        tdp=tdp,
+    )
+    if ram is not None or loaded.experts is not None:
+        screen.note(budget_text(loaded.budget, loaded.experts))
     _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)
 
 

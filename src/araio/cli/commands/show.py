@@ -17,13 +17,13 @@ from araio import env
 from araio.cli.numbers import bytes_text, count_text, flops_text, share_text
 from araio.cli.printable import printable
 from araio.cli.progress import progress_bar
-from araio.cli.quantities import parse_tokens
 from araio.costs.storage import Storage
 from araio.costs.summary import summarize
 from araio.errors import CheckpointError
 from araio.formats.manifest import MANIFEST_NAME, Manifest
 from araio.formats.store import Store
 from araio.formats.store_check import check_store
+from araio.quantities import parse_tokens
 from araio.weights.load import open_checked
 from araio.weights.locate import BUNDLED, locate, locate_config
 

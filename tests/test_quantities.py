@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from araio.cli.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
+from araio.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
 from araio.errors import RequestError
 
 

@@ -1,0 +1,31 @@
+"""A budget in two lines, as `araio run` prints it: what each part takes, and where the experts are."""
+
+from __future__ import annotations
+
+from araio.weights.budget import Budget
+from araio.weights.residency import StreamedExperts
+
+__all__ = ["budget_text"]
+
+
+def budget_text(budget: Budget, experts: StreamedExperts | None) -> str:
+    """The parts of the memory, and how many experts of all it holds."""
+    parts = (
+        ("weights of every token", budget.dense),
+        (f"cache of {budget.cache_tokens:,} tokens", budget.cache),
+        ("a step", budget.activations),
+        ("the program", budget.process),
+        ("experts on their way", budget.staging),
+        ("experts", budget.experts),
+    )
+    listed = ", ".join(f"{_size(size)} {what}" for what, size in parts if size)
+    first = f"memory: {_size(budget.ram)} = {listed}"
+    if experts is None or budget.slots is None:
+        return f"{first}; every expert is in memory"
+    share = budget.slots / experts.count
+    held = f"{budget.slots:,} of {experts.count:,} in memory at a time ({share:.0%})"
+    return f"{first}\nexperts: {held}, {experts.reading}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
