@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from araio.disk.native_reader import NativeReader, compiled
 from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Reader
 
 __all__ = ["THREADS", "open_reader", "serving"]
 
-THREADS = 4
+# One for each processor up to eight: fewer leave a fast disk idle, more only take time from who computes.
+THREADS = max(2, min(os.cpu_count() or 1, 8))
 
 
 def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
