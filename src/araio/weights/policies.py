@@ -26,7 +26,6 @@ IntArray = NDArray[np.integer]
 Float64Array = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
 
-# Chosen on two synthetic traces and one of `pocket`; a half or double of either changes little.
 # Chosen on synthetic traces and one of `pocket`; twice or half of any changes little.
 HALF_LIFE = 128.0  # turns of a layer
 RECENT = 24.0
