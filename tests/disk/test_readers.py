@@ -137,6 +137,7 @@ def test_pieces_of_several_files_make_one_record(reader, tmp_path, content):
         Piece(-1, 0, 8, 0),
         Piece(0, -1, 8, 0),
         Piece(0, 0, -8, 0),
+        Piece(0, (1 << 63) - 8, 8, 0),
         Piece(0, 0, 8, -1),
         Piece(0, 0, 8, 4089),
         Piece(0, 0, 4097, 0),
