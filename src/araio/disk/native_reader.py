@@ -86,11 +86,11 @@ class NativeReader:
         self, tag: int, slot: Slot, pieces: Sequence[Piece], crc32: int | None = None, urgent: bool = False
     ) -> None:
         self._require_open()
-        read = _Read(slot, pieces, crc32)
+        read = _Read(slot, tuple(pieces), crc32)
         if self._reads.setdefault(tag, read) is not read:
             raise ValueError(f"tag {tag} is in flight already")
         try:
-            self._native.submit(tag, slot, pieces, crc32, urgent)
+            self._native.submit(tag, slot, read.pieces, crc32, urgent)
         except (TypeError, ValueError):
             del self._reads[tag]
             raise

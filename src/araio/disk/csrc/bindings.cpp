@@ -28,6 +28,7 @@ using namespace nb::literals;
 using Bytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using PieceTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int>;
 
+constexpr int64_t kFarthest = int64_t{1} << 62;         // leaves room to add a size
 constexpr int64_t kNumberBytes[] = {1, 4, 2, 2, 1, 4};  // by Check
 
 void require(bool holds, const char* what) {
@@ -80,7 +81,7 @@ class Reader {
             require(file >= 0 && file < static_cast<int64_t>(files_.size()),
                     "a piece's file was never added");
             require(check >= 0 && check < static_cast<int>(std::size(kNumberBytes)), "a check is unknown");
-            require(offset >= 0 && size >= 0 && size % kNumberBytes[check] == 0,
+            require(offset >= 0 && offset <= kFarthest && size >= 0 && size % kNumberBytes[check] == 0,
                     "a piece must be a range of whole numbers");
             const auto room = static_cast<int64_t>(slot.shape(0));
             require(target >= 0 && target <= room && size <= room - target, "a piece does not fit its slot");
