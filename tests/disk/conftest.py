@@ -1,5 +1,6 @@
-"""Both readers for tests, closed afterwards; memory at a page; files whose bytes are known."""
+"""Every reader for tests, closed afterwards; memory at a page; files whose bytes are known."""
 
+import functools
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -11,13 +12,16 @@ import pytest
 from araio.disk.native_reader import NativeReader, compiled
 from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Reader, Slot
+from araio.errors import DiskError
 
 KINDS: dict[str, Callable[..., Reader]] = {"python": PythonReader}
 try:
     compiled()
-    KINDS["native"] = NativeReader
-except ImportError:
-    pass
+    KINDS["threads"] = functools.partial(NativeReader, engine="threads")
+    NativeReader(engine="uring").close()
+    KINDS["uring"] = functools.partial(NativeReader, engine="uring")
+except (ImportError, DiskError):
+    pass  # not compiled, or the kernel has no io_uring for us
 
 PARAMETERS = [pytest.param(kind, marks=[pytest.mark.native] * (kind != "python")) for kind in KINDS]
 

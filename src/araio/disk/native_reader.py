@@ -22,6 +22,8 @@ from araio.errors import DiskError
 
 __all__ = ["NativeReader", "compiled"]
 
+ENGINES = ("threads", "uring")
+
 WAIT_S = 0.1  # between two looks for Ctrl-C
 
 
@@ -51,14 +53,15 @@ class NativeReader:
 
     io       one of `files.IO_MODES`
     threads  segments that are served at the same time
+    engine   `threads`, or `uring`: Linux' io_uring, which docs/lab-notes.md found to be no faster
 
-    Raises ImportError where the compiled module was not built.
+    Raises ImportError where the compiled module was not built, and DiskError where the engine cannot be had.
     """
 
-    def __init__(self, io: str = "auto", threads: int = 4) -> None:
+    def __init__(self, io: str = "auto", threads: int = 4, engine: str = "threads") -> None:
         require_threads(threads)
         self._files = FileTable(io)
-        self._native = compiled().DiskReader(threads)
+        self._native = _start(threads, engine)
         self._reads: dict[int, _Read] = {}  # until they are reported
         self._process = os.getpid()
         # The reads are an argument so that no slot goes before the threads have ended.
@@ -83,11 +86,11 @@ class NativeReader:
         self, tag: int, slot: Slot, pieces: Sequence[Piece], crc32: int | None = None, urgent: bool = False
     ) -> None:
         self._require_open()
-        read = _Read(slot, pieces, crc32)
+        read = _Read(slot, tuple(pieces), crc32)
         if self._reads.setdefault(tag, read) is not read:
             raise ValueError(f"tag {tag} is in flight already")
         try:
-            self._native.submit(tag, slot, pieces, crc32, urgent)
+            self._native.submit(tag, slot, read.pieces, crc32, urgent)
         except (TypeError, ValueError):
             del self._reads[tag]
             raise
@@ -140,6 +143,18 @@ class NativeReader:
 
     def _require_open(self) -> None:
         require_usable(self._end.alive, self._process)
+
+
+def _start(threads: int, engine: str) -> Any:
+    """The compiled reader, with its threads running."""
+    if engine not in ENGINES:
+        raise DiskError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
+    try:
+        return compiled().DiskReader(threads, by_ring=engine == "uring")
+    except OSError as error:
+        raise DiskError(
+            f"{threads} {engine} cannot be started ({error.strerror}); use fewer, or engine threads"
+        ) from None
 
 
 def _end(native: Any, files: FileTable, reads: dict[int, _Read]) -> None:

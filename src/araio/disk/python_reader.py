@@ -82,7 +82,7 @@ class PythonReader:
     ) -> None:
         self._require_open()
         require_fitting(slot, pieces, len(self._files))
-        self._queue.put(_Read(tag, slot, pieces, crc32), urgent)
+        self._queue.put(_Read(tag, slot, tuple(pieces), crc32), urgent)
 
     def promote(self, tag: int) -> None:
         self._require_open()

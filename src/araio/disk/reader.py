@@ -43,6 +43,7 @@ __all__ = [
 BLOCK = 4096  # what a read past the page cache may begin at: in the file, in memory, and in size
 
 MAX_THREADS = 1024
+FARTHEST = 1 << 62  # a place in a file; leaves room to add a size
 
 Slot = npt.NDArray[np.uint8]
 """Writable, contiguous bytes (N,) that a read fills."""
@@ -173,7 +174,7 @@ def require_fitting(slot: Slot, pieces: Sequence[Piece], files: int) -> None:
     for piece in pieces:
         if not 0 <= piece.file < files:
             raise ValueError(f"{piece}: there are {files} files")
-        if piece.offset < 0 or piece.size < 0 or piece.size % Check(piece.check).bytes:
+        if not 0 <= piece.offset <= FARTHEST or piece.size < 0 or piece.size % Check(piece.check).bytes:
             raise ValueError(f"{piece}: must be a range of whole numbers")
         if piece.target < 0 or piece.target + piece.size > len(slot):
             raise ValueError(f"{piece}: does not fit a slot of {len(slot)} bytes")
