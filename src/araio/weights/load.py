@@ -8,6 +8,7 @@ memory is taken. Read `formats/checkpoint.py` and `formats/store.py` for the fil
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,9 +30,10 @@ from araio.weights.budget import Budget, Needs, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
-from araio.weights.policies import LRFU
+from araio.weights.policies import Forecast, Policy
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
+from araio.weights.usage import UsageFile
 
 __all__ = ["Loaded", "Memory", "load_model", "open_checked", "open_model"]
 
@@ -188,16 +190,29 @@ def _streamed(
     files = expert_files(checkpoint, config, layers)
     if not ops.holds_in_place(files.record.codec):
         raise CheckpointError(
-            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as they "
-            "are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
+            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as "
+            "they are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
         )
     _check_pins(memory.pins or {}, config, layers, slots)
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
-    policy = LRFU(len(layers) * config.n_routed_experts)
-    places = Slots(files.record, slots, ops)
-    return StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, memory.pins)
+    policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
+    places, pins = Slots(files.record, slots, ops), memory.pins or {}
+    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
+    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))
+    # Also when the process ends; it must not keep the experts alive.
+    weakref.finalize(experts, _keep_usage, usage, policy)
+    if (worth := usage.read()) is not None:
+        policy.remember(worth)
+        experts.warm_up()
+    return experts
+
+
+def _keep_usage(usage: UsageFile, policy: Policy) -> None:
+    worth = policy.lasting()
+    if worth.any():
+        usage.write(worth)
 
 
 def _check_pins(
