@@ -20,7 +20,7 @@ from araio.tensors import BFloat16, Float32Array, Weight
 from araio.weights.build import ModelBuilder
 from araio.weights.expert_files import expert_files
 from araio.weights.load import open_checked
-from araio.weights.policies import LRFU, Policy
+from araio.weights.policies import Forecast, Policy
 from araio.weights.residency import NOBODY, StreamedExperts
 from araio.weights.slots import Slots
 
@@ -35,7 +35,7 @@ def streamed(
     wrap: Wrap = lambda reader: reader,
     io: str = "auto",
     pins: Mapping[int, Collection[int]] | None = None,
-    policy: Callable[[int], Policy] = LRFU,
+    policy: Callable[[int, int], Policy] = Forecast,
 ) -> tuple[Model, StreamedExperts]:
     """A model, its MTP module included, whose experts have so many places in memory."""
     ops = select().ops if ops is None else ops
@@ -50,7 +50,7 @@ def streamed(
             files,
             reader,
             Slots(files.record, slots, ops),
-            policy(len(layers) * experts),
+            policy(len(layers) * experts, experts),
             layers,
             experts,
             pins,

@@ -26,7 +26,7 @@ from araio.kernels import select
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import residency
 from araio.weights.load import load_model
-from araio.weights.policies import LRFU
+from araio.weights.policies import Forecast
 from araio.weights.residency import NOBODY, StreamedExperts
 
 from .streams import check, scores, streamed
@@ -117,7 +117,7 @@ def by_hand(count: int, pins: dict[int, Collection[int]] | None = None) -> tuple
         find=lambda layer, expert: SimpleNamespace(pieces=[Piece(0, 0, 8, 0)], crc32=1),
     )
     reader = HandReader()
-    policy = LRFU(len(LAYERS) * EXPERTS)
+    policy = Forecast(len(LAYERS) * EXPERTS, EXPERTS)
     return StreamedExperts(files, reader, BytePlaces(count), policy, LAYERS, EXPERTS, pins), reader
 
 
