@@ -83,7 +83,7 @@ def check(source: StreamedExperts) -> None:
     np.testing.assert_array_equal(key_of[slot_of[placed]], placed)
     np.testing.assert_array_equal(slot_of[key_of[used]], used)
     assert not is_ready[key_of == NOBODY].any()
-    free = source._free
+    free = source._free + source._lent
     assert len(set(free)) == len(free)
     assert not set(free) & set(used.tolist())
     assert len(free) + len(used) == len(key_of)  # no place is lost
