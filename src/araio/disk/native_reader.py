@@ -63,6 +63,7 @@ class NativeReader:
         self._files = FileTable(io)
         self._native = _start(threads, engine)
         self._reads: dict[int, _Read] = {}  # until they are reported
+        self._over: list[tuple[int, int, int, int]] = []  # what drain kept for wait
         self._process = os.getpid()
         # The reads are an argument so that no slot goes before the threads have ended.
         self._end = weakref.finalize(self, _end, self._native, self._files, self._reads)
@@ -111,7 +112,7 @@ class NativeReader:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = WAIT_S if end is None else min(WAIT_S, max(0.0, end - time.monotonic()))
-            found = self._native.wait(left)
+            found, self._over = self._over or self._native.wait(left), []
             if found or not self._reads or not self._end.alive or left < WAIT_S:
                 return [self._report(*one) for one in found]
 
@@ -119,6 +120,10 @@ class NativeReader:
         self._require_open()
         while not self._native.drain(WAIT_S):
             pass
+        # Ctrl-C in `submit` or `wait` may have left reads that nobody will report.
+        self._over += self._native.wait(0.0)
+        for tag in self._reads.keys() - {tag for tag, *_ in self._over}:
+            del self._reads[tag]
 
     def close(self) -> None:
         self._end()

@@ -156,7 +156,10 @@ class Reader(Protocol):
         """
 
     def drain(self) -> None:
-        """Block until nothing is in flight; `wait` still reports what was."""
+        """Block until nothing is in flight; `wait` still reports what was.
+
+        Whatever Ctrl-C interrupted, every tag is free once that is reported. No other thread may wait meanwhile.
+        """
 
     def close(self) -> None:
         """End the threads: what has begun is read to the end, the rest is dropped, nothing more is reported.
