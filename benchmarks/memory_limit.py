@@ -97,7 +97,7 @@ class Locked:
         self._held: list[mmap.mmap] = []
 
     def take(self, size: int) -> None:
-        memory = mmap.mmap(-1, size)
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # as `AnonPages` counts it
         first = ctypes.c_char.from_buffer(memory)
         failed = self._libc.mlock(ctypes.byref(first), ctypes.c_size_t(size))
         del first  # which keeps the memory from being closed
