@@ -1,11 +1,12 @@
 """Synthetic routes: which experts tokens choose, with the locality that was measured in a published model.
 
-A trace is made from one recipe with no model at all: few latent numbers, shared by all layers, move slowly and
-fast as a text goes on, and every layer's router is a random linear map of them. The low rank is what gives
-reuse between tokens and predictability between layers at once. `FITTED` holds to the routes of DeepSeek-V2-Lite
-on legal text (26 layers, 6 of 64 experts; figures in tests/testing/test_routes.py); `DOMAINS` changes its
-subject every 200 tokens. `PESSIMISTIC` and `OPTIMISTIC` are the same generator with the shape of DeepSeek-V3:
-an extrapolation, for nobody has published such routes. `UNIFORM` is the worst case, no locality at all.
+A trace is made from one recipe with no model at all: few latent numbers, shared by all layers, move slowly
+and fast as a text goes on, and every layer's router is a random linear map of them. The low rank is what
+gives reuse between tokens and predictability between layers at once. `FITTED` holds to the routes of
+DeepSeek-V2-Lite on legal text (26 layers, 6 of 64 experts; figures in tests/testing/test_routes.py);
+`DOMAINS` changes its subject every 200 tokens. `PESSIMISTIC` and `OPTIMISTIC` are the same generator with the
+shape of DeepSeek-V3: an extrapolation, for nobody has published such routes. `UNIFORM` is the worst case, no
+locality at all.
 
     made = FITTED.make(tokens=2000, seed=1)
     made.routes          # (2000, 26, 6) expert ids
@@ -16,6 +17,7 @@ Statistics of any routes are below, recorded ones too. `weights/simulate.py` pla
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +139,7 @@ def _drift(stays: float, shape: tuple[int, int], random: np.random.Generator) ->
     """A vector that forgets: x' = stays * x + noise, every number of variance 1."""
     steps = random.normal(size=shape)
     steps[1:] *= (1 - stays**2) ** 0.5
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         after += stays * before
     return steps
 

@@ -28,7 +28,7 @@ from araio.weights.budget import Budget, Needs, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
-from araio.weights.policies import LRFU
+from araio.weights.policies import TwoRates
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 
@@ -191,7 +191,7 @@ def _streamed(
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
-    policy = LRFU(len(layers) * config.n_routed_experts)
+    policy = TwoRates(len(layers) * config.n_routed_experts)
     places = Slots(files.record, slots, ops)
     return StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, memory.pins)
 
