@@ -149,6 +149,12 @@ class StreamedExperts:
         return len(self._slot_of)
 
     @property
+    def in_memory(self) -> list[int]:
+        """Keys of what is in memory or on its way there."""
+        keys: list[int] = np.flatnonzero(self._slot_of != NOBODY).tolist()
+        return keys
+
+    @property
     def reading(self) -> str:
         """How the others are read, in a few words."""
         size = self._files.record.bytes
