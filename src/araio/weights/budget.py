@@ -24,9 +24,11 @@ LATER = 48 << 20
 CACHE_SHARE = 8
 LEAST_CACHE_TOKENS = 2048
 
-# Tokens of a prompt that run together; fewer where their activations would take more than a part in so many.
-CHUNKS = (512, 256, 128, 64)
-ACTIVATIONS_SHARE = 16
+# Tokens of a prompt that run together: so many where every expert is in memory. Where experts are read for each
+# chunk again, more, as long as their activations take no more than a part in so many of what is left.
+CHUNK = 512
+STREAMED_CHUNKS = (2048, 1024, 512, 256, 128, 64)
+ACTIVATIONS_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,12 @@ def split(
     least_tokens = _pages(min(LEAST_CACHE_TOKENS, context) if cache_tokens is None else cache_tokens)
     fixed = process + needs.dense + least_tokens * needs.token
     staging = 2 * config.num_experts_per_tok * needs.record if needs.layers else 0
-    smallest = fixed + _activations(config, CHUNKS[-1]) + min(staging, needs.routed)
+    smallest = fixed + _activations(config, STREAMED_CHUNKS[-1]) + min(staging, needs.routed)
     if ram < smallest:
         raise BudgetError(_too_little(ram, smallest, process, needs, least_tokens))
-    chunk = _chunk(config, ram - fixed - min(staging, needs.routed))
+    whole = fixed + _activations(config, CHUNK) + needs.routed
+    chunk = CHUNK if ram >= whole else _chunk(config, ram - fixed - staging)
     activations = _activations(config, chunk)
-    whole = fixed + _activations(config, CHUNKS[0]) + needs.routed
     left = ram - fixed - activations
     if ram >= whole:
         more = (left - needs.routed) // needs.token
@@ -138,10 +140,10 @@ def _pages(tokens: int) -> int:
 
 
 def _chunk(config: ModelConfig, room: int) -> int:
-    for chunk in CHUNKS:
+    for chunk in STREAMED_CHUNKS:
         if _activations(config, chunk) <= room / ACTIVATIONS_SHARE:
             return chunk
-    return CHUNKS[-1]
+    return STREAMED_CHUNKS[-1]
 
 
 def _activations(config: ModelConfig, tokens: int) -> int:

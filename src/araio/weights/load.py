@@ -8,6 +8,7 @@ memory is taken. Read `formats/checkpoint.py` and `formats/store.py` for the fil
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,9 +29,10 @@ from araio.weights.budget import Budget, Needs, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
-from araio.weights.policies import TwoRates
+from araio.weights.policies import Policy, TwoRates
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
+from araio.weights.usage import UsageFile
 
 __all__ = ["Loaded", "Memory", "load_model", "open_checked", "open_model"]
 
@@ -192,8 +194,21 @@ def _streamed(
     for path in files.paths:
         reader.add(path)
     policy = TwoRates(len(layers) * config.n_routed_experts)
-    places = Slots(files.record, slots, ops)
-    return StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, memory.pins)
+    places, pins = Slots(files.record, slots, ops), memory.pins or {}
+    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
+    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))
+    # Also when the process ends; it must not keep the experts alive.
+    weakref.finalize(experts, _keep_usage, usage, policy)
+    if (worth := usage.read()) is not None:
+        policy.remember(worth)
+        experts.warm_up()
+    return experts
+
+
+def _keep_usage(usage: UsageFile, policy: Policy) -> None:
+    worth = policy.lasting()
+    if worth.any():
+        usage.write(worth)
 
 
 def _check_pins(

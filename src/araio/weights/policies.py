@@ -14,7 +14,6 @@ near the optimum, which looks ahead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -36,8 +35,8 @@ class Policy(Protocol):
     def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
         """Tokens have chosen these experts, distinct keys (N,) of one layer.
 
-        weight  1 for a decoded token; near 0 for a prompt, which touches nearly all experts once and must not
-                displace what decoding uses
+        weight  1 for a decoded token; for a prompt (N,), the share of its tokens that chose each, for a prompt
+                touches nearly all experts and must not displace what decoding uses
         """
 
     def step(self) -> None:
@@ -45,6 +44,12 @@ class Policy(Protocol):
 
     def priorities(self, keys: IntArray) -> Float64Array:
         """The worth of each of these keys (N,); the lowest leaves first."""
+
+    def lasting(self) -> Float64Array:
+        """What every key (keys,) is worth in the long run: for another process to begin with."""
+
+    def remember(self, lasting: Float64Array) -> None:
+        """Begin with what `lasting` gave elsewhere."""
 
 
 class LRU:
@@ -65,6 +70,13 @@ class LRU:
     def priorities(self, keys: IntArray) -> Float64Array:
         """When each was last used."""
         return self._last[keys]
+
+    def lasting(self) -> Float64Array:
+        """Nothing: what was used last elsewhere says nothing here."""
+        return np.zeros(len(self._last))
+
+    def remember(self, lasting: Float64Array) -> None:
+        """Nothing, see `lasting`."""
 
 
 class TwoRates:
@@ -95,17 +107,10 @@ class TwoRates:
         """The worth of each key now."""
         return self._long[keys] + self._recent[keys]
 
-    def state(self) -> dict[str, Float64Array]:
-        """What a warm start needs: `long` (keys,), what every key is worth in the long run."""
-        return {"long": self._long.copy()}
+    def lasting(self) -> Float64Array:
+        """See `Policy.lasting`."""
+        return self._long.copy()
 
-    def restore(self, state: Mapping[str, Float64Array], share: float = 1.0) -> None:
-        """Start from a state, whose uses weigh `share` of what they did; nothing of it is recent.
-
-        Raises:
-            ValueError: the state is of another number of keys; whoever reads it from a file asks before.
-        """
-        if state["long"].shape != self._long.shape:
-            raise ValueError(f"a state of shape {state['long'].shape} for {self._long.size} keys")
-        self._long = share * state["long"]
-        self._recent[:] = 0
+    def remember(self, lasting: Float64Array) -> None:
+        """See `Policy.remember`; none of it is recent, and what comes now soon counts for more."""
+        self._long[:] = lasting

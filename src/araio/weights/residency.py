@@ -30,6 +30,7 @@ from araio.weights.counters import StreamCounters
 from araio.weights.expert_files import ExpertFiles
 from araio.weights.foresight import Foresight
 from araio.weights.policies import Policy
+from araio.weights.pressure import Pressure
 from araio.weights.slots import Slots
 
 __all__ = ["StreamedExperts"]
@@ -97,6 +98,7 @@ class StreamedExperts:
     slots   their places in memory; two of them are enough
     layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
     pins    experts by layer that never leave once they are there
+    pressure  says when memory is to be given back; by what is left of the machine's if None
 
     foresight  what guesses have been worth
     missed     (layers,) how often each has had to begin a read
@@ -111,6 +113,7 @@ class StreamedExperts:
         layers: Sequence[int],
         experts: int,
         pins: Mapping[int, Collection[int]] | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self._files, self._reader, self._slots, self.policy = files, reader, slots, policy
         self.layers = list(layers)
@@ -129,6 +132,8 @@ class StreamedExperts:
         # Read because it was foreseen, and not used since.
         self._is_unproven = np.zeros(slots.count, np.bool_)
         self._free = list(range(slots.count - 1, -1, -1))
+        self._lent: list[int] = []  # places whose memory the system has
+        self._pressure = pressure or Pressure()
         self._in_flight: set[int] = set()
         self._guesses: list[_Guess] = []  # for one layer, the latest last
         self._place = NOBODY  # of the layer that runs
@@ -222,6 +227,7 @@ class StreamedExperts:
         place = self._base[layer] // self._experts
         if place <= self._place:
             self.policy.step()
+            self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
         if len(expert_ids) == 1:
@@ -349,7 +355,37 @@ class StreamedExperts:
         self._key_of[~is_kept] = NOBODY
         self._is_ready[:] = is_kept
         self._is_guarded[:] = self._is_unproven[:] = False
+        is_kept[self._lent] = True
         self._free[:] = np.flatnonzero(~is_kept).tolist()
+
+    def warm_up(self) -> None:
+        """Fill the places with what was worth most when this model last ran."""
+        with self._consistent():
+            worth = self.policy.lasting()
+            best = np.argsort(-worth, kind="stable")[: min(np.count_nonzero(worth), len(self._free))]
+            waiting = deque(best.tolist())
+            while waiting or self._in_flight:
+                while waiting and len(self._in_flight) < MOST_IN_FLIGHT:
+                    self._begin_read(waiting.popleft(), self._free.pop(), is_urgent=True)
+                self._collect(None, ())
+
+    @property
+    def lent(self) -> int:
+        """Places that are out of use, for others need their memory."""
+        return len(self._lent)
+
+    def _adapt(self, excess: int) -> None:
+        """Give so many bytes back to the system, or, below zero, take up to so many again."""
+        size = self._files.record.bytes
+        if excess > 0:
+            least = 2 * MOST_IN_FLIGHT
+            most = max(0, self._slots.count - len(self._lent) - least)
+            for slot in self._make_room(min(-(-excess // size), most)):
+                self._slots.give_back(slot)
+                self._lent.append(slot)
+        elif self._lent:
+            for _ in range(min(-excess // size, len(self._lent))):
+                self._free.append(self._lent.pop())
 
     # ------------------------------------------------------------------ what may be needed next
 
