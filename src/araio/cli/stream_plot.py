@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,6 @@ from araio.cli.picture import picture
 from araio.cli.printable import printable
 from araio.cli.stream_table import speed_text
 from araio.eval.streaming import StreamReport
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["draw_stream"]
 
@@ -35,7 +31,8 @@ def draw_stream(report: StreamReport, path: Path) -> None:
     """
     with picture(path, WIDTH_IN, HEIGHT_IN) as figure:
         misses, hits, reads, times = figure.subplots(4, sharex=True, height_ratios=[4, 1.4, 1.4, 1.4])
-        figure.suptitle(_title(report), x=0.01, ha="left", weight="bold", size="medium")
+        misses.set_title(_title(report), loc="left", weight="bold", pad=26)
+        misses.text(0, 1.025, _subtitle(report), transform=misses.transAxes)
         _draw_misses(figure, misses, report)
         _draw_hits(hits, report)
         _draw_reads(reads, report)
@@ -50,24 +47,27 @@ def draw_stream(report: StreamReport, path: Path) -> None:
 
 
 def _title(report: StreamReport) -> str:
-    share = (report.budget.slots or 0) / report.experts
-    return printable(
-        f"{Path(report.model).name} in {memory_text(report.budget.ram)}: {share:.0%} of its experts in memory, "
-        f"{speed_text(report.tok_per_s)} tokens/s"
-    ) + (
-        f"\ndisk {report.busy_bytes_per_s / 1e9:.2f} GB/s while it is read, of at best "
-        f"{report.ceiling_bytes_per_s / 1e9:.2f}; waiting for it {report.waited_share:.0%} of the time"
+    memory, speed = memory_text(report.budget.ram), speed_text(report.tok_per_s)
+    return printable(f"{Path(report.model).name} in {memory} of memory: {speed} tokens/s")
+
+
+def _subtitle(report: StreamReport) -> str:
+    share = report.held / report.experts
+    busy, best = report.busy_bytes_per_s / 1e9, report.ceiling_bytes_per_s / 1e9
+    return (
+        f"{share:.0%} of {report.experts:,} experts fit; the disk gives {busy:.2f} GB/s while it is read, of "
+        f"{best:.2f} at best; {report.waited_share:.0%} of the time is spent waiting for it"
     )
 
 
-def _draw_misses(figure: Figure, axes: Axes, report: StreamReport) -> None:
+def _draw_misses(figure: Any, axes: Any, report: StreamReport) -> None:
     """Layers from the first one down, as a token passes them."""
     missed = np.array([token.missed for token in report.tokens]).T
     chosen = report.counts.uses // missed.size
     layers, count = report.layers, len(report.tokens)
     extent = (0.5, count + 0.5, layers[-1] + 0.5, layers[0] - 0.5)
     image = axes.imshow(
-        missed, cmap="magma_r", vmin=0, vmax=chosen, aspect="auto", interpolation="nearest", extent=extent
+        missed, cmap="OrRd", vmin=0, vmax=chosen, aspect="auto", interpolation="nearest", extent=extent
     )
     axes.set_ylabel("layer")
     bar = figure.colorbar(image, cax=axes.inset_axes((1.015, 0, 0.015, 1)))
@@ -75,7 +75,7 @@ def _draw_misses(figure: Figure, axes: Axes, report: StreamReport) -> None:
     bar.set_ticks(range(chosen + 1))
 
 
-def _draw_hits(axes: Axes, report: StreamReport) -> None:
+def _draw_hits(axes: Any, report: StreamReport) -> None:
     counts = [token.counts for token in report.tokens]
     uses = np.array([count.uses for count in counts])
     found = np.array([count.pinned + count.cached for count in counts])
@@ -88,30 +88,31 @@ def _draw_hits(axes: Axes, report: StreamReport) -> None:
     axes.set_ylim(top=102)
 
 
-def _draw_reads(axes: Axes, report: StreamReport) -> None:
+def _draw_reads(axes: Any, report: StreamReport) -> None:
     optimum = np.array([sum(token.optimum) for token in report.tokens])
     _draw_line(axes, optimum * report.record_bytes / 1e6, LIMIT, "optimum")
     read = np.array([token.counts.read_bytes for token in report.tokens])
     _draw_line(axes, read / 1e6, MEASURED, "read")
-    axes.set_ylabel("MB")
+    axes.set_ylabel("MB a token")
     axes.set_ylim(bottom=0)
 
 
-def _draw_times(axes: Axes, report: StreamReport) -> None:
+def _draw_times(axes: Any, report: StreamReport) -> None:
     seconds = np.array([token.seconds for token in report.tokens])
     waited = np.array([token.counts.wait_s for token in report.tokens])
-    alone = 1e3 * report.compute_s / len(report.tokens)
-    name = "with all in memory" if report.in_memory_s else "computing alone"
-    axes.axhline(alone, color=LIMIT, linestyle="--", label=name)
-    _draw_line(axes, 1e3 * seconds, MEASURED, "a token")
+    name, alone_s = "computing alone", report.compute_s
+    if report.in_memory_s is not None:
+        name, alone_s = "with all in memory", report.in_memory_s
+    axes.axhline(1e3 * alone_s / len(report.tokens), color=LIMIT, linestyle="--", label=name)
+    _draw_line(axes, 1e3 * seconds, MEASURED, "taken")
     axes.fill_between(
         _places(waited), _mean(1e3 * waited), color=MEASURED, alpha=0.2, linewidth=0, label="of it waiting"
     )
-    axes.set_ylabel("ms")
+    axes.set_ylabel("ms a token")
     axes.set_ylim(bottom=0)
 
 
-def _draw_line(axes: Axes, values: Floats, color: str, label: str) -> None:
+def _draw_line(axes: Any, values: Floats, color: str, label: str) -> None:
     """Each token's value, and the mean of the last ones."""
     axes.plot(_places(values), values, color=color, alpha=0.25, linewidth=0.8)
     axes.plot(_places(values), _mean(values), color=color, label=label)

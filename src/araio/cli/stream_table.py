@@ -20,10 +20,8 @@ def stream_screen(report: StreamReport) -> Group:
         f"{report.model} in {memory_text(report.budget.ram)} of memory on {machine['name']}, "
         f"{machine['cores_usable']} cores, {report.kernels} kernels"
     )
-    slots = report.budget.slots or 0
-    experts = (
-        f"{slots:,} of {report.experts:,} experts in memory at a time ({slots / report.experts:.0%}), {report.reading}"
-    )
+    share = f"{report.held / report.experts:.0%}"
+    experts = f"{report.held:,} of {report.experts:,} experts in memory at a time ({share}), {report.reading}"
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for heading in ("measured", "", "limit"):
@@ -44,7 +42,9 @@ def _speeds(report: StreamReport) -> list[tuple[str, ...]]:
     slowest, fastest = min(report.round_speeds), max(report.round_speeds)
     count = len(report.tokens)
     share = report.tok_per_s / report.optimum_tok_per_s
-    alone = "  with every expert in memory" if report.in_memory_s else "  computing alone"
+    alone = "  computing alone", count / report.compute_s
+    if report.in_memory_s is not None:
+        alone = "  with every expert in memory", count / report.in_memory_s
     return [
         (f"prompt of {report.prompt_tokens}", f"{speed_text(report.prompt_tok_per_s)} tok/s"),
         (
@@ -54,7 +54,7 @@ def _speeds(report: StreamReport) -> list[tuple[str, ...]]:
             f"{speed_text(report.optimum_tok_per_s)} tok/s",
         ),
         ("  slowest and fastest round", f"{speed_text(slowest)} to {speed_text(fastest)}"),
-        (alone, f"{speed_text(count / report.compute_s)} tok/s"),
+        (alone[0], f"{speed_text(alone[1])} tok/s"),
         ("  waiting for experts", f"{report.waited_share:.0%}"),
     ]
 

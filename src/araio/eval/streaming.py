@@ -116,6 +116,11 @@ class StreamReport:
     in_memory_s: float | None = field(default=None)
 
     @property
+    def held(self) -> int:
+        """Experts that fit into memory at a time."""
+        return min(self.budget.slots or 0, self.experts)
+
+    @property
     def seconds(self) -> float:
         """Of all decoded tokens."""
         return sum(token.seconds for token in self.tokens)
@@ -155,8 +160,9 @@ class StreamReport:
 
     @property
     def compute_s(self) -> float:
-        """Of all decoded tokens without any reading: as in memory, or else what was not spent waiting."""
-        return self.seconds - self.counts.wait_s if self.in_memory_s is None else self.in_memory_s
+        """Of all decoded tokens without any reading: what was not spent waiting, or less if memory is faster."""
+        computed_s = self.seconds - self.counts.wait_s
+        return computed_s if self.in_memory_s is None else min(computed_s, self.in_memory_s)
 
     @property
     def optimum_reads(self) -> int:

@@ -149,6 +149,11 @@ class StreamedExperts:
         return sum(record.codec.bytes(shape) for shape in record.shapes.values())
 
     @property
+    def record_bytes(self) -> int:
+        """That reading one expert reads."""
+        return self._files.record.bytes
+
+    @property
     def count(self) -> int:
         """Experts in all."""
         return len(self._slot_of)
