@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["bytes_text", "count_text", "flops_text", "share_text"]
+__all__ = ["bytes_text", "count_text", "flops_text", "memory_text", "share_text"]
 
 
 def count_text(number: int) -> str:
@@ -19,6 +19,11 @@ def bytes_text(size: int) -> str:
         if size >= unit_bytes:
             return f"{size / unit_bytes:,.1f} {unit}"
     return f"{size} bytes"
+
+
+def memory_text(size: int) -> str:
+    """Bytes in binary units, as memory is given with `--ram`: `4.0 GiB`, `384 MiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def flops_text(operations: int) -> str:

@@ -51,6 +51,8 @@ class Memory:
     pins          experts by layer that stay in memory once they are there
     drafts        keep the multi-token-prediction module even where experts come from disk, which costs more
                   reads than it saves steps
+    remembers     begin with the experts that were worth most when the model last ran, and keep what they are
+                  worth now; a benchmark must not find what it left
     """
 
     ram: int | None = None
@@ -58,6 +60,7 @@ class Memory:
     io: str = "auto"
     pins: Mapping[int, Collection[int]] | None = None
     drafts: bool = False
+    remembers: bool = True
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def _streamed(
     policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
     places, pins = Slots(files.record, slots, ops), memory.pins or {}
     experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
+    if not memory.remembers:
+        return experts
     usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))
     # Also when the process ends; it must not keep the experts alive.
     weakref.finalize(experts, _keep_usage, usage, policy)

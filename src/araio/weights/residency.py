@@ -157,9 +157,20 @@ class StreamedExperts:
         return sum(record.codec.bytes(shape) for shape in record.shapes.values())
 
     @property
+    def record_bytes(self) -> int:
+        """That reading one expert reads."""
+        return self._files.record.bytes
+
+    @property
     def count(self) -> int:
         """Experts in all."""
         return len(self._slot_of)
+
+    @property
+    def in_memory(self) -> list[int]:
+        """Keys of what is in memory or on its way there."""
+        keys: list[int] = np.flatnonzero(self._slot_of != NOBODY).tolist()
+        return keys
 
     @property
     def reading(self) -> str:

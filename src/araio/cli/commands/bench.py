@@ -28,6 +28,7 @@ EXAMPLES = (
     "araio bench ~/models/lite-q4 --threads 1,2",
     "araio bench ~/models/lite-q4 --context 32768,131072 --rounds 3",
     "araio bench ~/models/DeepSeek-V2-Lite --prefill 2048 --together 8,16 --json",
+    "araio bench stream ~/models/r1-q4 --ram 32GiB     a model larger than memory",
 )
 
 
@@ -72,7 +73,8 @@ def command(
 
     Speeds are medians of the rounds. Decoding has a limit: the speed of reading memory, measured in the same
     rounds, over the bytes that a token reads. Joules are counted where the machine can, and modelled, with a
-    range of a factor of two, where it cannot.
+    range of a factor of two, where it cannot. A model whose experts are on disk is measured by `araio bench
+    stream`.
     """
     name = model or env.get("ARAIO_MODEL")
     with progress_bar() as progress:
