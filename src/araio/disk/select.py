@@ -10,7 +10,7 @@ from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Reader
 from araio.errors import DiskError
 
-__all__ = ["IO_CHOICES", "THREADS", "open_reader", "serving"]
+__all__ = ["IO_CHOICES", "THREADS", "open_reader", "require_io", "serving"]
 
 IO_CHOICES = (*IO_MODES, "uring")
 
@@ -27,14 +27,19 @@ def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
 
     Raises DiskError for another `io`, and for `uring` where there is none.
     """
-    if io not in IO_CHOICES:
-        raise DiskError(f"io is {io!r}; expected one of {', '.join(IO_CHOICES)}")
+    require_io(io)
     try:
         if io == "uring":
             return NativeReader("direct", threads, engine="uring")
         return NativeReader(io, threads)
     except ImportError:
         return PythonReader(io, threads)
+
+
+def require_io(io: str) -> None:
+    """Raise DiskError for a way of reading that is unknown."""
+    if io not in IO_CHOICES:
+        raise DiskError(f"io is {io!r}; expected one of {', '.join(IO_CHOICES)}")
 
 
 def serving() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from araio.codecs import codec
 from araio.config import ModelConfig
-from araio.disk.select import open_reader
+from araio.disk.select import open_reader, require_io
 from araio.errors import BudgetError, CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, expert_of, stays_float32
@@ -91,8 +91,10 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
         ConfigError, FormatError, CheckpointError: what is stored is malformed or damaged, or does not fit
             together.
         BudgetError: it does not fit into memory, not even with its experts on disk.
+        DiskError: a way of reading that is unknown, or that the file system has not.
         KernelError: `ARAIO_KERNELS` asks for a backend that cannot run here.
     """
+    require_io(memory.io)  # also where nothing will be read
     ops = select().ops if ops is None else ops
     machine = machine_memory()
     ram = machine.allowed if memory.ram is None else memory.ram
