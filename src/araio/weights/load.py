@@ -31,6 +31,7 @@ from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
 from araio.weights.policies import Forecast, Policy
+from araio.weights.pressure import Pressure
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
@@ -51,6 +52,7 @@ class Memory:
     pins          experts by layer that stay in memory once they are there
     drafts        keep the multi-token-prediction module even where experts come from disk, which costs more
                   reads than it saves steps
+    gives_way     give memory back while others on the machine are short of it
     remembers     begin with the experts that were worth most when the model last ran, and keep what they are
                   worth now; a benchmark must not find what it left
     """
@@ -60,6 +62,7 @@ class Memory:
     io: str = "auto"
     pins: Mapping[int, Collection[int]] | None = None
     drafts: bool = False
+    gives_way: bool = True
     remembers: bool = True
 
 
@@ -204,7 +207,8 @@ def _streamed(
         reader.add(path)
     policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
     places, pins = Slots(files.record, slots, ops), memory.pins or {}
-    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
+    pressure = Pressure() if memory.gives_way else None
+    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins, pressure)
     if not memory.remembers:
         return experts
     usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))

@@ -107,7 +107,7 @@ class StreamedExperts:
     slots   their places in memory; two of them are enough
     layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
     pins    experts by layer that never leave once they are there
-    pressure  says when memory is to be given back; by what is left of the machine's if None
+    pressure  says when memory is to be given back; never if None
 
     foresight  what guesses have been worth
     missed     (layers,) how often each has had to begin a read
@@ -141,7 +141,7 @@ class StreamedExperts:
         self._is_unproven = np.zeros(slots.count, np.bool_)
         self._free = list(range(slots.count - 1, -1, -1))
         self._lent: list[int] = []  # places whose memory the system has
-        self._pressure = pressure or Pressure()
+        self._pressure = pressure
         self._in_flight: set[int] = set()
         self._guesses: list[_Guess] = []  # for layers to come, the latest last
         self._place = NOBODY  # of the layer that runs
@@ -250,7 +250,8 @@ class StreamedExperts:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
         if place <= self._place:
-            self._adapt(self._pressure.excess())
+            if self._pressure is not None:
+                self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
         if len(expert_ids) == 1:
