@@ -304,14 +304,16 @@ class _Sequence:
         """Scores (W,) after a prompt that runs in chunks."""
         for begin in range(0, len(ids), chunk):
             hidden = self._model.forward(ids[begin : begin + chunk], self._cache)
-        return self._model.logits(hidden[-1:])[0]
+        scores: Float32Array = self._model.logits(hidden[-1:])[0]
+        return scores
 
     def decode(self, token: int, routes: list[Int32Array] | None = None) -> Float32Array:
         """Scores (W,) after one more token; `routes` gets the ids (1, K) of each routed layer."""
         ids = np.array([token], np.int64)
         hidden = self._model.step([Segment(ids, self._cache, absorbed=True)], routes)
         self._cache.advance(1)
-        return self._model.logits(hidden)[0]
+        scores: Float32Array = self._model.logits(hidden)[0]
+        return scores
 
 
 class _Stream:
@@ -370,7 +372,9 @@ class _Stream:
             "prompt_tokens": len(prompt),
             "prompt_s": prompt_s,
             "prompt_read": before.read_bytes,
-            "tokens": tuple(StreamedToken(*seen, tuple(best)) for seen, best in zip(decoded, optimum, strict=True)),
+            "tokens": tuple(
+                StreamedToken(*seen, tuple(best)) for seen, best in zip(decoded, optimum, strict=True)
+            ),
             "counts": experts.counters.since(before),
             "round_tokens": tuple(sizes),
             "ceiling": tuple(ceiling),

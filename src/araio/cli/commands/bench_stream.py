@@ -33,7 +33,8 @@ def command(
     ram: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="Memory for the whole program, as in 6GiB; what the machine can spare if not given."
+            metavar="SIZE",
+            help="Memory for the whole program, as in 6GiB; what the machine can spare if not given.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(metavar="N", help="To decode.")] = TOKENS,
@@ -63,7 +64,9 @@ def command(
         bar = progress.add_task("loading", total=None)
         report = measure_streaming(
             model or env.get("ARAIO_MODEL"),
-            ram=None if size == "auto" and ram is None else parse_bytes("ARAIO_RAM" if ram is None else "--ram", size),
+            ram=None
+            if size == "auto" and ram is None
+            else parse_bytes("ARAIO_RAM" if ram is None else "--ram", size),
             tokens=tokens,
             prompt=prompt,
             io=env.get("ARAIO_IO") if io is None else io,
@@ -72,15 +75,16 @@ def command(
                 bar, description=what, completed=done, total=total
             ),
         )
-    if plot is not None:
-        from araio.cli.stream_plot import draw_stream
-
-        draw_stream(report, plot)
     _warn(report)
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
-        return
-    Console(highlight=False).print(stream_screen(report))
+    else:
+        Console(highlight=False).print(stream_screen(report))
+    if plot is not None:
+        from araio.cli.stream_plot import draw_stream
+
+        # Last, so that a picture that cannot be written costs no figure.
+        draw_stream(report, plot)
 
 
 def _warn(report: StreamReport) -> None:
