@@ -26,7 +26,7 @@ import araio
 from araio.testing import routes as synthetic
 from araio.testing.routes import Recipe, gini, overlap, union
 from araio.train.tasks import TASKS
-from araio.weights.policies import LRU, Policy, TwoRates
+from araio.weights.policies import LRU, Forecast, Policy, TwoRates
 from araio.weights.simulate import belady, replay
 
 RECIPES: dict[str, Recipe] = {
@@ -39,11 +39,12 @@ RECIPES: dict[str, Recipe] = {
 RECORDED = {f"pocket-{task}": task for task in ("chain", "story", "knights")}
 
 # A single rate that never forgets counts uses; one of a half-life between is LRFU of Lee et al. 2001.
-POLICIES: dict[str, Callable[[int], Policy]] = {
-    "lru": LRU,
-    "lfu": lambda keys: TwoRates(keys, half_life=float("inf"), recent=0),
-    "lrfu 16": lambda keys: TwoRates(keys, half_life=16, recent=0),
+POLICIES: dict[str, Callable[[int, int], Policy]] = {
+    "lru": lambda keys, experts: LRU(keys),
+    "lfu": lambda keys, experts: TwoRates(keys, experts, half_life=float("inf"), recent=0),
+    "lrfu 16": lambda keys, experts: TwoRates(keys, experts, half_life=16, recent=0),
     "two rates": TwoRates,
+    "forecast": Forecast,
 }
 MAX_ANSWER = 600  # tokens
 
@@ -128,7 +129,9 @@ def row(kind: str, routes: NDArray[np.integer], experts: int, share: float) -> d
     def a_token(misses: NDArray[np.int64]) -> float:
         return float(misses[warm:].sum() / (len(routes) - warm))
 
-    reads = {name: a_token(replay(routes, experts, capacity, new(keys))) for name, new in POLICIES.items()}
+    reads = {
+        name: a_token(replay(routes, experts, capacity, new(keys, experts))) for name, new in POLICIES.items()
+    }
     best = a_token(belady(routes, experts, capacity))
     return {"kind": kind, "share": share, "capacity": capacity, "reads": reads | {"belady": best}}
 

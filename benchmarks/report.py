@@ -46,4 +46,6 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 def _speed(value: float | None, unit: str) -> str:
     if value is None:
         return BLANK
+    if unit == "bytes":
+        return f"{value / 1e9:.3f} GB"
     return f"{value / 1e9:.1f} GB/s" if unit == "bytes/s" else f"{value:.2f}"

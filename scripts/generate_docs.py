@@ -29,7 +29,7 @@ PACKAGE = ROOT / "src" / "araio"
 FLOORS = (
     ("cli", "eval", "train", "testing"),
     ("api", "engine", "weights", "nn"),
-    ("kernels", "formats", "text", "costs", "meters"),
+    ("kernels", "formats", "text", "costs", "meters", "disk"),
     ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "errors"),
 )
 

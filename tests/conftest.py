@@ -2,14 +2,13 @@
 
 Hypothesis draws the same examples each time, and never fails for being slow. Ctrl-C reaches the programs that
 tests start, even where the tests themselves run in the background of a script, which ignores it. The log of
-receipts lies in a folder of the tests, for the programs that they start too.
+receipts and every cache lie in folders of the tests, for the programs that they start too.
 """
 
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -24,16 +23,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where state goes instead of the home of whoever runs the tests."""
-    before = os.environ.get("XDG_STATE_HOME")
-    folder = tmp_path_factory.mktemp("state")
-    os.environ["XDG_STATE_HOME"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["XDG_STATE_HOME"]
-    else:
-        os.environ["XDG_STATE_HOME"] = before
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where state and caches go instead of the home of whoever runs the tests."""
+    names = ("XDG_STATE_HOME", "XDG_CACHE_HOME")
+    before = {name: os.environ.get(name) for name in names}
+    for name in names:
+        os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +53,7 @@ def make_receipt() -> Callable[..., Receipt]:
         flops=128_000_000,
         dense_flops=512_000_000,
         memory_bytes=45_600_000,
-        disk_bytes=0,
-        expert_hits=None,
+        streamed=None,
         queue_s=0.001,
         prefill_s=0.189,
         decode_s=0.11,

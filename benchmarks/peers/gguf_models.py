@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -138,7 +138,7 @@ def tensors(config: ModelConfig, quantisation: str) -> Iterator[Tensor]:
     """Every tensor of the main model."""
     stored = QUANTISATIONS[quantisation]
     for published, shape in main_tensors(config):
-        for name, as_stored in _renamed(config, published, shape):
+        for name, as_stored in renamed(config, published, shape):
             if len(as_stored) == 1 or name.endswith(ROUTER):
                 kind = Kind.F32
             else:
@@ -157,7 +157,7 @@ def active_bytes(config: ModelConfig, quantisation: str) -> int:
     return read
 
 
-def _renamed(
+def renamed(
     config: ModelConfig, published: str, shape: tuple[int, ...]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """What a published tensor is called in GGUF: one tensor, two halves, or a share of all experts."""
@@ -181,9 +181,21 @@ def _renamed(
 
 # ---------------------------------------------------------------------- writing
 
+Fill: TypeAlias = Callable[[Tensor], Array]
+FINGERPRINT = "araio.fingerprint"
 
-def write_gguf(config: ModelConfig, quantisation: str, path: Path) -> None:
-    """Write random weights of `config`; the file appears under its name when it is complete.
+
+def write_gguf(
+    config: ModelConfig,
+    quantisation: str,
+    path: Path,
+    fill: Fill | None = None,
+    fingerprint: str = "",
+) -> None:
+    """Write weights of `config`; the file appears under its name when it is complete.
+
+    fill         gives the data of each tensor; random ones if None
+    fingerprint  of the weights, which the file keeps under `FINGERPRINT`
 
     Raises AraioError if the disk has too little space.
     """
@@ -198,6 +210,8 @@ def write_gguf(config: ModelConfig, quantisation: str, path: Path) -> None:
     unfinished = path.with_suffix(".part")
     writer = GGUFWriter(unfinished, "deepseek2")
     _describe(writer, config, QUANTISATIONS[quantisation].file_type)
+    if fingerprint:
+        writer.add_string(FINGERPRINT, fingerprint)
     for tensor in wanted:
         writer.add_tensor_info(
             tensor.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, raw_dtype=tensor.kind
@@ -207,7 +221,7 @@ def write_gguf(config: ModelConfig, quantisation: str, path: Path) -> None:
     writer.write_ti_data_to_file()
     rng = np.random.Generator(np.random.SFC64(SEED))
     for tensor in wanted:
-        writer.write_tensor_data(_random(tensor, rng))
+        writer.write_tensor_data(_random(tensor, rng) if fill is None else fill(tensor))
     writer.close()
     unfinished.rename(path)
 

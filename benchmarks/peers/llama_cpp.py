@@ -15,18 +15,17 @@ loads a model once, into a process that sleeps between the calls, so that two en
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
-import tempfile
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
-from araio.errors import AraioError
+from peers.json_process import JsonProcess, PeerError, Played
 
 VERSION = "0.3.36"  # of llama-cpp-python; it contains llama.cpp 0.5.0-dev with ggml 0.25.3
 ENVIRONMENT = Path.home() / ".cache" / "araio" / "peers" / f"llama-cpp-{VERSION}"
@@ -35,11 +34,6 @@ COMPLETE = ENVIRONMENT / "complete"  # made last, so an interrupted build does n
 # Weight repacking, OpenMP and llamafile's kernels are on by default. The server's parts are left out.
 CMAKE_ARGS = "-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF"
 BUILD_COMMAND = "python benchmarks/peers/llama_cpp.py build"
-LAST_WORDS = 2000  # characters of the worker's stderr that an error repeats
-
-
-class PeerError(AraioError):
-    """llama.cpp that is not built, cannot load a model, or cannot do what it was asked."""
 
 
 def main() -> None:
@@ -76,6 +70,9 @@ class LlamaCpp:
     """A model in a llama.cpp process of its own, until `close` or the end of a `with` block.
 
     threads      of the next call; may be changed between calls
+    mapped       the weights are computed with where the file is mapped, which may be larger than memory;
+                 otherwise llama.cpp copies those of some types into an order that is faster
+    pid          of the process
     vocabulary   tokens that the model knows
     model_bytes  of all tensors
     system       the instruction sets and features that llama.cpp was built with
@@ -84,26 +81,24 @@ class LlamaCpp:
     from the one before in more than its threads, also runs once unmeasured.
     """
 
-    def __init__(self, gguf: Path, threads: int) -> None:
+    def __init__(self, gguf: Path, threads: int, mapped: bool = False) -> None:
         if not COMPLETE.exists():
             raise PeerError(f"llama.cpp is not built ({ENVIRONMENT} is missing); run: {BUILD_COMMAND}")
         if not gguf.is_file():
             raise PeerError(f"{gguf} is missing; run: python benchmarks/peers/gguf_models.py")
         needed, free = gguf.stat().st_size, psutil.virtual_memory().available
-        if needed > free:
+        if needed > free and not mapped:
             raise PeerError(
                 f"{gguf} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; end other "
                 "programs, or let the engines take turns at loading"
             )
         self.threads = threads
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
         # -P keeps this folder out of the worker's path: there `llama_cpp` must be the binding, not this file.
         worker = [str(PYTHON), "-P", str(Path(__file__).with_name("llama_cpp_worker.py"))]
-        self._process = subprocess.Popen(
-            worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True
-        )
+        self._process = JsonProcess("llama.cpp", worker)
+        self.pid = self._process.pid
         try:
-            model = self._ask(gguf=str(gguf))
+            model = self._process.ask(gguf=str(gguf), **({"mapped": True} if mapped else {}))
         except BaseException:
             self.close()
             raise
@@ -125,16 +120,30 @@ class LlamaCpp:
 
     def experts(self, tokens: int) -> list[list[list[int]]]:
         """The experts that each of `tokens` decoded tokens chose, as [token][MoE layer][k]."""
-        chosen: list[list[list[int]]] = self._ask(kind="experts", tokens=tokens, threads=self.threads)[
-            "experts"
-        ]
+        answer = self._process.ask(kind="experts", tokens=tokens, threads=self.threads)
+        chosen: list[list[list[int]]] = answer["experts"]
         return chosen
+
+    def play(self, ids: Sequence[int], fresh: bool, together: bool = False, watched: bool = False) -> Played:
+        """Give the model tokens of one sequence.
+
+        fresh     they begin it; otherwise they follow those of the last call
+        together  as one prompt; otherwise one by one, with logits each
+        watched   which experts are chosen; only one by one, and slower
+        """
+        answer = self._process.ask(
+            kind="play",
+            ids=list(map(int, ids)),
+            fresh=fresh,
+            together=together,
+            watched=watched,
+            threads=self.threads,
+        )
+        return Played(answer["seconds"], answer["experts"])
 
     def close(self) -> None:
         """End the process and free its memory."""
-        self._process.kill()  # it has nothing to lose, and may be in the middle of loading
-        self._process.communicate()
-        self._stderr.close()
+        self._process.close()
 
     def __enter__(self) -> Self:
         return self
@@ -145,30 +154,8 @@ class LlamaCpp:
         self.close()
 
     def _seconds(self, **plan: Any) -> float:
-        seconds: float = self._ask(**plan, threads=self.threads)["seconds"]
+        seconds: float = self._process.ask(**plan, threads=self.threads)["seconds"]
         return seconds
-
-    def _ask(self, **command: Any) -> dict[str, Any]:
-        """Send one line and wait for the answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise PeerError(f"llama.cpp ended with status {self._process.wait()}: {self._last_words()}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise PeerError(f"{answer['error']} {self._last_words()}".strip())
-        return answer
-
-    def _last_words(self) -> str:
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - LAST_WORDS))
-        return self._stderr.read().decode(errors="replace").strip()
 
 
 if __name__ == "__main__":

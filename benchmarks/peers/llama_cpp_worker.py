@@ -1,8 +1,9 @@
 """One model in llama.cpp, timed on command: the process that `llama_cpp.LlamaCpp` starts and talks to.
 
 It runs on the Python of llama.cpp's own environment, where `import llama_cpp` finds the binding and not the
-file beside this one. The first line on stdin names a GGUF, `{"gguf": "FILE"}`; each further line is a `Plan`
-and the threads to use. Every line is answered with one on stdout. What C libraries print goes to stderr.
+file beside this one. The first line on stdin names a GGUF, `{"gguf": "FILE"}`, perhaps with `"mapped": true`;
+each further line is a `Plan`, or tokens to play, and the threads to use. Every line is answered with one on
+stdout. What C libraries print goes to stderr.
 
 Settings are llama.cpp's defaults, than which none was found faster: weights repacked where it has kernels for
 that, flash attention, the cache in float16.
@@ -27,6 +28,7 @@ SEED = 0
 CHUNK = 128  # tokens of a long context that are computed; the rest of its cache are copies of these
 CELLS = 256  # what llama.cpp reserves of the cache is a multiple of this
 LOG_LEVEL_ERROR = 4  # of `enum ggml_log_level`; the binding does not name it
+PLAY_ROOM = 1024  # tokens that can be played in a row
 MEASURED, SCRATCH = 0, 1  # the two sequences of a context that is filled
 
 
@@ -55,13 +57,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints must not break the protocol
     llama_cpp.llama_log_set(_log_errors, None)
-    model = Model(json.loads(sys.stdin.readline())["gguf"])
+    model = Model(**json.loads(sys.stdin.readline()))
     print(json.dumps(model.description()), file=answers, flush=True)
     for line in sys.stdin:
         command = json.loads(line)
         threads = command.pop("threads")
         try:
-            answer = model.run(Plan(**command), threads)
+            if command["kind"] == "play":
+                answer = model.play(threads=threads, **command)
+            else:
+                answer = model.run(Plan(**command), threads)
         except CommandError as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), file=answers, flush=True)
@@ -77,11 +82,12 @@ def _log_errors(level: int, text: bytes, _: object) -> None:
 class Model:
     """The weights, and the context of the last plan, which the rounds of one measurement share."""
 
-    def __init__(self, gguf: str) -> None:
+    def __init__(self, gguf: str, mapped: bool = False) -> None:
         llama_cpp.llama_backend_init()
-        self.pointer = llama_cpp.llama_model_load_from_file(
-            gguf.encode(), llama_cpp.llama_model_default_params()
-        )
+        parameters = llama_cpp.llama_model_default_params()
+        if mapped:
+            parameters.use_extra_bufts = False  # which weights are copied to, in another order
+        self.pointer = llama_cpp.llama_model_load_from_file(gguf.encode(), parameters)
         if not self.pointer:
             raise SystemExit(f"llama.cpp cannot load {gguf}")
         self.vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.pointer))
@@ -100,14 +106,25 @@ class Model:
         if plan.filled + plan.tokens > self.longest:
             raise CommandError(f"{plan} is longer than the {self.longest} tokens of this model's context")
         if self.context is None or self.context.plan != plan:
-            if self.context is not None:
-                self.context.free()  # before the next one takes its memory
-                self.context = None
-            self.context = Context(self, plan, threads)
+            self.context = self._new_context(plan, threads)
             self.context.run()
         llama_cpp.llama_set_n_threads(self.context.pointer, threads, threads)
         seconds = self.context.run()
         return {"experts": self.context.chosen} if plan.kind == "experts" else {"seconds": seconds}
+
+    def play(
+        self, kind: str, ids: list[int], fresh: bool, together: bool, watched: bool, threads: int
+    ) -> dict[str, Any]:
+        """Run tokens that are given, once, behind those of the last call if they are not `fresh`."""
+        if fresh or self.context is None:
+            self.context = self._new_context(Plan("experts" if watched else kind, PLAY_ROOM), threads)
+        return {"seconds": self.context.play(ids, together), "experts": self.context.chosen}
+
+    def _new_context(self, plan: Plan, threads: int) -> Context:
+        if self.context is not None:
+            self.context.free()  # before the next one takes its memory
+            self.context = None
+        return Context(self, plan, threads)
 
 
 class Context:
@@ -153,6 +170,24 @@ class Context:
         for sequence in range(self.plan.sequences):
             llama_cpp.llama_memory_seq_rm(self.memory, sequence, self.start, -1)
         return seconds
+
+    def play(self, ids: list[int], together: bool) -> float:
+        """Seconds for tokens that are given, which stay in the cache."""
+        if self.start + len(ids) > self.plan.tokens:
+            raise CommandError(f"there is room for {self.plan.tokens} tokens to play, and no more")
+        self.chosen.clear()
+        tokens = np.array(ids, np.int32)
+        started = time.perf_counter()
+        if together:
+            for at in range(0, len(tokens), self.most):
+                self._prompt(tokens[at : at + self.most], self.start + at, MEASURED)
+        else:
+            for step, token in enumerate(tokens):
+                self.chosen.append([])
+                self._step(np.array([token]), self.start + step)
+        llama_cpp.llama_synchronize(self.pointer)
+        self.start += len(ids)
+        return time.perf_counter() - started
 
     def free(self) -> None:
         llama_cpp.llama_batch_free(self.batch)

@@ -4,6 +4,7 @@ import pytest
 
 import araio
 from araio.cli.commands import doctor
+from araio.disk.select import serving
 from araio.kernels.select import select
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import locate
@@ -40,7 +41,12 @@ def test_text_has_one_labelled_line_per_finding(araio_command):
     labels = [line.split()[0] for line in lines]
     assert labels[:5] == ["araio", "Python", "CPU", "vectors", "memory"]
     assert labels[-1] == "pocket"
-    assert set(labels[5:-1]) == {"kernels", "energy"}
+    assert set(labels[5:-1]) == {"kernels", "disk", "energy"}
+
+
+def test_who_reads_the_disk_is_told(araio_command):
+    assert json.loads(araio_command("doctor", "--json").stdout)["disk"] == serving()
+    assert f"read by {serving()}\n" in araio_command("doctor").stdout
 
 
 def test_the_meter_is_told_with_its_reasons(araio_command):

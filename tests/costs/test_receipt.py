@@ -8,6 +8,7 @@ import pytest
 from araio.costs.receipt import Joules
 from araio.costs.receipt_text import energy_text, money_text, quantity_text, receipt_line, receipt_text
 from araio.costs.tariff import choose_tariff
+from araio.costs.work import StreamedWork
 
 COUNTED = Joules(best=3.6, low=3.6, high=3.6, idle=None, method="rapl")
 SENSED = Joules(best=3.6, low=3.4, high=3.8, idle=1.0, method="nvml")
@@ -18,7 +19,7 @@ def test_json_has_every_number_with_its_origin(make_receipt):
     assert json.loads(json.dumps(document)) == document
     assert document["tokens"] == {"prompt": 20, "cached": 0, "reasoning": 9, "answer": 3}
     assert (document["flops"], document["flops_dense"]) == (128_000_000, 512_000_000)
-    assert (document["disk_bytes"], document["expert_hits"]) == (0, None)
+    assert (document["disk_bytes"], document["expert_hits"], document["experts"]) == (0, None, None)
     assert document["tok_per_s"] == pytest.approx(100)
     assert [document[f"joules{end}"] for end in ("", "_low", "_high", "_method")] == [
         3.6,
@@ -66,11 +67,14 @@ def test_the_whole_begins_with_a_bar_of_the_active_share(make_receipt):
 
 
 def test_the_whole_tells_of_drafts_and_of_disk_where_there_are_any(make_receipt):
-    text = receipt_text(
-        make_receipt(draft_tokens=5, accepted_draft_tokens=4, disk_bytes=10**9, expert_hits=0.7)
-    )
+    streamed = StreamedWork(pinned=10, cached=40, prefetched=20, missed=30, disk_bytes=10**9, disk_ns=10**9 // 2)
+    receipt = make_receipt(draft_tokens=5, accepted_draft_tokens=4, streamed=streamed)
+    text = receipt_text(receipt)
     assert "4 of 5 drafts right" in text
-    assert "1.00 GB of disk, 70.0% of experts found in memory" in text
+    assert "1.00 GB of disk" in text
+    assert "100 asked for: 10.0% pinned, 40.0% cached, 20.0% read ahead, 30.0% missed" in text
+    assert "the disk gave 2.00 GB/s while busy" in text
+    assert "31.2 MB a token from disk at 2.00 GB/s, 70% of experts in memory" in receipt_line(receipt)
     assert "none of disk" in receipt_text(make_receipt())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from araio.costs.rates import Rates
 from araio.costs.tariff import default_tariff
-from araio.costs.work import Work
+from araio.costs.work import StreamedWork, Work
 from araio.engine.job import EnergyShare
 from araio.engine.receipts import Receipts
 from araio.testing.checkpoints import tiny_config
@@ -27,6 +27,7 @@ def job():
         draft_work=DRAFTS,
         energy=EnergyShare(joules=2_000_000, low=1_000_000, high=4_000_000, idle=500_000),
         queue_s=0.25,
+        streamed=None,
     )
 
 
@@ -53,3 +54,18 @@ def test_idling_is_unknown_where_nobody_observed_it(job):
     joules = receipt_of(job).joules
     assert (joules.best, joules.low, joules.high, joules.idle, joules.method) == (2.0, 1.0, 4.0, 0.5, "rapl")
     assert receipt_of(job, idle_watts=None).joules.idle is None
+
+
+def test_what_came_from_disk_is_the_requests_own(job):
+    receipt = receipt_of(job)
+    assert (receipt.disk_bytes, receipt.expert_hits) == (0, None)
+    job.streamed = StreamedWork(1, 2, 3, 4, disk_bytes=500, disk_ns=100)
+    receipt = receipt_of(job)
+    assert (receipt.disk_bytes, receipt.expert_hits) == (500, 0.6)
+    assert receipt.to_json()["experts"] == {
+        "pinned": 1,
+        "cached": 2,
+        "prefetched": 3,
+        "missed": 4,
+        "disk_bytes_per_s": 5e9,
+    }

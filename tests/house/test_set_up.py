@@ -18,7 +18,8 @@ def clone(tmp_path):
     for name in ("pyproject.toml", "constraints.txt", "CMakeLists.txt", "Makefile"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    (tmp_path / "src/araio/kernels/csrc").mkdir(parents=True)
+    for package in ("disk", "kernels"):
+        (tmp_path / "src/araio" / package / "csrc").mkdir(parents=True)
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name in ("python", "araio"):
@@ -52,7 +53,7 @@ def test_each_extra_is_installed_once(clone):
     assert installed(run(clone, "scripts/install", "test")) == [".[test]"]
 
 
-@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt", "src/araio/kernels/csrc/new.cpp"])
+@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt", "src/araio/disk/csrc/new.cpp"])
 def test_a_change_of_what_is_installed_installs_again(clone, changed):
     run(clone, "scripts/install")
     later = time.time() + 5

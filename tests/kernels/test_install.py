@@ -17,12 +17,14 @@ import numpy as np
 import araio.kernels.select
 from araio.costs.grid import known_intensities
 from araio.costs.prices import known_prices
+from araio.disk.select import open_reader
 selection = araio.kernels.select.select()
 print(araio.kernels.select.__file__)
 print({choice.backend for choice in selection.reasons.values()})
 print(selection.reasons["experts"].reason)
 print(selection.ops.linear(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32)).tolist())
 print("DEU" in known_intensities(), "deepseek-r1" in known_prices())
+print(type(open_reader()).__name__)
 """
 
 
@@ -59,3 +61,4 @@ def test_the_package_installs_without_a_compiler_and_says_so(tmp_path: Path) -> 
     assert "install a C++17 compiler" in lines[2]
     assert lines[3] == "[[2.0, 2.0, 2.0]]"
     assert lines[4] == "True True"  # tables of data come along
+    assert lines[5] == "PythonReader"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ class CountingExperts:
     def request(self, layer: int, expert_ids: np.ndarray):
         self.asked.append((layer, set(expert_ids.ravel().tolist())))
         chosen = {e: self.layers[layer][e] for e in self.asked[-1][1]}
-        return type("Ticket", (), {"wait": lambda _: chosen})()
+        return SimpleNamespace(at_hand=lambda: chosen)
 
 
 def test_a_layer_needs_only_the_experts_it_asked_for(model: Model) -> None:
@@ -75,9 +76,11 @@ def test_a_layer_needs_only_the_experts_it_asked_for(model: Model) -> None:
     moe = block.mlp
     assert isinstance(moe, MoE)
     layer = moe.gate.layer
-    source = CountingExperts({layer: moe.experts.request(layer, np.empty(0, np.int32)).wait()})
+    experts = moe.experts.request(layer, np.empty(0, np.int32)).at_hand()
+    assert experts is not None
+    source = CountingExperts({layer: experts})
     x = np.random.default_rng(1).standard_normal((3, model.config.hidden_size)).astype(np.float32)
-    np.testing.assert_array_equal(replace(moe, experts=source)(x), moe(x))
+    np.testing.assert_array_equal(replace(moe, experts=source)(x, x), moe(x, x))
     ids, _ = moe.gate(x)
     assert source.asked == [(layer, set(ids.ravel().tolist()))]
 

@@ -1,27 +1,29 @@
 """From a folder to a model: what is widened, what stays as stored, what is refused."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from araio.codecs import codec
-from araio.errors import CheckpointError
+from araio.errors import BudgetError, CheckpointError
 from araio.formats.checkpoint import Checkpoint
-from araio.formats.layout import expected_tensors, main_tensors
+from araio.formats.layout import expected_tensors, main_tensors, stays_float32
 from araio.formats.store_layout import StoreCodecs
 from araio.formats.write import write_checkpoint
 from araio.kernels import reference
+from araio.kernels.ops import Ops
 from araio.nn.attention import LowRankQuery
 from araio.tensors import BFloat16, BlockFP8, Weight
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import load
 from araio.weights.convert import convert
-from araio.weights.load import load_model
+from araio.weights.load import Memory, load_model, open_model
+from araio.weights.machine_memory import MachineMemory
 
 IDS = np.arange(3, 20)
 
@@ -39,7 +41,7 @@ def test_bfloat16_stays_where_memory_is_short_and_gives_the_same_logits(
 ) -> None:
     write_tiny_checkpoint(tmp_path, family)
     wide = load_model(tmp_path, reference.OPS)
-    monkeypatch.setattr(load, "_fits_as_float32", lambda _: False)
+    monkeypatch.setattr(load, "_fits_as_float32", lambda *_: False)
     narrow = load_model(tmp_path, reference.OPS)
     assert isinstance(narrow.embed_tokens, BFloat16)
     for router in narrow.routers:
@@ -131,20 +133,47 @@ def test_the_largest_finite_codes_are_numbers(tmp_path: Path) -> None:
     load_model(tmp_path)
 
 
+def weights_take(folder: Path, ops: Ops, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Bytes of dense weights and of experts that a budget counts."""
+    monkeypatch.setattr(load, "machine_memory", lambda: MachineMemory(1 << 40, 1 << 40, 0))
+    whole = open_model(folder, ops).budget
+    assert whole.slots is None
+    return whole.dense, whole.experts
+
+
 @pytest.mark.parametrize("widens", [True, False])
-def test_weights_that_memory_cannot_hold_are_refused_before_they_are_read(
+def test_a_budget_counts_weights_as_they_are_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widens: bool
 ) -> None:
     config = write_tiny_checkpoint(tmp_path, "v2-lite")
-    numbers = sum(np.prod(shape) for shape in dict(main_tensors(config)).values())
-    needed = int(numbers) * (4 if widens else 2)
-    monkeypatch.setattr(load, "_fits_as_float32", lambda _: widens)
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    load_model(tmp_path, reference.OPS)
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
+    tensors = dict(main_tensors(config))
+    plain = sum(math.prod(shape) for name, shape in tensors.items() if stays_float32(name, shape))
+    numbers = sum(map(math.prod, tensors.values()))
+    monkeypatch.setattr(load, "_fits_as_float32", lambda *_: widens)
+    dense, experts = weights_take(tmp_path, reference.OPS, monkeypatch)
+    assert dense + experts == (4 * numbers if widens else 2 * numbers + 2 * plain)
+
+
+def test_what_would_not_fit_widened_is_not_widened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_checkpoint(tmp_path, "v2-lite")
+    monkeypatch.setattr(load, "machine_memory", lambda: MachineMemory(1 << 40, 1 << 40, 0))
+    wide = open_model(tmp_path, reference.OPS).budget
+    assert isinstance(open_model(tmp_path, reference.OPS).network.embed_tokens, np.ndarray)
+    smaller = open_model(tmp_path, reference.OPS, Memory(ram=wide.whole - 1))
+    assert smaller.experts is None
+    assert smaller.budget.whole < wide.whole
+    assert isinstance(smaller.network.embed_tokens, BFloat16)
+
+
+def test_too_little_memory_is_refused_before_a_weight_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_checkpoint(tmp_path, "v2-lite")
+    smallest = open_model(tmp_path, reference.OPS).budget.smallest
+    assert open_model(tmp_path, reference.OPS, Memory(ram=2 * smallest)).budget.ram == 2 * smallest
     monkeypatch.setattr(Checkpoint, "read_weight", None)
-    with pytest.raises(CheckpointError, match=r"take .* MB of memory, but .* MB are free"):
-        load_model(tmp_path, reference.OPS)
+    with pytest.raises(BudgetError, match=r"MiB of memory are too few: .* MiB are the least that works"):
+        open_model(tmp_path, reference.OPS, Memory(ram=smallest // 2))
 
 
 @pytest.mark.parametrize("columns", [32, 64])
@@ -164,14 +193,20 @@ def test_fp8_in_blocks_that_are_held_as_float32_needs_their_memory(
             kept = checkpoint.codec(name)
             stored += kept.bytes(shape)
             held += (codec("f32") if kept.name == "fp8" else kept).bytes(shape)
+            if kept.name == "bf16" and stays_float32(name, shape):
+                stored += kept.bytes(shape)
+                held += kept.bytes(shape)
     assert held > 2 * stored
-    monkeypatch.setattr(load, "_fits_as_float32", lambda _: False)
-    ops, needed = replace(reference.OPS, fp8_columns=columns), held if columns > 32 else stored
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    load_model(tmp_path, ops)
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
-    with pytest.raises(CheckpointError, match=r"take .* MB of memory"):
-        load_model(tmp_path, ops)
+    monkeypatch.setattr(load, "_fits_as_float32", lambda *_: False)
+    ops = replace(reference.OPS, fp8_columns=columns)
+    budget = open_model(tmp_path, ops).budget
+    assert budget.dense + budget.experts == (held if columns > 32 else stored)
+    memory = Memory(ram=budget.whole - (1 << 20))
+    if columns > 32:
+        with pytest.raises(CheckpointError, match="FP8 blocks of a size that cannot be computed with"):
+            open_model(tmp_path, ops, memory)
+    else:
+        assert open_model(tmp_path, ops, memory).experts is not None
 
 
 @pytest.mark.parametrize("family", ["v2-lite", "v3", "v3-fp8"])
@@ -207,9 +242,5 @@ def test_a_store_needs_the_memory_of_its_codecs(tmp_path: Path, monkeypatch: pyt
     codecs = StoreCodecs("q4", "q8", "bf16")
     convert(tmp_path / "model", tmp_path / "store", codecs)
     needed = sum(codecs.of(name, shape, (128, 128)).bytes(shape) for name, shape in main_tensors(config))
-    monkeypatch.setattr(load, "_fits_as_float32", lambda _: False)
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    load_model(tmp_path / "store")
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
-    with pytest.raises(CheckpointError, match=r"take .* MB of memory"):
-        load_model(tmp_path / "store")
+    monkeypatch.setattr(load, "_fits_as_float32", lambda *_: False)
+    assert sum(weights_take(tmp_path / "store", reference.OPS, monkeypatch)) == needed

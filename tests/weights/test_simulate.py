@@ -55,20 +55,16 @@ def test_what_is_there_before_the_first_token_need_not_be_read(
 
 
 class Calls:
-    """Worth is the order of use, the first of a call above the others; keeps what it was asked and told."""
+    """Worth is the order of use, the first of a call above the others."""
 
     def __init__(self) -> None:
         self.worth = dict.fromkeys(range(2 * EXPERTS), -1.0)
         self.clock = 0.0
-        self.steps: list[float] = []
 
     def use(self, keys: np.ndarray, weight: float = 1.0) -> None:
         for key in reversed(keys.tolist()):
             self.clock += 1
             self.worth[key] = self.clock
-
-    def step(self) -> None:
-        self.steps.append(self.clock)
 
     def priorities(self, keys: np.ndarray) -> np.ndarray:
         return np.array([self.worth[key] for key in keys.tolist()])
@@ -86,7 +82,7 @@ def test_replay_agrees_with_a_plain_loop(routes: np.ndarray, capacity: int) -> N
         order = order[max(0, len(order) - capacity) :]
     policy = Calls()
     assert (replay(routes, EXPERTS, capacity, policy) == expected).all()
-    assert policy.steps == [chosen * layers * (token + 1) for token in range(tokens)]
+    assert policy.clock == tokens * layers * chosen
 
 
 def test_what_was_just_read_may_leave_at_once() -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a read, as errors that name the file, the range of bytes, the cause and the remedy."""
+"""What can go wrong with a read, as errors that name the file, the bytes, the cause and the remedy."""
 
 from __future__ import annotations
 

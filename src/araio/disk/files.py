@@ -1,8 +1,8 @@
 """Opening files for reads past the page cache, and saying which ones cannot be read so.
 
-`direct` is Linux' O_DIRECT: the disk writes into our memory and the system keeps no copy, so that a budget of
-memory is the whole truth. Some file systems have no such reads; `buffered` goes through the page cache there and
-gives back what it took. Read `python_reader.py` for what is done with the descriptors.
+`direct` is Linux' O_DIRECT: the disk writes into our memory and the system keeps no copy, so that a budget
+of memory is the whole truth. Some file systems have no such reads; `buffered` goes through the page cache
+there and gives back what it took. Read `python_reader.py` for what is done with the descriptors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IO_MODES = ("auto", "direct", "buffered")
 
 
 class OpenFile(NamedTuple):
-    """A file that is read: its path for messages, its descriptor, and whether that goes past the page cache."""
+    """A file that is read: its path for messages, its descriptor, whether that goes past the page cache."""
 
     path: str
     descriptor: int

@@ -1,7 +1,7 @@
 """`NativeReader`: the compiled reader, whose threads need no interpreter and share the segments of a read.
 
-This module opens the files, keeps slots alive, waits so that Ctrl-C comes through, and makes errors of what C++
-found. Read `csrc/read_queue.h` next.
+This module opens the files, keeps slots alive, waits so that Ctrl-C comes through, and makes errors of what
+C++ found. Read `csrc/read_queue.h` next.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 from araio.disk import failures
 from araio.disk.files import FileTable
-from araio.disk.reader import Counters, Done, Piece, Slot, require_usable
+from araio.disk.reader import Counters, Done, Piece, Slot, require_threads, require_usable
 from araio.errors import DiskError
 
 __all__ = ["NativeReader", "compiled"]
+
+ENGINES = ("threads", "uring")
 
 WAIT_S = 0.1  # between two looks for Ctrl-C
 
@@ -51,14 +53,17 @@ class NativeReader:
 
     io       one of `files.IO_MODES`
     threads  segments that are served at the same time
+    engine   `threads`, or `uring`: Linux' io_uring, which docs/lab-notes.md found to be no faster
 
-    Raises ImportError where the compiled module was not built.
+    Raises ImportError where the compiled module was not built, and DiskError where the engine cannot be had.
     """
 
-    def __init__(self, io: str = "auto", threads: int = 4) -> None:
+    def __init__(self, io: str = "auto", threads: int = 4, engine: str = "threads") -> None:
+        require_threads(threads)
         self._files = FileTable(io)
-        self._native = compiled().DiskReader(threads)
+        self._native = _start(threads, engine)
         self._reads: dict[int, _Read] = {}  # until they are reported
+        self._over: list[tuple[int, int, int, int]] = []  # what drain kept for wait
         self._process = os.getpid()
         # The reads are an argument so that no slot goes before the threads have ended.
         self._end = weakref.finalize(self, _end, self._native, self._files, self._reads)
@@ -82,11 +87,11 @@ class NativeReader:
         self, tag: int, slot: Slot, pieces: Sequence[Piece], crc32: int | None = None, urgent: bool = False
     ) -> None:
         self._require_open()
-        read = _Read(slot, pieces, crc32)
+        read = _Read(slot, tuple(pieces), crc32)
         if self._reads.setdefault(tag, read) is not read:
             raise ValueError(f"tag {tag} is in flight already")
         try:
-            self._native.submit(tag, slot, pieces, crc32, urgent)
+            self._native.submit(tag, slot, read.pieces, crc32, urgent)
         except (TypeError, ValueError):
             del self._reads[tag]
             raise
@@ -107,7 +112,7 @@ class NativeReader:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = WAIT_S if end is None else min(WAIT_S, max(0.0, end - time.monotonic()))
-            found = self._native.wait(left)
+            found, self._over = self._over or self._native.wait(left), []
             if found or not self._reads or not self._end.alive or left < WAIT_S:
                 return [self._report(*one) for one in found]
 
@@ -115,6 +120,10 @@ class NativeReader:
         self._require_open()
         while not self._native.drain(WAIT_S):
             pass
+        # Ctrl-C in `submit` or `wait` may have left reads that nobody will report.
+        self._over += self._native.wait(0.0)
+        for tag in self._reads.keys() - {tag for tag, *_ in self._over}:
+            del self._reads[tag]
 
     def close(self) -> None:
         self._end()
@@ -139,6 +148,18 @@ class NativeReader:
 
     def _require_open(self) -> None:
         require_usable(self._end.alive, self._process)
+
+
+def _start(threads: int, engine: str) -> Any:
+    """The compiled reader, with its threads running."""
+    if engine not in ENGINES:
+        raise DiskError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
+    try:
+        return compiled().DiskReader(threads, by_ring=engine == "uring")
+    except OSError as error:
+        raise DiskError(
+            f"{threads} {engine} cannot be started ({error.strerror}); use fewer, or engine threads"
+        ) from None
 
 
 def _end(native: Any, files: FileTable, reads: dict[int, _Read]) -> None:

@@ -1,8 +1,8 @@
-"""`PythonReader`: the plain reader, in Python threads; serves where no compiler exists, and as the tests' reference.
+"""`PythonReader`: the plain reader, in Python threads, for where no compiler exists; the tests' reference.
 
-A thread takes the read that is next, fetches its pieces one after the other, and checks them. `_Queue` is what
-threads and callers share, and knows nothing of files. The compiled reader (`native_reader.py`) behaves the same, but
-cuts a read so that several threads work on it.
+A thread takes the read that is next, fetches its pieces one after the other, and checks them. `_Queue` is
+what threads and callers share, and knows nothing of files. The compiled reader (`native_reader.py`) behaves
+the same, but cuts a read so that several threads work on it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,23 @@ import os
 import threading
 import time
 import weakref
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from araio.disk import failures
 from araio.disk.files import FileTable, OpenFile
-from araio.disk.numbers import first_bad_number
-from araio.disk.reader import BLOCK, Check, Counters, Done, Piece, Slot, require_fitting, require_usable
+from araio.disk.reader import (
+    BLOCK,
+    Counters,
+    Done,
+    Piece,
+    Slot,
+    require_fitting,
+    require_threads,
+    require_usable,
+)
+from araio.disk.verify import verify
 from araio.errors import DiskError
 
 __all__ = ["PythonReader"]
@@ -44,6 +52,7 @@ class PythonReader:
     """
 
     def __init__(self, io: str = "auto", threads: int = 4) -> None:
+        require_threads(threads)
         self._files = FileTable(io)
         self._queue = _Queue()
         self._process = os.getpid()
@@ -73,7 +82,7 @@ class PythonReader:
     ) -> None:
         self._require_open()
         require_fitting(slot, pieces, len(self._files))
-        self._queue.put(_Read(tag, slot, pieces, crc32), urgent)
+        self._queue.put(_Read(tag, slot, tuple(pieces), crc32), urgent)
 
     def promote(self, tag: int) -> None:
         self._require_open()
@@ -107,16 +116,18 @@ class _Queue:
         self._speculative: OrderedDict[int, _Read] = OrderedDict()
         self._running: set[int] = set()
         self._done: list[Done] = []
-        self._is_stopping = False
+        self._unreported: dict[int, _Read] = {}  # all of these; keeps their slots alive
+        self.is_stopping = False
         self._reads = self._bytes = 0
         self._busy_s = self._busy_since = 0.0
 
     def put(self, read: _Read, urgent: bool) -> None:
         with self._changed:
-            if self._knows(read.tag):
+            if read.tag in self._unreported:
                 raise ValueError(f"tag {read.tag} is in flight already")
             if self._in_flight() == 0:
                 self._busy_since = time.monotonic()
+            self._unreported[read.tag] = read
             (self._urgent if urgent else self._speculative)[read.tag] = read
             self._changed.notify_all()
 
@@ -128,32 +139,39 @@ class _Queue:
     def cancel(self, tag: int) -> bool:
         with self._changed:
             read = self._urgent.pop(tag, None) or self._speculative.pop(tag, None)
-            if read is not None:
-                self._left()
-            return read is not None
+            if read is None:
+                return False
+            del self._unreported[tag]
+            self._left()
+            return True
 
     def next(self) -> _Read | None:
         """The read that is to be served now, when there is one; None when the reader is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopping or self._urgent or self._speculative)
-            if self._is_stopping:
+            self._changed.wait_for(lambda: self.is_stopping or self._urgent or self._speculative)
+            if self.is_stopping:
                 return None
             _, read = (self._urgent or self._speculative).popitem(last=False)
             self._running.add(read.tag)
             return read
 
-    def finish(self, read: _Read, error: DiskError | None, read_bytes: int) -> None:
+    def add_bytes(self, size: int) -> None:
+        with self._changed:
+            self._bytes += size
+
+    def finish(self, read: _Read, error: DiskError | None) -> None:
         with self._changed:
             self._running.remove(read.tag)
             self._done.append(Done(read.tag, error))
             self._reads += 1
-            self._bytes += read_bytes
             self._left()
 
     def take_done(self, timeout_s: float | None) -> list[Done]:
         with self._changed:
             self._changed.wait_for(lambda: self._done or not self._in_flight(), timeout_s)
             done, self._done = self._done, []
+            for one in done:
+                del self._unreported[one.tag]
             return done
 
     def drain(self) -> None:
@@ -162,7 +180,7 @@ class _Queue:
 
     def stop(self) -> None:
         with self._changed:
-            self._is_stopping = True
+            self.is_stopping = True
             while self._urgent or self._speculative:
                 (self._urgent or self._speculative).popitem()
                 self._left()
@@ -176,10 +194,6 @@ class _Queue:
     def _in_flight(self) -> int:
         return len(self._urgent) + len(self._speculative) + len(self._running)
 
-    def _knows(self, tag: int) -> bool:
-        waiting = tag in self._urgent or tag in self._speculative or tag in self._running
-        return waiting or any(done.tag == tag for done in self._done)
-
     def _left(self) -> None:
         """A read is no longer in flight."""
         if self._in_flight() == 0:
@@ -191,14 +205,16 @@ def _serve(queue: _Queue, files: FileTable) -> None:
     """A thread's life."""
     bounce = memoryview(mmap.mmap(-1, BOUNCE_BYTES))  # begins at a page
     while (read := queue.next()) is not None:
-        read_bytes, error = 0, None
+        error = None
         try:
             for piece in read.pieces:
-                read_bytes += _fetch(files[piece.file], piece, read.slot, bounce)
-            _check(files, read)
+                if queue.is_stopping:
+                    break
+                queue.add_bytes(_fetch(files[piece.file], piece, read.slot, bounce))
+            verify([files[piece.file].path for piece in read.pieces], read.pieces, read.slot, read.crc32)
         except DiskError as failure:
             error = failure
-        queue.finish(read, error, read_bytes)
+        queue.finish(read, error)
         del read  # and with it the slot
 
 
@@ -210,7 +226,7 @@ def _fetch(file: OpenFile, piece: Piece, slot: Slot, bounce: memoryview) -> int:
     is_aligned = (piece.offset | piece.size | target.ctypes.data) % BLOCK == 0
     try:
         if not file.is_direct or is_aligned:
-            got = read_bytes = _read(file.descriptor, memoryview(target), piece.offset)
+            got = read_bytes = _read(file.descriptor, target.data, piece.offset)
         else:
             got, read_bytes = _fetch_around(file.descriptor, piece, target, bounce)
     except OSError as error:
@@ -251,30 +267,13 @@ def _read(descriptor: int, content: memoryview, offset: int) -> int:
     """Fill `content` from a place in the file; fewer bytes only where the file ends."""
     got = 0
     while got < len(content):
-        # A direct read that stopped early goes on at a block; where it ended with the file it gives the same again.
+        # A direct read that stopped early goes on at a block; at the end of the file it gives the same again.
         at = got // BLOCK * BLOCK
         size = at + os.preadv(descriptor, [content[at:]], offset + at)
         if size <= got:
             break
         got = size
     return got
-
-
-def _check(files: FileTable, read: _Read) -> None:
-    """Raise DiskError unless the bytes of a read are what they should be."""
-    pieces = read.pieces
-    content = [read.slot[piece.target : piece.target + piece.size] for piece in pieces]
-    if read.crc32 is not None:
-        crc32 = 0
-        for part in content:
-            crc32 = zlib.crc32(part, crc32)
-        if crc32 != read.crc32:
-            paths = [files[piece.file].path for piece in pieces]
-            raise failures.wrong_checksum(paths, pieces, crc32, read.crc32)
-    for piece, part in zip(pieces, content, strict=True):
-        index = first_bad_number(part, Check(piece.check))
-        if index is not None:
-            raise failures.bad_number(files[piece.file].path, piece, index)
 
 
 def _end(process: int, queue: _Queue, workers: Sequence[threading.Thread], files: FileTable) -> None:

@@ -7,10 +7,10 @@
         if done.error is not None:
             raise done.error
 
-A read is one or more pieces that go to one slot, under a tag that the caller chooses. Two classes implement the
-protocol with equal behaviour: `native_reader.NativeReader` is compiled, `python_reader.PythonReader` is the plain
-one and the tests' reference. What is refused: a request that does not fit its slot, a tag that is in flight
-already, and any call after `close` or in the child of a fork.
+A read is one or more pieces that go to one slot, under a tag that the caller chooses. Two classes implement
+the protocol with equal behaviour: `native_reader.NativeReader` is compiled, `python_reader.PythonReader` is
+the plain one and the tests' reference. What is refused: a request that does not fit its slot, a tag that is
+in flight already, and any call after `close` or in the child of a fork.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ __all__ = [
     "Reader",
     "Slot",
     "require_fitting",
+    "require_threads",
     "require_usable",
 ]
 
 BLOCK = 4096  # what a read past the page cache may begin at: in the file, in memory, and in size
+
+MAX_THREADS = 1024
+FARTHEST = 1 << 62  # a place in a file; leaves room to add a size
 
 Slot = npt.NDArray[np.uint8]
 """Writable, contiguous bytes (N,) that a read fills."""
@@ -48,8 +52,8 @@ Slot = npt.NDArray[np.uint8]
 class Check(enum.IntEnum):
     """What the numbers of a piece are tested for; they lie one after the other, little-endian.
 
-    A number that is NaN or infinite makes the read an error; of a scale, zero and below as well. FP8 is e4m3fn,
-    which has no infinity.
+    A number that is NaN or infinite makes the read an error; of a scale, zero and below as well. FP8 is
+    e4m3fn, which has no infinity.
     """
 
     NONE = 0
@@ -112,7 +116,7 @@ class Reader(Protocol):
     def add(self, path: str | PathLike[str]) -> int:
         """Open a file; its number, from 0.
 
-        Raises DiskError where it cannot be opened, is no regular file, or cannot be read in the mode asked for.
+        Raises DiskError where it cannot be opened, is no regular file, or has no mode that was asked for.
         """
 
     @property
@@ -131,8 +135,8 @@ class Reader(Protocol):
         crc32   checksum of the bytes of all pieces in their order, as `zlib.crc32` has it
         urgent  goes before every read that is not; among equals the first comes first
 
-        The slot is kept alive until the read is reported, and belongs to the reader until then. Raises ValueError
-        for pieces that do not fit the slot, and for a tag in flight.
+        The slot is kept alive until the read is reported, and belongs to the reader until then. Raises
+        ValueError for pieces that do not fit the slot, and for a tag in flight.
         """
 
     def promote(self, tag: int) -> None:
@@ -146,13 +150,16 @@ class Reader(Protocol):
         """
 
     def wait(self, timeout_s: float | None = None) -> list[Done]:
-        """Reads that are over and not yet reported, in the order in which they ended; blocks until there is one.
+        """Reads that are over and not yet reported, as they ended; blocks until there is one.
 
         Empty when the time is over, and at once when nothing is in flight. Ctrl-C comes through.
         """
 
     def drain(self) -> None:
-        """Block until nothing is in flight; `wait` still reports what was."""
+        """Block until nothing is in flight; `wait` still reports what was.
+
+        Whatever Ctrl-C interrupted, every tag is free once that is reported. No other thread may wait meanwhile.
+        """
 
     def close(self) -> None:
         """End the threads: what has begun is read to the end, the rest is dropped, nothing more is reported.
@@ -170,10 +177,16 @@ def require_fitting(slot: Slot, pieces: Sequence[Piece], files: int) -> None:
     for piece in pieces:
         if not 0 <= piece.file < files:
             raise ValueError(f"{piece}: there are {files} files")
-        if piece.offset < 0 or piece.size < 0 or piece.size % Check(piece.check).bytes:
+        if not 0 <= piece.offset <= FARTHEST or piece.size < 0 or piece.size % Check(piece.check).bytes:
             raise ValueError(f"{piece}: must be a range of whole numbers")
         if piece.target < 0 or piece.target + piece.size > len(slot):
             raise ValueError(f"{piece}: does not fit a slot of {len(slot)} bytes")
+
+
+def require_threads(threads: int) -> None:
+    """Raise ValueError for a number of threads that cannot be."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads is {threads}; expected a number from 1 to {MAX_THREADS}")
 
 
 def require_usable(is_open: bool, process: int) -> None:

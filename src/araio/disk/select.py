@@ -1,6 +1,8 @@
-"""`open_reader`: the compiled reader where it was built, else the plain one; `serving` says which, and why."""
+"""`open_reader`: the compiled reader where it was built, else the plain one; `serving` says which and why."""
 
 from __future__ import annotations
+
+import os
 
 from araio.disk.native_reader import NativeReader, compiled
 from araio.disk.python_reader import PythonReader
@@ -8,13 +10,15 @@ from araio.disk.reader import Reader
 
 __all__ = ["THREADS", "open_reader", "serving"]
 
-THREADS = 4
+# One for each processor up to eight: fewer leave a fast disk idle, more only take time from who computes.
+THREADS = max(2, min(os.cpu_count() or 1, 8))
 
 
 def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
     """A reader of files.
 
-    io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all; `buffered`
+    io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all;
+             `buffered`: through it, and out again
     threads  that serve reads at the same time
 
     Raises DiskError for another `io`.
@@ -30,5 +34,8 @@ def serving() -> str:
     try:
         compiled()
     except ImportError as error:
-        return f"by Python threads: the compiled reader is missing ({error}); install a C++17 compiler, then reinstall araio"
-    return "by compiled threads"
+        return (
+            f"Python threads (the compiled reader is missing: {error}; install a C++17 compiler, "
+            "then reinstall araio)"
+        )
+    return "compiled threads"

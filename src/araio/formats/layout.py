@@ -23,6 +23,7 @@ __all__ = [
     "main_tensors",
     "mtp_tensors",
     "optional_tensors",
+    "stays_float32",
 ]
 
 Named: TypeAlias = Iterator[tuple[str, tuple[int, ...]]]
@@ -88,6 +89,11 @@ def is_ignored(name: str) -> bool:
 def can_be_fp8(name: str) -> bool:
     """Whether a weight may be stored as FP8 with a scale per block."""
     return _CAN_BE_FP8.fullmatch(name) is not None
+
+
+def stays_float32(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a model holds a tensor as float32 however it is stored: routers, norms and biases."""
+    return len(shape) < 2 or name.endswith(".mlp.gate.weight")
 
 
 def _layer(config: ModelConfig, layer: int) -> Named:

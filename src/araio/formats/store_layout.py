@@ -18,7 +18,14 @@ import numpy.typing as npt
 from araio.codecs import Codec, Part, codec
 from araio.config import ModelConfig
 from araio.errors import FormatError
-from araio.formats.layout import EXPERT_MATRICES, can_be_fp8, expert_of, main_tensors, mtp_tensors
+from araio.formats.layout import (
+    EXPERT_MATRICES,
+    can_be_fp8,
+    expert_of,
+    main_tensors,
+    mtp_tensors,
+    stays_float32,
+)
 from araio.tensors import Weight
 
 __all__ = [
@@ -74,7 +81,7 @@ class StoreCodecs:
 
     def of(self, name: str, shape: tuple[int, ...], fp8_block: tuple[int, int]) -> Codec[Any]:
         """The codec of one tensor."""
-        if len(shape) < 2 or name.endswith(".mlp.gate.weight"):
+        if stays_float32(name, shape):
             return codec("f32")
         if name in _TABLES:
             return codec(self.embeddings)

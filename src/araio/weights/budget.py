@@ -24,8 +24,8 @@ LATER = 48 << 20
 CACHE_SHARE = 8
 LEAST_CACHE_TOKENS = 2048
 
-# Tokens of a prompt that run together: so many where every expert is in memory. Where experts are read for each
-# chunk again, more, as long as their activations take no more than a part in so many of what is left.
+# Tokens of a prompt that run together: so many where every expert is in memory. Where experts are read again
+# for each chunk, more, as long as their activations take no more than a part in so many of what is left.
 CHUNK = 512
 STREAMED_CHUNKS = (2048, 1024, 512, 256, 128, 64)
 ACTIVATIONS_SHARE = 10
@@ -99,24 +99,28 @@ def split(
     context, process = config.max_position_embeddings, process + LATER
     least_tokens = _pages(min(LEAST_CACHE_TOKENS, context) if cache_tokens is None else cache_tokens)
     fixed = process + needs.dense + least_tokens * needs.token
-    staging = 2 * config.num_experts_per_tok * needs.record if needs.layers else 0
-    smallest = fixed + _activations(config, STREAMED_CHUNKS[-1]) + min(staging, needs.routed)
+    count = needs.layers * config.n_routed_experts
+    staging = min(2 * config.num_experts_per_tok, count) * needs.record
+    smallest = whole = fixed + _activations(config, CHUNK) + needs.routed
+    if needs.layers:
+        smallest = min(whole, fixed + _activations(config, STREAMED_CHUNKS[-1]) + staging)
     if ram < smallest:
         raise BudgetError(_too_little(ram, smallest, process, needs, least_tokens))
-    whole = fixed + _activations(config, CHUNK) + needs.routed
     chunk = CHUNK if ram >= whole else _chunk(config, ram - fixed - staging)
     activations = _activations(config, chunk)
     left = ram - fixed - activations
     if ram >= whole:
-        more = (left - needs.routed) // needs.token
         staging, experts, slots = 0, needs.routed, None
+        more = left - experts
     else:
-        more = (left - staging) // CACHE_SHARE // needs.token
+        more = (left - staging) // CACHE_SHARE
     tokens = least_tokens
     if cache_tokens is None:
-        tokens = _pages(max(least_tokens, min(context, least_tokens + more)))
+        # Whole pages that there is room for; a context may end within its last one.
+        tokens += min(more // needs.token // PAGE * PAGE, _pages(context) - least_tokens)
     if ram < whole:
-        slots = (left - (tokens - least_tokens) * needs.token) // needs.record
+        room = left - (tokens - least_tokens) * needs.token
+        slots = min(room // needs.record, count)
         experts = slots * needs.record - staging
     return Budget(
         ram=ram,
@@ -163,8 +167,8 @@ def _too_little(ram: int, smallest: int, process: int, needs: Needs, tokens: int
     return (
         f"{_shown(ram)} of memory are too few: {_shown(smallest)} are the least that works "
         f"({_shown(dense)} of weights that every token needs, {_shown(cache)} for {tokens:,} tokens of "
-        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and the experts of two layers); "
-        "store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
+        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and "
+        "the experts of two layers); store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
     )
 
 

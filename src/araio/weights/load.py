@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from araio.codecs import codec
 from araio.config import ModelConfig
 from araio.disk.select import open_reader
 from araio.errors import BudgetError, CheckpointError
 from araio.formats.checkpoint import Checkpoint
-from araio.formats.layout import expected_tensors, expert_of
+from araio.formats.layout import expected_tensors, expert_of, stays_float32
 from araio.formats.manifest import MANIFEST_NAME
 from araio.formats.store import Store
 from araio.formats.store_layout import DENSE_FILE, ExpertRecord
@@ -29,7 +30,7 @@ from araio.weights.budget import Budget, Needs, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
-from araio.weights.policies import Policy, TwoRates
+from araio.weights.policies import Forecast, Policy
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
@@ -103,11 +104,10 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
         widens = ops.wants_float32 and _fits_as_float32(config, ram)
-        config, budget = _divide(checkpoint, config, ops, widens, ram, machine.used, memory)
+        config, budget, widens = _divide(checkpoint, config, ops, widens, ram, machine.used, memory)
         experts = None
         if budget.slots is not None:
             experts = _streamed(checkpoint, config, ops, budget.slots, memory)
-            widens = False
         network = ModelBuilder(checkpoint, config, ops, widens, experts).model()
     return Loaded(network, budget, experts)
 
@@ -147,25 +147,29 @@ def _divide(
     ram: int,
     process: int,
     memory: Memory,
-) -> tuple[ModelConfig, Budget]:
-    """The budget, and the config of what it holds: without MTP module if experts are on disk."""
-    try:
-        budget = split(config, _needs(checkpoint, config, ops, widens), ram, process, memory.cache_tokens)
-    except BudgetError:
-        if memory.drafts or not config.mtp_layers:
-            raise
-    else:
-        if budget.slots is None or memory.drafts or not config.mtp_layers:
-            return config, budget
-    config = replace(config, num_nextn_predict_layers=0)
-    needs = _needs(checkpoint, config, ops, widens)
-    return config, split(config, needs, ram, process, memory.cache_tokens)
+) -> tuple[ModelConfig, Budget, bool]:
+    """The budget, the config of what it holds, and whether that is widened.
+
+    What is widened is in memory as a whole; with experts on disk a model has no MTP module, unless it is to
+    draft.
+    """
+    for is_widened in (True, False) if widens else (False,):
+        needs = _needs(checkpoint, config, ops, is_widened)
+        with suppress(BudgetError):  # said of the least that works, below
+            budget = split(config, needs, ram, process, memory.cache_tokens)
+            if budget.slots is None:
+                return config, budget, is_widened
+    if not memory.drafts:
+        config = replace(config, num_nextn_predict_layers=0)
+    needs = _needs(checkpoint, config, ops, widens=False)
+    return config, split(config, needs, ram, process, memory.cache_tokens), False
 
 
 def _needs(checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens: bool) -> Needs:
     dense = routed = record = 0
     for name, shape in expected_tensors(config).items():
-        size = bytes_held(checkpoint.codec(name), shape, ops, widens)
+        stored = codec("f32") if stays_float32(name, shape) else checkpoint.codec(name)
+        size = bytes_held(stored, shape, ops, widens)
         if expert_of(name) is None:
             dense += size
             continue
@@ -189,14 +193,14 @@ def _streamed(
     files = expert_files(checkpoint, config, layers)
     if not ops.holds_in_place(files.record.codec):
         raise CheckpointError(
-            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as they "
-            "are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
+            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as "
+            "they are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
         )
     _check_pins(memory.pins or {}, config, layers, slots)
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
-    policy = TwoRates(len(layers) * config.n_routed_experts)
+    policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
     places, pins = Slots(files.record, slots, ops), memory.pins or {}
     experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
     if not memory.remembers:

@@ -1,15 +1,15 @@
 """Which expert leaves memory first when room is needed for another: one protocol, the default, a yardstick.
 
-Experts of all layers compete for one budget, so a policy knows no layers: its keys are ints in [0, keys),
-`place of the layer * experts of a layer + expert`. A policy is told what is used and gives each key a
-priority; it neither knows what is in memory nor moves anything. `residency.py` asks it; `simulate.py` plays
-recorded routes to it.
+Experts of all layers compete for one budget. A key is an int in [0, keys), `place of the layer * experts of a
+layer + expert`. A policy is told what is used and gives each key a priority; it neither knows what is in
+memory nor moves anything. `residency.py` asks it; `simulate.py` plays recorded routes to it.
 
-The default is `TwoRates`. With little memory what was just used is worth keeping, with much what is used
-often, and no single half-life serves both: of LRFU's (Lee et al. 2001) each is worse than LRU or than plain
-counting at some size. Two of them added are at least as good as the better of both at every size, nearly: the
-table is in docs/lab-notes.md, with what was tried and left out, and why nothing that only looks back comes
-near the optimum, which looks ahead.
+The default is `Forecast`: it learns what follows on what, and starts from `TwoRates`. Those are two because
+no single half-life serves: where memory is small what was just used is worth keeping, where it is large what
+is used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns of a key's
+own layer, not in time: just after its layer's turn a key has longest to wait for the next, when plain LRU
+holds it dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how near to the
+optimum anything that cannot see ahead can come.
 """
 
 from __future__ import annotations
@@ -19,31 +19,33 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LRU", "Policy", "TwoRates"]
+__all__ = ["LRU", "Forecast", "Policy", "TwoRates"]
 
 IntArray = NDArray[np.integer]
 Float64Array = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
-# Chosen on two synthetic traces and one of `pocket`; a half or double of either changes little.
-HALF_LIFE = 128.0  # tokens
+# Chosen on synthetic traces and one of `pocket`; twice or half of any changes little.
+HALF_LIFE = 128.0  # turns of a layer
 RECENT = 24.0
+STAYS = 2 ** (-1 / 8)
+TRACE = 0.5
+LEARNING_RATE = 0.025
 
 
 class Policy(Protocol):
     """Ranks experts by how much is lost when they leave."""
 
     def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
-        """Tokens have chosen these experts, distinct keys (N,) of one layer.
+        """A layer has had its turn: a step of the engine has chosen these experts of it.
 
-        weight  1 for a decoded token; for a prompt (N,), the share of its tokens that chose each, for a prompt
-                touches nearly all experts and must not displace what decoding uses
+        keys    (N,), at least one, distinct, all of one layer
+        weight  1 for decoded tokens; for a prompt (N,), the share of its tokens that chose each, for a prompt
+                touches nearly all experts once and must not displace what decoding uses
         """
 
-    def step(self) -> None:
-        """A step of the engine is over: everything is one token older."""
-
     def priorities(self, keys: IntArray) -> Float64Array:
-        """The worth of each of these keys (N,); the lowest leaves first."""
+        """The worth of each of these keys (N,), of any layers; the lowest leaves first."""
 
     def lasting(self) -> Float64Array:
         """What every key (keys,) is worth in the long run: for another process to begin with."""
@@ -64,9 +66,6 @@ class LRU:
         self._calls += 1
         self._last[keys] = self._calls
 
-    def step(self) -> None:
-        """Nothing: calls are the clock."""
-
     def priorities(self, keys: IntArray) -> Float64Array:
         """When each was last used."""
         return self._last[keys]
@@ -82,30 +81,36 @@ class LRU:
 class TwoRates:
     """A use counts twice: for long, and much more for a moment.
 
-    Worth is the sum over uses of weight * (2 ** (-age / half_life) + recent * 2 ** -age), age in tokens. Up
-    to scale this is how likely a key is among the next token's. Both sums age by one product over all keys a
-    token, which costs some microseconds, and neither grows without bound.
+    Worth is the sum over uses of weight * (2 ** (-age / half_life) + recent * 2 ** -age). The age of a use is
+    how often its layer has been computed since, so that of two keys which each missed one chance neither is
+    older. Up to scale, worth is how likely a key is at its layer's next turn.
     """
 
-    def __init__(self, keys: int, half_life: float = HALF_LIFE, recent: float = RECENT) -> None:
+    def __init__(self, keys: int, experts: int, half_life: float = HALF_LIFE, recent: float = RECENT) -> None:
+        self._experts = experts
         self._long = np.zeros(keys)
         self._recent = np.zeros(keys)
         self._long_stays = 2 ** (-1 / half_life)
         self._added = recent
+        # One use at every turn sums up to 1 / forgets + 2 * recent, and its chance is 1.
+        forgets = 1 - self._long_stays
+        self._scale = forgets / (1 + 2 * recent * forgets)
 
     def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
         """See `Policy.use`."""
+        layer = _layer(keys, self._experts)
+        self._long[layer] *= self._long_stays
+        self._recent[layer] *= 0.5
         self._long[keys] += weight
         self._recent[keys] += weight * self._added
 
-    def step(self) -> None:
-        """See `Policy.step`."""
-        self._long *= self._long_stays
-        self._recent *= 0.5
-
     def priorities(self, keys: IntArray) -> Float64Array:
-        """The worth of each key now."""
+        """The worth of each key."""
         return self._long[keys] + self._recent[keys]
+
+    def chance(self, keys: slice) -> Float64Array:
+        """How likely each of these keys is at the next turn, by its worth."""
+        return np.minimum((self._long[keys] + self._recent[keys]) * self._scale, 1)
 
     def lasting(self) -> Float64Array:
         """See `Policy.lasting`."""
@@ -114,3 +119,74 @@ class TwoRates:
     def remember(self, lasting: Float64Array) -> None:
         """See `Policy.remember`; none of it is recent, and what comes now soon counts for more."""
         self._long[:] = lasting
+
+
+class Forecast:
+    """The default: `TwoRates`, corrected by what a token's experts say about the next tokens of their layer.
+
+    The value of a key is what its next use is worth: 1 at the layer's next turn, STAYS times as much with
+    every turn later. The two rates give a first guess, as if each turn chose it with the same chance. Added
+    is the mean of `follows[e]` over the experts e that the layer has chosen, and TRACE of that of the token
+    before. `follows` is a table (E, E) for each layer, all 0 at first; temporal differences teach it as
+    tokens pass (Sutton 1988):
+
+        target  1 for a key that is used now, else STAYS * its value now
+        follows[what was chosen a turn ago] += LEARNING_RATE * (target - its value a turn ago)
+
+    Several sequences decoded together are taken as one whose experts are those of all.
+    """
+
+    def __init__(self, keys: int, experts: int) -> None:
+        self._rates = TwoRates(keys, experts)
+        self._experts = experts
+        self._value = np.zeros(keys)
+        self._follows = np.zeros((keys, experts), np.float32)
+        nobody = np.empty(0, np.int64)
+        self._chosen: list[tuple[IntArray, IntArray]]  # by layer: a turn ago, two turns ago
+        self._chosen = [(nobody, nobody)] * (keys // experts)
+
+    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
+        """See `Policy.use`; what follows on what is learned from decoded tokens alone."""
+        self._rates.use(keys, weight)
+        layer = _layer(keys, self._experts)
+        value = _value(self._rates.chance(layer))
+        if isinstance(weight, float) and weight >= 1:
+            place = layer.start // self._experts
+            before, earlier = self._chosen[place]
+            value += self._said(keys) + TRACE * self._said(before)
+            error = STAYS * value
+            error[keys - layer.start] = 1
+            error -= self._value[layer]
+            error *= LEARNING_RATE
+            self._follows[before] += error
+            self._follows[earlier] += TRACE * error
+            self._chosen[place] = (keys.copy(), before)
+        self._value[layer] = value
+
+    def priorities(self, keys: IntArray) -> Float64Array:
+        """The value of each key, as of its layer's last turn."""
+        return self._value[keys]
+
+    def lasting(self) -> Float64Array:
+        """See `Policy.lasting`; what follows on what is learned anew, for it is large and soon there."""
+        return self._rates.lasting()
+
+    def remember(self, lasting: Float64Array) -> None:
+        """See `Policy.remember`."""
+        self._rates.remember(lasting)
+        self._value = _value(self._rates.chance(slice(None)))
+
+    def _said(self, keys: IntArray) -> NDArray[np.float32] | float:
+        """What these experts, all of one layer, say about each of it."""
+        return self._follows[keys].sum(axis=0) / len(keys) if len(keys) else 0.0
+
+
+def _layer(keys: IntArray, experts: int) -> slice:
+    """All keys of the layer that these are of."""
+    first = int(keys[0]) // experts * experts
+    return slice(first, first + experts)
+
+
+def _value(chance: Float64Array) -> Float64Array:
+    """Of keys that each turn chooses with the same chance."""
+    return chance / (1 - STAYS * (1 - chance))

@@ -21,8 +21,8 @@ EVERY_S = 0.5
 class Pressure:
     """Asked at every step.
 
-    The reserve is half of what a budget spares by itself: less than that is nobody's plan. What was given back
-    is taken again only where the whole of what is spared stays free.
+    The reserve is half of what a budget spares by itself: less than that is nobody's plan. What was given
+    back is taken again only where the whole of what is spared stays free.
     """
 
     def __init__(

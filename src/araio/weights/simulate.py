@@ -45,8 +45,6 @@ def replay(routes: IntArray, experts: int, capacity: int, policy: Policy) -> Int
             if surplus > 0:
                 worth = policy.priorities(inside)
                 resident[inside[np.argpartition(worth, surplus - 1)[:surplus]]] = False
-        if layer == routes.shape[1] - 1:
-            policy.step()
     return misses
 
 

@@ -1,6 +1,8 @@
 """The usage file: what experts of a model were worth when it last ran, so that the next run begins with them.
 
-    ~/.cache/araio/usage/NAME.json   {"form": 1, "folder": ..., "worth": [[0.52, 0, ...], ...]}   layer by expert
+    ~/.cache/araio/usage/NAME.json   {"form": 1, "folder": ..., "worth": [[0.52, 0, ...], ...]}
+
+The worth is by layer and expert.
 
 One for each folder of weights and each set of pins. It is a cache: one that is missing, damaged or of another
 shape is as good as none, and a run that cannot write it says so and has lost nothing else.

@@ -12,6 +12,7 @@ import typer
 
 import araio
 from araio.cli.numbers import bytes_text
+from araio.disk.select import serving
 from araio.errors import AraioError
 from araio.kernels.select import select
 from araio.meters.meter import choose_meter
@@ -43,6 +44,7 @@ def _findings() -> dict[str, Any]:
         "cpu": describe_processor(),
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "kernels": _kernels(),
+        "disk": serving(),
         "energy": _energy(),
         "models": {name: _model(name) for name in BUNDLED},
     }
@@ -91,6 +93,7 @@ def _text(findings: dict[str, Any]) -> str:
     if kernels["error"]:
         rows.append(("kernels", kernels["error"]))
     rows += _kernel_rows(kernels["operations"])
+    rows.append(("disk", f"read by {findings['disk']}"))
     energy = findings["energy"]
     rows += [("energy", line) for line in [energy["error"] or f"by {energy['method']}", *energy["reasons"]]]
     for name, model in findings["models"].items():

@@ -14,6 +14,7 @@ void ReadQueue::put(std::unique_ptr<Record> record, bool is_urgent) {
     record->unfinished = record->segments.size();
     Record& read = *record;
     const std::lock_guard<std::mutex> alone(lock_);
+    if (is_stopping_) return;  // somebody closes the reader at this moment
     if (in_flight_.empty()) busy_since_ = Clock::now();
     in_flight_[read.tag] = std::move(record);
     if (read.segments.empty()) {
@@ -25,6 +26,7 @@ void ReadQueue::put(std::unique_ptr<Record> record, bool is_urgent) {
     read.place = {!is_urgent, number_++};
     waiting_[read.place] = &read;
     work_.notify_all();
+    if (bell_) bell_();
 }
 
 void ReadQueue::promote(int64_t tag) {
@@ -74,12 +76,33 @@ void ReadQueue::stop() {
     waiting_.clear();
     work_.notify_all();
     news_.notify_all();
+    if (bell_) bell_();
 }
 
 bool ReadQueue::take(Segment& segment) {
     std::unique_lock<std::mutex> alone(lock_);
     work_.wait(alone, [&] { return !waiting_.empty() || is_stopping_; });
-    if (is_stopping_) return false;
+    return take_waiting(segment);
+}
+
+bool ReadQueue::try_take(Segment& segment) {
+    const std::lock_guard<std::mutex> alone(lock_);
+    return take_waiting(segment);
+}
+
+bool ReadQueue::is_stopping() {
+    const std::lock_guard<std::mutex> alone(lock_);
+    return is_stopping_;
+}
+
+void ReadQueue::set_bell(std::function<void()> bell) {
+    const std::lock_guard<std::mutex> alone(lock_);
+    bell_ = std::move(bell);
+}
+
+// Stopped, the queue has nothing that waits.
+bool ReadQueue::take_waiting(Segment& segment) {
+    if (waiting_.empty()) return false;
     Record& record = *waiting_.begin()->second;
     segment = record.segments[record.begun++];
     if (record.begun == record.segments.size()) waiting_.erase(waiting_.begin());

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,11 +42,18 @@ class ReadQueue {
 
     // For those who serve. The next segment: true; false when the queue has stopped.
     bool take(Segment& segment);
+    // The same at once: false when there is none.
+    bool try_take(Segment& segment);
+    bool is_stopping();
+    // What to call, under the lock, when there is something to take and when the queue stops; before any
+    // `put`.
+    void set_bell(std::function<void()> bell);
     // Books what came of a segment. The record, if all of it is over: it is then verified and completed.
     Record* finish(const Segment& segment, const Outcome& outcome);
     void complete(Record& record, const Failure& failure);
 
   private:
+    bool take_waiting(Segment& segment);
     void leave(int64_t tag);
 
     std::mutex lock_;
@@ -54,6 +62,7 @@ class ReadQueue {
     std::unordered_map<int64_t, std::unique_ptr<Record>> in_flight_;
     std::map<std::pair<bool, uint64_t>, Record*> waiting_;  // with segments that have not begun
     std::vector<Done> done_;
+    std::function<void()> bell_;
     uint64_t number_ = 0;
     bool is_stopping_ = false;
     Counters counters_;

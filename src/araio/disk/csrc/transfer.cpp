@@ -1,82 +1,55 @@
 #include "transfer.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
 namespace araio::disk {
-namespace {
-
-const Piece& piece_of(const Segment& segment) { return segment.record->pieces[segment.piece]; }
-
-uint8_t* target_of(const Segment& segment) {
-    const Piece& piece = piece_of(segment);
-    return piece.target + (segment.offset - piece.offset);
-}
-
-}  // namespace
 
 Bounce::Bounce() : memory_(static_cast<uint8_t*>(std::aligned_alloc(kBlock, kSegment))) {
     if (!memory_) throw std::bad_alloc();
 }
 
-Transfer plan(const Segment& segment, const Bounce& bounce) {
-    uint8_t* target = target_of(segment);
-    const auto address = static_cast<int64_t>(reinterpret_cast<uintptr_t>(target));
-    if (!piece_of(segment).file.is_direct || (segment.offset | segment.size | address) % kBlock == 0) {
-        return {segment.offset, segment.size, target};
+Transfer::Transfer(const Segment& segment, const Bounce& bounce)
+    : segment_(segment), offset_(segment.offset), size_(segment.size), memory_(target()) {
+    const auto address = static_cast<int64_t>(reinterpret_cast<uintptr_t>(memory_));
+    if (piece().file.is_direct && (offset_ | size_ | address) % kBlock != 0) {
+        offset_ = round_down(segment.offset);
+        size_ = round_up(segment.offset + segment.size) - offset_;
+        memory_ = bounce.data();
     }
-    const int64_t begin = round_down(segment.offset);
-    return {begin, round_up(segment.offset + segment.size) - begin, bounce.data()};
 }
 
-int64_t resume_at(const Segment& segment, int64_t got) {
-    return piece_of(segment).file.is_direct ? round_down(got) : got;
+void Transfer::take(int64_t result) {
+    if (result == -EINTR || result == -EAGAIN) return;
+    if (result < 0) error_ = static_cast<int>(-result);
+    const int64_t got = resume_at() + result;
+    is_over_ = result < 0 || got <= got_ || got == size_;  // an error, the end of the file, or all of it
+    got_ = std::max(got, got_);
 }
 
-Outcome settle(const Segment& segment, const Transfer& transfer, int64_t got, int error) {
-    const Piece& piece = piece_of(segment);
+Outcome Transfer::settle() const {
     Outcome outcome;
-    outcome.read_bytes = got;
-    if (!piece.file.is_direct) {
+    outcome.read_bytes = got_;
+    if (!piece().file.is_direct) {
         // Whole pages alone are given back, so the range is widened to them.
-        const int64_t begin = round_down(segment.offset);
-        posix_fadvise(piece.file.descriptor, begin, round_up(segment.offset + segment.size) - begin,
-                      POSIX_FADV_DONTNEED);
+        const int64_t begin = round_down(offset_);
+        posix_fadvise(descriptor(), begin, round_up(offset_ + size_) - begin, POSIX_FADV_DONTNEED);
     }
-    if (error != 0) {
-        outcome.failure = {Cause::kSystem, segment.piece, error};
+    if (error_ != 0) {
+        outcome.failure = {Cause::kSystem, segment_.piece, error_};
         return outcome;
     }
-    const int64_t margin = segment.offset - transfer.offset;
-    const int64_t useful = std::clamp<int64_t>(got - margin, 0, segment.size);
-    uint8_t* target = target_of(segment);
-    if (transfer.memory != target) std::memcpy(target, transfer.memory + margin, useful);
-    if (useful < segment.size) {
-        outcome.failure = {Cause::kShort, segment.piece, segment.offset - piece.offset + useful};
+    const int64_t margin = segment_.offset - offset_;
+    const int64_t useful = std::clamp<int64_t>(got_ - margin, 0, segment_.size);
+    if (memory_ != target()) std::memcpy(target(), memory_ + margin, useful);
+    if (useful < segment_.size) {
+        outcome.failure = {Cause::kShort, segment_.piece, segment_.offset - piece().offset + useful};
     }
     return outcome;
-}
-
-Outcome read_segment(const Segment& segment, const Bounce& bounce) {
-    const Transfer transfer = plan(segment, bounce);
-    const int descriptor = piece_of(segment).file.descriptor;
-    int64_t got = 0;
-    while (got < transfer.size) {
-        const int64_t at = resume_at(segment, got);
-        const ssize_t size =
-            pread(descriptor, transfer.memory + at, transfer.size - at, transfer.offset + at);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return settle(segment, transfer, got, errno);
-        if (at + size <= got) break;  // the end of the file
-        got = at + size;
-    }
-    return settle(segment, transfer, got, 0);
 }
 
 }  // namespace araio::disk

@@ -1,4 +1,4 @@
-// One segment, from the file to the slot: what to ask the system for, and what to make of its answer.
+// One segment's way from the file to the slot: what to ask the system for, and what to make of its answers.
 #pragma once
 
 #include <cstdlib>
@@ -21,22 +21,40 @@ class Bounce {
     std::unique_ptr<uint8_t, Free> memory_;
 };
 
-// Bytes [offset, offset + size) of the file, into memory: the slot itself, or the blocks around in a bounce.
-struct Transfer {
-    int64_t offset;
-    int64_t size;
-    uint8_t* memory;
+// Reads straight into the slot where everything is aligned, or the file not direct; else the blocks around it
+// into the bounce. Until it is over, ask for the next range and take what came.
+class Transfer {
+  public:
+    Transfer() = default;
+    Transfer(const Segment& segment, const Bounce& bounce);
+
+    bool is_over() const { return is_over_; }
+    int descriptor() const { return piece().file.descriptor; }
+    uint8_t* memory() const { return memory_ + resume_at(); }
+    int64_t offset() const { return offset_ + resume_at(); }
+    int64_t size() const { return size_ - resume_at(); }
+
+    // The bytes that came of that range, or an errno below zero.
+    void take(int64_t result);
+
+    // When it is over: the bytes are put in their place and the page cache is told to forget them.
+    Outcome settle() const;
+
+    const Segment& segment() const { return segment_; }
+
+  private:
+    const Piece& piece() const { return segment_.record->pieces[segment_.piece]; }
+    uint8_t* target() const { return piece().target + (segment_.offset - piece().offset); }
+    // A direct read that stopped early goes on at a block.
+    int64_t resume_at() const { return piece().file.is_direct ? round_down(got_) : got_; }
+
+    Segment segment_ = {};
+    int64_t offset_ = 0;
+    int64_t size_ = 0;
+    uint8_t* memory_ = nullptr;
+    int64_t got_ = 0;
+    int error_ = 0;
+    bool is_over_ = false;
 };
-
-Transfer plan(const Segment& segment, const Bounce& bounce);
-
-// Where a transfer goes on of which `got` bytes have come and not all; a direct one only begins at a block.
-int64_t resume_at(const Segment& segment, int64_t got);
-
-// What came of a segment, when `got` bytes of its transfer have come, or `error` is an errno.
-Outcome settle(const Segment& segment, const Transfer& transfer, int64_t got, int error);
-
-// The whole of it by pread, in this thread.
-Outcome read_segment(const Segment& segment, const Bounce& bounce);
 
 }  // namespace araio::disk

@@ -1,16 +1,18 @@
-"""`first_bad_number`: looks for a number in bytes that no weight or scale can be."""
+"""`verify`: whether the bytes of a read are what they should be, by checksum and by their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from araio.disk.reader import Check, Slot
+from araio.disk import failures
+from araio.disk.reader import Check, Piece, Slot
 
-__all__ = ["first_bad_number"]
+__all__ = ["verify"]
 
 _CHUNK = 1 << 20  # bytes looked at together: bounds the memory that this takes
 
@@ -27,7 +29,25 @@ _IS_BAD: Mapping[Check, tuple[str, Callable[[Numbers], npt.NDArray[np.bool_]]]] 
 }
 
 
-def first_bad_number(content: Slot, check: Check) -> int | None:
+def verify(paths: Sequence[str], pieces: Sequence[Piece], slot: Slot, crc32: int | None) -> None:
+    """Raise DiskError unless the pieces in a slot have the checksum, if one is given, and pass their checks.
+
+    paths  of the pieces' files, for the message
+    """
+    content = [slot[piece.target : piece.target + piece.size] for piece in pieces]
+    if crc32 is not None:
+        found = 0
+        for part in content:
+            found = zlib.crc32(part.data, found)
+        if found != crc32:
+            raise failures.wrong_checksum(paths, pieces, found, crc32)
+    for path, piece, part in zip(paths, pieces, content, strict=True):
+        index = _first_bad_number(part, Check(piece.check))
+        if index is not None:
+            raise failures.bad_number(path, piece, index)
+
+
+def _first_bad_number(content: Slot, check: Check) -> int | None:
     """Index of the first number in `content` (bytes,) that fails the check; None where all pass."""
     if check is Check.NONE:
         return None
