@@ -30,8 +30,8 @@ def test_version(araio_command):
         (["rnu"], "no command 'rnu'; did you mean run?"),
         (
             ["zzz"],
-            "no command 'zzz'; commands: run, show, plan, convert, eval, bench, bench stream, train, receipts, "
-            "doctor",
+            "no command 'zzz'; commands: run, show, plan, convert, eval, bench, bench stream, train, "
+            "receipts, doctor",
         ),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),

@@ -97,9 +97,10 @@ def _disk(report: StreamReport) -> list[tuple[str, ...]]:
 def _notes(report: StreamReport) -> list[str]:
     low, high = min(report.ceiling), max(report.ceiling)
     notes = [
-        f"limit of the disk: random reads as large as an expert between the rounds, {_gb(low)} to {_gb(high)}",
-        "limit of hits and reads: Belady's, which knows the routes of all tokens in advance; of speed: these reads "
-        "at the disk's limit, all of them while something is computed",
+        "limit of the disk: random reads as large as an expert, between the rounds: "
+        f"{_gb(low)} to {_gb(high)}",
+        "limit of hits and reads: Belady's, which knows the routes of all tokens in advance; of speed: these "
+        "reads at the disk's limit, all of them while something is computed",
     ]
     if report.in_memory_s is None:
         notes.append(

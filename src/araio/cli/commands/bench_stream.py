@@ -1,4 +1,4 @@
-"""`araio bench stream`: what a model that is larger than its memory does with its experts, and at best could."""
+"""`araio bench stream`: what a model larger than its memory does with its experts, and at best could."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def command(
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
     ] = False,
 ) -> None:
-    """Measure a model whose experts come from disk: speed, hits and misses, and how near they are to the best.
+    """Measure a model whose experts come from disk: speed, hits, misses, and how near they are to the best.
 
-    The model writes on from a text of its own, and begins with no expert in memory. The limits are the disk, read
-    at random between the rounds, and the fewest reads that any choice of what to keep could have done with.
+    The model writes on from a text of its own, and begins with no expert in memory. The limits are the disk,
+    read at random between the rounds, and the fewest reads that any choice of what to keep could do with.
     """
     size = env.get("ARAIO_RAM") if ram is None else ram
     with progress_bar() as progress:
@@ -91,6 +91,6 @@ def _warn(report: StreamReport) -> None:
     if report.lent:
         note(
             Console(stderr=True),
-            f"warning: others on this machine needed memory, so {report.lent:,} of {report.budget.slots:,} places "
-            "for experts were given up; close what else runs here, or give less --ram",
+            f"warning: others on this machine needed memory, so {report.lent:,} of {report.budget.slots:,} "
+            "places for experts were given up; close what else runs here, or give less --ram",
         )
