@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from araio.cli.numbers import memory_text
+from araio.cli.numbers import memory_text, speed_text
 from araio.cli.picture import picture
 from araio.cli.printable import printable
-from araio.cli.stream_table import speed_text
 from araio.eval.streaming import StreamReport
 
 __all__ = ["draw_stream"]

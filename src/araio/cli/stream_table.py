@@ -6,11 +6,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from araio.cli.numbers import bytes_text, memory_text
+from araio.cli.numbers import bytes_text, memory_text, speed_text
 from araio.cli.printable import printable
 from araio.eval.streaming import StreamReport
 
-__all__ = ["speed_text", "stream_screen"]
+__all__ = ["stream_screen"]
 
 
 def stream_screen(report: StreamReport) -> Group:
@@ -112,10 +112,3 @@ def _notes(report: StreamReport) -> list[str]:
 
 def _gb(bytes_per_s: float) -> str:
     return f"{bytes_per_s / 1e9:.2f} GB/s"
-
-
-def speed_text(tok_per_s: float) -> str:
-    """Three digits where they matter: 2,143 and 14.9 and 0.83."""
-    if tok_per_s >= 100:
-        return f"{tok_per_s:,.0f}"
-    return f"{tok_per_s:.1f}" if tok_per_s >= 10 else f"{tok_per_s:.2f}"

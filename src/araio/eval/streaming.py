@@ -52,8 +52,8 @@ ROUNDS = 4
 MIB = 1 << 20
 
 TEXT = """\
-A mixture of experts is a network of many small networks and a router. For every token the router chooses a few
-of them, and only those are computed; so a model may know much more than it can afford to think about at once.
+A mixture of experts is a network of many small networks and a router. For every token it chooses a few of
+them, and only those are computed; so a model may know much more than it can afford to think about at once.
 What does that mean for a machine whose memory is smaller than the model? Most of the experts must wait on a
 disk, and each one that is chosen while it is not in memory has to be read before the token can go on. If the
 next tokens choose the same experts, little is read; if they choose others, the disk decides how fast text
