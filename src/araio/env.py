@@ -42,8 +42,8 @@ VARIABLES = {
         Variable(
             "ARAIO_IO",
             "auto",
-            "How experts are read from disk: `direct`, past the page cache, `buffered`, or `auto`, direct "
-            "where the file system can do it.",
+            "How experts are read from disk: `direct`, past the page cache, `uring`, so by Linux' io_uring, "
+            "`buffered`, or `auto`, direct where the file system can do it.",
         ),
         Variable(
             "ARAIO_MODEL",

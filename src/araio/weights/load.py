@@ -47,7 +47,7 @@ class Memory:
 
     ram           bytes for the whole process; None takes what the machine can spare
     cache_tokens  of the latent cache; None takes a share of what is left
-    io            how experts are read from disk, one of `disk.files.IO_MODES`
+    io            how experts are read from disk, one of `disk.select.IO_CHOICES`
     pins          experts by layer that stay in memory once they are there
     drafts        keep the multi-token-prediction module even where experts come from disk, which costs more
                   reads than it saves steps

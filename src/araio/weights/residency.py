@@ -167,6 +167,16 @@ class StreamedExperts:
         return len(self._slot_of)
 
     @property
+    def held(self) -> int:
+        """Places for experts, without those whose memory others need."""
+        return self._slots.count - len(self._lent)
+
+    @property
+    def lent(self) -> int:
+        """Places that are out of use, for others need their memory."""
+        return len(self._lent)
+
+    @property
     def in_memory(self) -> list[int]:
         """Keys of what is in memory or on its way there."""
         keys: list[int] = np.flatnonzero(self._slot_of != NOBODY).tolist()
@@ -392,17 +402,12 @@ class StreamedExperts:
                     self._begin_read(waiting.popleft(), self._free.pop(), is_urgent=True)
                 self._collect(None, ())
 
-    @property
-    def lent(self) -> int:
-        """Places that are out of use, for others need their memory."""
-        return len(self._lent)
-
     def _adapt(self, excess: int) -> None:
         """Give so many bytes back to the system, or, below zero, take up to so many again."""
         size = self._files.record.bytes
         if excess > 0:
             least = 2 * MOST_IN_FLIGHT
-            most = max(0, self._slots.count - len(self._lent) - least)
+            most = max(0, self.held - least)
             for slot in self._make_room(min(-(-excess // size), most), FORESEEN):
                 self._slots.give_back(slot)
                 self._lent.append(slot)
