@@ -41,7 +41,7 @@ def command(
     prompt: Annotated[int, typer.Option(metavar="N", help="Tokens of the prompt before them.")] = PROMPT,
     io: Annotated[
         str | None,
-        typer.Option(metavar="HOW", help="Read experts: auto, direct (past the page cache), buffered."),
+        typer.Option(metavar="HOW", help="Read experts: auto, direct, uring, buffered; see `ARAIO_IO`."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Processors to compute on; every one if not given.")
