@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -19,12 +20,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from araio.disk import native_reader
+from araio.disk import native_reader, python_reader
+from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Counters, Done, Piece, Slot
 from araio.errors import CheckpointError, DiskError
 from araio.kernels import select
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import residency
+from araio.weights.counters import StreamCounters
 from araio.weights.load import load_model
 from araio.weights.policies import Forecast
 from araio.weights.residency import NOBODY, StreamedExperts
@@ -355,11 +358,6 @@ def test_a_prompt_of_all_experts_reads_each_once_through_few_places() -> None:
     assert reader.reads == EXPERTS
 
 
-# ---------------------------------------------------------------------- Ctrl-C, anywhere
-
-Line: TypeAlias = tuple[str, int]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("residency") / "v3"
@@ -370,6 +368,43 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> np.ndarray:
     return scores(load_model(folder), IDS, 4, 8)
+
+
+# ---------------------------------------------------------------------- what is read ahead
+
+
+def decoded(folder: Path, read_s: float, monkeypatch: pytest.MonkeyPatch) -> StreamCounters:
+    """What happens over many decoded tokens, when the disk has learnt of and each read takes so long."""
+    fetch = python_reader._fetch
+
+    def slow(*arguments: object) -> int:
+        time.sleep(read_s / 3)  # an expert is three pieces
+        return fetch(*arguments)
+
+    monkeypatch.setattr(python_reader, "_fetch", slow)
+    model, source = streamed(folder, 30, wrap=lambda _: PythonReader(threads=1))
+    cache, rng = model.new_cache(), np.random.default_rng(8)
+    before = source.counters
+    for number in range(40):
+        if number == 10:
+            before = source.counters
+        model.forward(rng.integers(0, 250, 1), cache, absorbed=True)
+        check(source)
+    return source.counters.since(before)
+
+
+def test_on_a_slow_disk_next_to_nothing_is_read_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer takes far less than a read, so only what is all but certain would be worth it."""
+    counts = decoded(folder, 6e-3, monkeypatch)
+    record = 3 * 4096
+    assert counts.missed > 20
+    ahead = counts.prefetched + counts.unused_bytes // record
+    assert ahead <= counts.missed // 4
+
+
+# ---------------------------------------------------------------------- Ctrl-C, anywhere
+
+Line: TypeAlias = tuple[str, int]
 
 
 class Interruption:
