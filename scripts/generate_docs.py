@@ -30,7 +30,7 @@ FLOORS = (
     ("cli", "eval", "train", "testing"),
     ("api", "engine", "weights", "nn"),
     ("kernels", "formats", "text", "costs", "meters", "disk"),
-    ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "errors"),
+    ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "quantities", "errors"),
 )
 
 
