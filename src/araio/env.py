@@ -36,8 +36,8 @@ VARIABLES = {
         Variable(
             "ARAIO_RAM",
             "auto",
-            "Memory for the whole process, as in `6GiB`; experts that do not fit are read from disk when they "
-            "are needed. `auto` takes what the machine can spare.",
+            "Memory for the whole process, as in `6GiB`; experts that do not fit are read from disk when "
+            "they are needed. `auto` takes what the machine can spare.",
         ),
         Variable(
             "ARAIO_IO",

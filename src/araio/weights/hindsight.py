@@ -1,8 +1,8 @@
 """`Hindsight`: what decoding has read from disk, beside the least that it could have read.
 
-No policy knows what the next tokens will need. Afterwards it is known, and so is how few reads would have done
-(Belady's rule, `simulate.py`): whoever sees both knows whether a better policy could help at all, or only more
-memory or fewer bits.
+No policy knows what the next tokens will need. Afterwards it is known, and so is how few reads would have
+done (Belady's rule, `simulate.py`): whoever sees both knows whether a better policy could help at all, or only
+more memory or fewer bits.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Hindsight:
             self._read_bytes = self._experts.counters.read_bytes - self._before
 
     def read_per_token(self) -> tuple[float, float] | None:
-        """Bytes that were read for each decoded token, and that the optimum would have read; None of no token."""
+        """Bytes that were read for each decoded token, and that would have been enough; None of no token."""
         width = len(self._layers)
         tokens = len(self._routes) // width
         if tokens == 0:

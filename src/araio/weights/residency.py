@@ -249,9 +249,8 @@ class StreamedExperts:
     def _begin_layer(self, layer: int, expert_ids: Int32Array) -> npt.NDArray[np.int64]:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
-        if place <= self._place:
-            if self._pressure is not None:
-                self._adapt(self._pressure.excess())
+        if place <= self._place and self._pressure is not None:
+            self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
         if len(expert_ids) == 1:
@@ -305,7 +304,7 @@ class StreamedExperts:
         return taken
 
     def _evict(self, wanted: int, guard: int) -> list[int]:
-        """The places of up to so many experts, the least worthy of those with this guard; they are on disk now."""
+        """The places of up to so many experts, the least worthy of those with this guard, which leave."""
         slots = np.flatnonzero(self._is_ready & (self._guard == guard))
         slots = slots[~self._is_pinned[self._key_of[slots]]]
         if wanted < len(slots):
@@ -365,8 +364,8 @@ class StreamedExperts:
         try:
             yield
         except GeneratorExit:
-            # Between two groups all is in order; and whoever holds the traceback of an error that was not ours
-            # may let go of us at any time, even while another layer waits.
+            # Between two groups all is in order, and whoever holds the traceback of an error that was not
+            # ours may let go of us at any time, even while another layer waits.
             raise
         except BaseException:
             self._start_over()

@@ -205,9 +205,7 @@ def _run(
         raise
 
 
-def _show(
-    model: Model, messages: list[dict[str, str]], sampling: dict[str, Any], screen: Screen
-) -> Answer:
+def _show(model: Model, messages: list[dict[str, str]], sampling: dict[str, Any], screen: Screen) -> Answer:
     """The answer on the screen; if experts came from disk, also how much less could have been read."""
     if model.experts is None:
         return screen.show(model.stream(messages, **sampling))
