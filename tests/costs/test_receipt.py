@@ -67,7 +67,9 @@ def test_the_whole_begins_with_a_bar_of_the_active_share(make_receipt):
 
 
 def test_the_whole_tells_of_drafts_and_of_disk_where_there_are_any(make_receipt):
-    streamed = StreamedWork(pinned=10, cached=40, prefetched=20, missed=30, disk_bytes=10**9, disk_ns=10**9 // 2)
+    streamed = StreamedWork(
+        pinned=10, cached=40, prefetched=20, missed=30, disk_bytes=10**9, disk_ns=10**9 // 2
+    )
     receipt = make_receipt(draft_tokens=5, accepted_draft_tokens=4, streamed=streamed)
     text = receipt_text(receipt)
     assert "4 of 5 drafts right" in text

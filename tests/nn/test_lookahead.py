@@ -44,7 +44,7 @@ class Waiting:
         return None
 
     def arrivals(self):
-        for expert in reversed(sorted(self.experts)):
+        for expert in sorted(self.experts, reverse=True):
             yield {expert: self.experts[expert]}
 
 
@@ -146,9 +146,7 @@ def test_ahead_of_a_layer_the_last_guess_is_right_where_attention_adds_nothing(f
     """What is guessed is what the layer would choose; only attention stands between."""
     listener = Listener()
     _, model = looking_ahead(folder, listener, waits=True)
-    silent = [
-        replace(block, self_attn=lambda x, *rest: np.zeros_like(x)) for block in model.layers
-    ]
+    silent = [replace(block, self_attn=lambda x, *rest: np.zeros_like(x)) for block in model.layers]
     replace(model, layers=silent).forward(IDS, model.new_cache())
     guesses = {layer: ids for kind, layer, ids in listener.told if kind == "expect"}
     for kind, layer, ids in listener.told:

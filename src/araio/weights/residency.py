@@ -330,8 +330,8 @@ class StreamedExperts:
         try:
             yield
         except GeneratorExit:
-            # Between two groups all is in order; and whoever holds the traceback of an error that was not ours
-            # may let go of us at any time, even while another layer waits.
+            # Between two groups all is in order; and whoever holds the traceback of an error that was not
+            # ours may let go of us at any time, even while another layer waits.
             raise
         except BaseException:
             self._start_over()
