@@ -69,7 +69,7 @@ def generated_pages() -> dict[Path, str]:
 def command_help() -> str:
     """What `araio` and every verb's `--help` print."""
     sections = [("araio", help_text())]
-    sections += [(f"araio {verb}", help_text(verb)) for verb in VERBS]
+    sections += [(f"araio {verb}", help_text(*verb.split())) for verb in VERBS]
     return "\n".join(f"## {title}\n\n```text\n{text}```\n" for title, text in sections)
 
 

@@ -47,7 +47,9 @@ class Player:
 
     def __init__(self, store: str, ram: int | None, threads: int) -> None:
         ops = select("native", threads=threads).ops
-        self.loaded = open_model(Path(store), ops, Memory(ram, cache_tokens=PLAY_ROOM))
+        # What is locked away looks like neighbours in need; what an earlier run left would be an advantage.
+        memory = Memory(ram, cache_tokens=PLAY_ROOM, gives_way=False, remembers=False)
+        self.loaded = open_model(Path(store), ops, memory)
         self.model = self.loaded.network
         self.cache = LatentCache(self.model.new_pool(PLAY_ROOM))
 

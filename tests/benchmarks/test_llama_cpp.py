@@ -115,6 +115,28 @@ def test_a_command_carries_the_threads_of_the_moment(gguf: Path, stand_in: Path)
     ]
 
 
+def test_a_mapped_model_may_be_larger_than_memory_and_plays_what_it_is_given(
+    gguf: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
+    log = write_worker(stand_in, {"seconds": 1.5, "experts": [[[3, 1]]]})
+    with LlamaCpp(gguf, threads=2, mapped=True) as peer:
+        played = peer.play([7], fresh=True, watched=True)
+    assert (played.seconds, played.experts, played.counters) == (1.5, [[[3, 1]]], {})
+    asked = '"ids": [7], "fresh": true, "together": false, "watched": true, "threads": 2'
+    assert log.read_text().splitlines() == [
+        f'{{"gguf": "{gguf}", "mapped": true}}',
+        f'{{"kind": "play", {asked}}}',
+    ]
+
+
+@needs_llama_cpp
+def test_tokens_beyond_the_room_to_play_are_refused(peer: LlamaCpp) -> None:
+    with pytest.raises(PeerError, match="room for 1024 tokens to play"):
+        peer.play([1] * 1025, fresh=True)
+    assert peer.play([1], fresh=True).seconds > 0
+
+
 @needs_llama_cpp
 def test_a_model_is_what_the_file_says(peer: LlamaCpp) -> None:
     assert peer.vocabulary == VOCABULARY

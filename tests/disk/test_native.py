@@ -7,6 +7,7 @@ import pytest
 
 from araio.disk import native_reader, select
 from araio.disk.python_reader import PythonReader
+from araio.errors import DiskError
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,12 @@ def test_the_compiled_reader_serves_where_there_is_one(compiled):
     reader.close()
     assert isinstance(reader, native_reader.NativeReader)
     assert select.serving().startswith("compiled")
+
+
+@pytest.mark.native
+def test_an_engine_that_does_not_exist_is_refused(compiled):
+    with pytest.raises(DiskError, match="engine is 'steam'; expected one of threads, uring"):
+        native_reader.NativeReader(engine="steam")
 
 
 def test_without_it_the_plain_one_serves_and_the_reason_is_told(monkeypatch):

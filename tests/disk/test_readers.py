@@ -172,10 +172,10 @@ def test_the_number_of_threads_is_checked(make_reader, threads):
 
 
 def test_counters_count(reader, file):
-    number, slot = reader.add(file), aligned(1 << 20)
+    number = reader.add(file)
     for tag in range(5):
-        reader.submit(tag, slot, [Piece(number, 0, 1 << 20, 0)])
-    reader.submit(5, slot, [Piece(number, 0, 0, 0)])
+        reader.submit(tag, aligned(1 << 20), [Piece(number, 0, 1 << 20, 0)])
+    reader.submit(5, aligned(0), [Piece(number, 0, 0, 0)])
     reader.drain()
     assert len(reader.wait()) == 6
     counted = reader.counters

@@ -119,28 +119,16 @@ def test_layers_learn_apart() -> None:
     assert (both.priorities(upper) == alone.priorities(upper)).all()
 
 
-def test_a_restored_state_goes_on_with_the_share_that_it_is_given() -> None:
-    before, after = TwoRates(EXPERTS, EXPERTS), TwoRates(EXPERTS, EXPERTS)
+@pytest.mark.parametrize("policy_of", [TwoRates, Forecast])
+def test_what_lasts_is_a_beginning_elsewhere(policy_of: type[TwoRates] | type[Forecast]) -> None:
+    before, after = policy_of(EXPERTS, EXPERTS), policy_of(EXPERTS, EXPERTS)
     play(before, [[0, 1], [0], [0, 2]])
-    state = before.state()
+    lasting = before.lasting()
     play(before, [[5]])
-    after.restore(state, share=0.5)
-    assert after.priorities(ALL) == pytest.approx(0.5 * state["long"])
-    assert state["long"][0] > state["long"][2] > state["long"][1] > state["long"][5] == 0
-    with pytest.raises(ValueError, match="has \\(12,\\)"):
-        TwoRates(2 * EXPERTS, EXPERTS).restore(state)
-
-
-def test_a_restored_forecast_knows_what_follows() -> None:
-    before, after = Forecast(EXPERTS, EXPERTS), Forecast(EXPERTS, EXPERTS)
-    play(before, [[0], [1], [2], [3]] * 100)
-    after.restore(before.state(), share=0.1)
-    assert (after.priorities(np.arange(4)) > after.priorities(np.array([4]))).all()
-    play(after, [[2], [3]])
-    next_one, later_one = after.priorities(np.array([0, 1]))
-    assert next_one > later_one
-    with pytest.raises(ValueError, match="a state of shape"):
-        Forecast(2 * EXPERTS, EXPERTS).restore(before.state())
+    assert lasting[5] == 0
+    after.remember(lasting)
+    worth = after.priorities(ALL)
+    assert worth[0] > worth[2] > worth[1] > worth[5] == 0
 
 
 @pytest.mark.parametrize("recipe", [FITTED, DOMAINS])

@@ -25,10 +25,10 @@ def traces(draw: st.DrawFn) -> np.ndarray:
     )
 
 
-def fewest_misses(routes: np.ndarray, capacity: int) -> int:
+def fewest_misses(routes: np.ndarray, capacity: int, start: frozenset[int] = frozenset()) -> int:
     """By trying every set that could stay after every layer."""
     steps = [{layer * EXPERTS + int(e) for e in row} for token in routes for layer, row in enumerate(token)]
-    best = {frozenset[int](): 0}
+    best = {start: 0}
     for needed in steps:
         after: dict[frozenset[int], int] = {}
         for resident, misses in best.items():
@@ -43,6 +43,15 @@ def fewest_misses(routes: np.ndarray, capacity: int) -> int:
 @given(traces(), st.integers(0, 5))
 def test_belady_misses_as_few_as_any_sequence_of_decisions(routes: np.ndarray, capacity: int) -> None:
     assert belady(routes, EXPERTS, capacity).sum() == fewest_misses(routes, capacity)
+
+
+@given(traces(), st.integers(0, 5), st.data())
+def test_what_is_there_before_the_first_token_need_not_be_read(
+    routes: np.ndarray, capacity: int, data: st.DataObject
+) -> None:
+    keys = range(routes.shape[1] * EXPERTS)
+    start = frozenset(data.draw(st.lists(st.sampled_from(keys), max_size=capacity, unique=True)))
+    assert belady(routes, EXPERTS, capacity, start).sum() == fewest_misses(routes, capacity, start)
 
 
 class Calls:

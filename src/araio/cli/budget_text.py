@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from araio.cli.numbers import memory_text
 from araio.weights.budget import Budget
 from araio.weights.residency import StreamedExperts
 
@@ -18,14 +19,10 @@ def budget_text(budget: Budget, experts: StreamedExperts | None) -> str:
         ("experts on their way", budget.staging),
         ("experts", budget.experts),
     )
-    listed = ", ".join(f"{_size(size)} {what}" for what, size in parts if size)
-    first = f"memory: {_size(budget.ram)} = {listed}"
+    listed = ", ".join(f"{memory_text(size)} {what}" for what, size in parts if size)
+    first = f"memory: {memory_text(budget.ram)} = {listed}"
     if experts is None or budget.slots is None:
         return f"{first}; every expert is in memory"
     share = budget.slots / experts.count
     held = f"{budget.slots:,} of {experts.count:,} in memory at a time ({share:.0%})"
     return f"{first}\nexperts: {held}, {experts.reading}"
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -1,8 +1,8 @@
 """The `araio` command: finds the verb, imports its module, and turns errors into one line and an exit code.
 
-`VERBS` lists the verbs; each has a module in `commands/` with a function `command`, whose annotations typer
-reads, and `EXAMPLES`, the lines under its help. A module is imported only when its verb is called, so that
-`araio --help` loads none of what the verbs need.
+`VERBS` lists the verbs, some of two words; each has a module in `commands/` with a function `command`, whose
+annotations typer reads, and `EXAMPLES`, the lines under its help. A module is imported only when its verb is
+called, so that `araio --help` loads none of what the verbs need.
 
 Exit codes: 0 done, 2 a user's mistake, 130 Ctrl-C, 1 a closed pipe, which ends the program in silence.
 """
@@ -45,6 +45,9 @@ VERBS = {
     "convert": Verb("araio.cli.commands.convert", "Store a model in fewer bits, as the kernels read it."),
     "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
     "bench": Verb("araio.cli.commands.bench", "Measure speed, beside what this machine's memory allows."),
+    "bench stream": Verb(
+        "araio.cli.commands.bench_stream", "Measure a model larger than memory: hits, misses, the disk."
+    ),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
     "receipts": Verb("araio.cli.commands.receipts", "Sum up what answers took: tokens, joules, CO2e, money."),
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
@@ -101,14 +104,16 @@ def _prepare_streams() -> None:
 def _dispatch(arguments: list[str]) -> int:
     match arguments:
         case [] | ["--help" | "-h" | "help"]:
-            verbs = "\n".join(f"  {name:<9}{verb.summary}" for name, verb in VERBS.items())
+            verbs = "\n".join(f"  {name:<13}{verb.summary}" for name, verb in VERBS.items())
             _print(FIRST_SCREEN.format(version=araio.__version__, verbs=verbs))
             return 0
         case ["--version" | "-V", *_]:
             _print(f"araio {araio.__version__}")
             return 0
-        case ["help", name]:
-            return _dispatch([name, "--help"])
+        case ["help", *words] if words:
+            return _dispatch([*words, "--help"])
+        case [name, form, *rest] if f"{name} {form}" in VERBS:
+            return _call(f"{name} {form}", rest)
         case [name, *rest] if name in VERBS:
             return _call(name, rest)
         case [name, *_]:

@@ -1,9 +1,10 @@
-"""`Lookahead`: what the next layer will probably ask for, told to the source of experts before it asks.
+"""`Lookahead`: what the next layers will probably ask for, told to the source of experts before they ask.
 
 The next layer's own norm and router are applied to what this layer gives, as if the attention between them
 added nothing (Fate, arXiv 2502.12224, does so with this layer's input). That needs no training and no data,
-and the whole routing rule, groups included, is the model's own. While a layer waits for experts it is done
-without them, so that the disk has something to go on with; what the whole layer gives corrects it. Read
+and the whole routing rule, groups included, is the model's own. It is done
+before a layer's experts are computed, so that the disk has something to go on with, and corrected by what the
+whole layer gives. Read
 `moe.py` and `model.py` for the callers, `weights/residency.py` for what is made of it.
 """
 
@@ -18,6 +19,9 @@ from araio.tensors import Float32Array
 
 __all__ = ["Foreseeing", "Lookahead"]
 
+# Layers. A guess for the second is less often right, and only asked for where the first needs nothing.
+FARTHEST = 2
+
 
 class Foreseeing(Protocol):
     """A source of experts that can use a guess."""
@@ -25,10 +29,11 @@ class Foreseeing(Protocol):
     def is_curious(self, layer: int) -> bool:
         """Whether a guess for the layer could change anything."""
 
-    def expect(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> None:
+    def expect(self, layer: int, distance: int, expert_ids: Int32Array, weights: Float32Array) -> bool:
         """Take a guess: ids and weights (T, K) that the layer's router may choose, best first.
 
-        A later guess for the same layer is the better one.
+        distance  from the layer that runs; a later guess for the same layer is the better one
+        returns   whether a guess for the layer behind could be used as well
         """
 
 
@@ -40,12 +45,16 @@ class Lookahead:
         self._routers: dict[int, tuple[RMSNorm, Router]] = {}
 
     def add(self, norm: RMSNorm, router: Router) -> None:
-        """Look ahead to this router, which has this norm before it, from the layer in front."""
-        self._routers[router.layer - 1] = norm, router
+        """Look ahead to this router, which has this norm before it."""
+        self._routers[router.layer] = norm, router
 
     def __call__(self, layer: int, x: Float32Array) -> None:
-        """Guess for the layer behind, which is about to take x; nothing where that has no router."""
-        if layer in self._routers:
-            norm, router = self._routers[layer]
-            if self._source.is_curious(router.layer):
-                self._source.expect(router.layer, *router.choose(norm(x)))
+        """Guess for the layers behind, the first of which is about to take x, as far as that helps."""
+        for distance in range(1, FARTHEST + 1):
+            if layer + distance not in self._routers:
+                return
+            norm, router = self._routers[layer + distance]
+            if not self._source.is_curious(router.layer):
+                continue
+            if not self._source.expect(router.layer, distance, *router.choose(norm(x))):
+                return

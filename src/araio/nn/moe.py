@@ -21,7 +21,7 @@ class MoE:
     """Routes, requests, computes what is there while the rest arrives, and adds.
 
     shared_experts  one layer of width `n_shared_experts * moe_intermediate_size`, or None
-    lookahead       told what this layer will give, as far as that is known while experts are waited for
+    lookahead       told what this layer will give, as far as that is known before its experts are computed
     """
 
     gate: Router
@@ -43,11 +43,11 @@ class MoE:
             routes.append(ids)
         ticket = self.experts.request(self.gate.layer, ids)
         shared = self.shared_experts(x) if self.shared_experts is not None else None
+        if self.lookahead is not None:
+            self.lookahead(self.gate.layer, residual if shared is None else residual + shared)
         if (experts := ticket.at_hand()) is not None:
             y = self.ops.experts(x, ids, weights, experts)
         else:
-            if self.lookahead is not None:
-                self.lookahead(self.gate.layer, residual if shared is None else residual + shared)
             y = self._as_they_arrive(x, ids, weights, ticket)
         if shared is not None:
             y += shared

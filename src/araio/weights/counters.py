@@ -45,6 +45,26 @@ class StreamCounters:
         """Uses that did not have to begin a read."""
         return self.uses - self.missed
 
+    def samples(self) -> dict[str, float]:
+        """The counts as Prometheus has them, one for each line of its text format.
+
+        araio_experts_total{outcome="..."}  uses of experts: pinned, cached, prefetched, missed
+        araio_expert_reads_total            experts read from disk
+        araio_expert_read_bytes_total       that files gave for them
+        araio_expert_unused_bytes_total     read ahead for nothing
+        araio_expert_wait_seconds_total     in which nothing could be computed
+        araio_expert_busy_seconds_total     in which at least one read was running
+        """
+        outcomes = ("pinned", "cached", "prefetched", "missed")
+        uses = {f'araio_experts_total{{outcome="{name}"}}': getattr(self, name) for name in outcomes}
+        return uses | {
+            "araio_expert_reads_total": self.reads,
+            "araio_expert_read_bytes_total": self.read_bytes,
+            "araio_expert_unused_bytes_total": self.unused_bytes,
+            "araio_expert_wait_seconds_total": self.wait_s,
+            "araio_expert_busy_seconds_total": self.busy_s,
+        }
+
     def copy(self) -> StreamCounters:
         """The counts of this moment."""
         return replace(self)

@@ -150,7 +150,7 @@ class Forecast:
         self._rates.use(keys, weight)
         layer = _layer(keys, self._experts)
         value = _value(self._rates.chance(layer))
-        if isinstance(weight, float):
+        if isinstance(weight, float) and weight >= 1:
             place = layer.start // self._experts
             before, earlier = self._chosen[place]
             value += self._said(keys) + TRACE * self._said(before)

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +39,19 @@ __all__ = ["StreamedExperts"]
 
 NOBODY = -1
 
+# What an expert in memory is kept for: what is foreseen leaves only for what is needed, and that never does.
+FORESEEN, NEEDED = 1, 2
+
 # Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it: a
 # prompt, which touches nearly every expert, thus counts as one token and leaves in place what decoding uses.
 DECODED_TOKENS = 32
 
 # More reads than this at a time do not make a disk faster, and each takes a place that could hold an expert.
 MOST_IN_FLIGHT = 16
+
+
+Kind: TypeAlias = tuple[bool, int, bool]
+"""Of a guess: for one token?, layers ahead, does it correct an earlier one?"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class _Guess:
     """
 
     layer: int
-    kind: tuple[bool, bool]
+    kind: Kind
     keys: list[int]
     made_s: float
 
@@ -98,7 +107,7 @@ class StreamedExperts:
     slots   their places in memory; two of them are enough
     layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
     pins    experts by layer that never leave once they are there
-    pressure  says when memory is to be given back; by what is left of the machine's if None
+    pressure  says when memory is to be given back; never if None
 
     foresight  what guesses have been worth
     missed     (layers,) how often each has had to begin a read
@@ -127,15 +136,14 @@ class StreamedExperts:
             self._is_pinned[self._base[layer] + np.fromiter(ids, np.int64)] = True
         self._key_of = np.full(slots.count, NOBODY, np.int64)
         self._is_ready = np.zeros(slots.count, np.bool_)
-        # Needed by the layer that runs, or foreseen for the next one.
-        self._is_guarded = np.zeros(slots.count, np.bool_)
+        self._guard = np.zeros(slots.count, np.uint8)
         # Read because it was foreseen, and not used since.
         self._is_unproven = np.zeros(slots.count, np.bool_)
         self._free = list(range(slots.count - 1, -1, -1))
         self._lent: list[int] = []  # places whose memory the system has
-        self._pressure = pressure or Pressure()
+        self._pressure = pressure
         self._in_flight: set[int] = set()
-        self._guesses: list[_Guess] = []  # for one layer, the latest last
+        self._guesses: list[_Guess] = []  # for layers to come, the latest last
         self._place = NOBODY  # of the layer that runs
         self._counts = StreamCounters()
         self.missed = np.zeros(len(self.layers), np.int64)
@@ -149,9 +157,30 @@ class StreamedExperts:
         return sum(record.codec.bytes(shape) for shape in record.shapes.values())
 
     @property
+    def record_bytes(self) -> int:
+        """That reading one expert reads."""
+        return self._files.record.bytes
+
+    @property
     def count(self) -> int:
         """Experts in all."""
         return len(self._slot_of)
+
+    @property
+    def held(self) -> int:
+        """Places for experts, without those whose memory others need."""
+        return self._slots.count - len(self._lent)
+
+    @property
+    def lent(self) -> int:
+        """Places that are out of use, for others need their memory."""
+        return len(self._lent)
+
+    @property
+    def in_memory(self) -> list[int]:
+        """Keys of what is in memory or on its way there."""
+        keys: list[int] = np.flatnonzero(self._slot_of != NOBODY).tolist()
+        return keys
 
     @property
     def reading(self) -> str:
@@ -178,11 +207,11 @@ class StreamedExperts:
             slots = self._slot_of[keys]
             is_here = slots != NOBODY
             self._count_hits(keys[is_here], slots[is_here])
+            self._guard[slots[is_here]] = NEEDED
             if is_here.all() and self._is_ready[slots].all():
                 base = self._base[layer]
                 pairs = zip((keys - base).tolist(), slots.tolist(), strict=True)
                 return _AtHand({expert: self._slots.expert(slot) for expert, slot in pairs})
-            self._is_guarded[slots[is_here]] = True
             for key in self._in_flight.intersection(keys.tolist()):
                 self._reader.promote(key)
             missing = keys[~is_here].tolist()
@@ -203,7 +232,7 @@ class StreamedExperts:
                     slots = self._slot_of[ready]
                     ids = (key % self._experts for key in ready)
                     yield dict(zip(ids, map(self._slots.expert, slots.tolist()), strict=True))
-                    self._is_guarded[slots] = False
+                    self._guard[slots] = 0
                     self._read_more(awaited)
                     arrived = self._collect(0.0, left)
                 else:
@@ -220,7 +249,7 @@ class StreamedExperts:
     def _begin_layer(self, layer: int, expert_ids: Int32Array) -> npt.NDArray[np.int64]:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
-        if place <= self._place:
+        if place <= self._place and self._pressure is not None:
             self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
@@ -232,8 +261,9 @@ class StreamedExperts:
             ids, tokens = np.unique(expert_ids, return_counts=True)
             weight = tokens / len(expert_ids)
         keys: npt.NDArray[np.int64] = ids.astype(np.int64) + self._base[layer]
-        self._is_guarded[:] = False
         self._judge(layer, set(keys.tolist()))
+        self._guard[:] = 0
+        self._keep(self._foreseen())
         self.policy.use(keys, weight)
         return keys
 
@@ -252,42 +282,46 @@ class StreamedExperts:
         """Begin as many of a layer's reads as there is room for."""
         wanted = min(len(awaited.to_read), MOST_IN_FLIGHT - len(self._in_flight))
         if wanted > 0:
-            for slot in self._make_room(wanted):
+            for slot in self._make_room(wanted, NEEDED):
                 self._begin_read(awaited.to_read.popleft(), slot, is_urgent=True)
 
     def _begin_read(self, key: int, slot: int, is_urgent: bool) -> None:
         source = self._files.find(*self._name(key))
         self._slot_of[key], self._key_of[slot] = slot, key
-        self._is_guarded[slot] = True
+        self._guard[slot] = NEEDED if is_urgent else FORESEEN
         self._is_unproven[slot] = not is_urgent
         self._in_flight.add(key)
         crc32 = None if self._is_checked[key] else source.crc32
         self._reader.submit(key, self._slots.memory(slot), source.pieces, crc32, is_urgent)
 
-    def _make_room(self, wanted: int) -> list[int]:
-        """Up to so many places that nobody holds, those of the least worthy experts among them."""
+    def _make_room(self, wanted: int, kept: int) -> list[int]:
+        """Up to so many places that nobody holds; experts leave for it that are kept for less than `kept`."""
         taken = [self._free.pop() for _ in range(min(wanted, len(self._free)))]
-        if len(taken) == wanted:
-            return taken
-        slots = np.flatnonzero(self._is_ready & ~self._is_guarded)
+        for guard in range(kept):
+            if len(taken) == wanted:
+                break
+            taken += self._evict(wanted - len(taken), guard)
+        return taken
+
+    def _evict(self, wanted: int, guard: int) -> list[int]:
+        """The places of up to so many experts, the least worthy of those with this guard, which leave."""
+        slots = np.flatnonzero(self._is_ready & (self._guard == guard))
         slots = slots[~self._is_pinned[self._key_of[slots]]]
-        count = min(wanted - len(taken), len(slots))
-        if count == 0:
-            return taken
-        if count < len(slots):
+        if wanted < len(slots):
             worth = self.policy.priorities(self._key_of[slots])
-            slots = slots[np.argpartition(worth, count - 1)[:count]]
+            slots = slots[np.argpartition(worth, wanted - 1)[:wanted]]
         unused = int(np.count_nonzero(self._is_unproven[slots]))
         self._counts.unused_bytes += unused * self._files.record.bytes
         self._forget(slots)
-        return taken + slots.tolist()
+        places: list[int] = slots.tolist()
+        return places
 
     def _forget(self, slots: npt.NDArray[np.int64]) -> None:
         """Take the experts out of some places."""
         self._is_ready[slots] = False
         self._slot_of[self._key_of[slots]] = NOBODY
         self._key_of[slots] = NOBODY
-        self._is_guarded[slots] = False
+        self._guard[slots] = 0
 
     def _free_slot_of(self, key: int) -> None:
         """Give back the place of an expert that did not get there."""
@@ -330,7 +364,7 @@ class StreamedExperts:
         try:
             yield
         except GeneratorExit:
-            # Between two groups all is in order; and whoever holds the traceback of an error that was not
+            # Between two groups all is in order, and whoever holds the traceback of an error that was not
             # ours may let go of us at any time, even while another layer waits.
             raise
         except BaseException:
@@ -352,7 +386,8 @@ class StreamedExperts:
         self._slot_of[keys[is_kept]] = np.flatnonzero(is_kept)
         self._key_of[~is_kept] = NOBODY
         self._is_ready[:] = is_kept
-        self._is_guarded[:] = self._is_unproven[:] = False
+        self._is_unproven[:] = False
+        self._guard[:] = 0
         is_kept[self._lent] = True
         self._free[:] = np.flatnonzero(~is_kept).tolist()
 
@@ -367,18 +402,13 @@ class StreamedExperts:
                     self._begin_read(waiting.popleft(), self._free.pop(), is_urgent=True)
                 self._collect(None, ())
 
-    @property
-    def lent(self) -> int:
-        """Places that are out of use, for others need their memory."""
-        return len(self._lent)
-
     def _adapt(self, excess: int) -> None:
         """Give so many bytes back to the system, or, below zero, take up to so many again."""
         size = self._files.record.bytes
         if excess > 0:
             least = 2 * MOST_IN_FLIGHT
-            most = max(0, self._slots.count - len(self._lent) - least)
-            for slot in self._make_room(min(-(-excess // size), most)):
+            most = max(0, self.held - least)
+            for slot in self._make_room(min(-(-excess // size), most), FORESEEN):
                 self._slots.give_back(slot)
                 self._lent.append(slot)
         elif self._lent:
@@ -392,20 +422,29 @@ class StreamedExperts:
         base = self._base[layer]
         return bool((self._slot_of[base : base + self._experts] == NOBODY).any())
 
-    def expect(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> None:
+    def expect(self, layer: int, distance: int, expert_ids: Int32Array, weights: Float32Array) -> bool:
         """Read ahead what is worth it; see `nn.lookahead.Foreseeing`."""
         with self._consistent():
             keys = self._ranked(layer, expert_ids, weights)
-            kind = len(expert_ids) == 1, bool(self._guesses)
-            if self._guesses:  # the layer in front has what it needs, so all that is under way is a guess
-                self._drop(self._in_flight.difference(keys))
+            earlier = [guess for guess in self._guesses if guess.layer == layer]
+            kind = len(expert_ids) == 1, distance, any(guess.kind[1] == distance for guess in earlier)
             self._guesses.append(_Guess(layer, kind, keys, time.perf_counter()))
-            slots = self._slot_of[keys]
             # What is here already must not leave for what is read ahead.
-            self._is_guarded[slots[slots != NOBODY]] = True
+            self._keep(keys)
             wanted = self._worth_reading(kind, keys)
-            for key, slot in zip(wanted, self._make_room(len(wanted)), strict=False):
+            for key, slot in zip(wanted, self._make_room(len(wanted), FORESEEN), strict=False):
                 self._begin_read(key, slot, is_urgent=False)
+            return not self._in_flight
+
+    def _foreseen(self) -> set[int]:
+        """Keys of all guesses for layers to come."""
+        return set(chain.from_iterable(guess.keys for guess in self._guesses))
+
+    def _keep(self, keys: Collection[int]) -> None:
+        """Guard what is here of some keys that are foreseen, until the next layer begins."""
+        slots = self._slot_of[list(keys)]
+        slots = slots[slots != NOBODY]
+        self._guard[slots] = np.maximum(self._guard[slots], FORESEEN)
 
     def _ranked(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> list[int]:
         """Keys of a guess, each once, by the weight that all its tokens together give them."""
@@ -417,7 +456,7 @@ class StreamedExperts:
         keys: list[int] = (ids.astype(np.int64) + self._base[layer]).tolist()
         return keys
 
-    def _worth_reading(self, kind: tuple[bool, bool], keys: Sequence[int]) -> list[int]:
+    def _worth_reading(self, kind: Kind, keys: Sequence[int]) -> list[int]:
         """Of a guess, what is on disk and worth it; half of all places at most."""
         under_way = len(self._in_flight)
         most = min(self._slots.count // 2, MOST_IN_FLIGHT) - under_way
@@ -436,8 +475,9 @@ class StreamedExperts:
         for guess in self._guesses:
             if guess.layer == layer:
                 self.foresight.judge(guess.kind, guess.keys, chosen, now_s - guess.made_s)
-        self._guesses.clear()
-        self._drop(self._in_flight - chosen)
+        place = self._place
+        self._guesses = [guess for guess in self._guesses if self._base[guess.layer] > place * self._experts]
+        self._drop(self._in_flight - chosen - self._foreseen())
         self._time_reads()
 
     def _drop(self, keys: Collection[int]) -> None:

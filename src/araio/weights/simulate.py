@@ -11,7 +11,8 @@ them or `Router.on_route` records them.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections.abc import Collection
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +48,20 @@ def replay(routes: IntArray, experts: int, capacity: int, policy: Policy) -> Int
     return misses
 
 
-def belady(routes: IntArray, experts: int, capacity: int) -> Int64Array:
+def belady(routes: IntArray, experts: int, capacity: int, start: Collection[int] = ()) -> Int64Array:
     """The misses (T, L) that no policy can avoid: what is next used last leaves first (Belady 1966).
 
     One that knows the future, under the same rules; as what was just read may leave at once, it is optimal.
+
+    start  keys that are in memory before the first token
     """
     keys = _keys(routes, experts)
     next_use = _next_use(keys.reshape(-1, routes.shape[2])).reshape(keys.shape)
     total = routes.shape[1] * experts
-    resident: set[int] = set()
+    resident = set(start)
     # (-next use, key) as one int. What was put there before a key's last use is stale, but its time is past,
     # so that whatever is resident comes out before it.
-    heap: list[int] = []
+    heap = _first_uses(keys.reshape(-1, routes.shape[2]), resident, total)
     misses = np.zeros(routes.shape[:2], np.int64)
     for token, layer in np.ndindex(*routes.shape[:2]):
         chosen = keys[token, layer].tolist()
@@ -69,6 +72,15 @@ def belady(routes: IntArray, experts: int, capacity: int) -> Int64Array:
         while len(resident) > capacity:
             resident.discard(heappop(heap) % total)
     return misses
+
+
+def _first_uses(keys: Int64Array, start: Collection[int], total: int) -> list[int]:
+    """A heap of what is in memory before the first of S steps with keys (S, K)."""
+    used, places = np.unique(keys, return_index=True)
+    first = dict(zip(used.tolist(), (places // keys.shape[1]).tolist(), strict=True))
+    heap = [-first.get(key, len(keys)) * total + key for key in start]
+    heapify(heap)
+    return heap
 
 
 def _keys(routes: IntArray, experts: int) -> Int64Array:

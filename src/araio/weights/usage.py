@@ -47,7 +47,10 @@ class UsageFile:
         shape: tuple[int, int],
     ) -> None:
         self._folder, self._shape = folder.resolve(), shape
-        identity = [str(self._folder), sorted((layer, sorted(ids)) for layer, ids in pins.items())]
+        identity: list[object] = [
+            str(self._folder),
+            sorted((layer, sorted(ids)) for layer, ids in pins.items()),
+        ]
         # A model that was written anew in the same place is another one.
         identity += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
