@@ -78,13 +78,14 @@ def scores(model: Model, ids: Sequence[int], chunk: int, prompt: int) -> np.ndar
 
 def check(source: StreamedExperts) -> None:
     """What holds between any two calls."""
-    slot_of, key_of, is_ready = source._slot_of, source._key_of, source._is_ready
+    places = source.places
+    slot_of, key_of, is_ready = places.slot_of, places._key_of, places.is_ready
     placed = np.flatnonzero(slot_of != NOBODY)
     used = np.flatnonzero(key_of != NOBODY)
     np.testing.assert_array_equal(key_of[slot_of[placed]], placed)
     np.testing.assert_array_equal(slot_of[key_of[used]], used)
     assert not is_ready[key_of == NOBODY].any()
-    free = source._free + source._lent
+    free = places._free + places._lent
     assert len(set(free)) == len(free)
     assert not set(free) & set(used.tolist())
     assert len(free) + len(used) == len(key_of)  # no place is lost

@@ -154,7 +154,7 @@ def expect(source: StreamedExperts, layer: int, ids: Collection[int]) -> None:
 
 
 def in_memory(source: StreamedExperts, layer: int) -> set[int]:
-    return {expert for expert in range(EXPERTS) if source._slot_of[key(layer, expert)] != NOBODY}
+    return {expert for expert in range(EXPERTS) if source.places.slot_of[key(layer, expert)] != NOBODY}
 
 
 CHOICES = st.lists(st.integers(0, EXPERTS - 1), min_size=K, max_size=K, unique=True)

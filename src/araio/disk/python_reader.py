@@ -33,6 +33,7 @@ from araio.errors import DiskError
 
 __all__ = ["PythonReader"]
 
+LARGEST_FOLIO = 2 << 20  # in which the system keeps files in its page cache
 BOUNCE_BYTES = 1 << 20  # of a thread's buffer for what is not aligned
 
 
@@ -232,9 +233,10 @@ def _fetch(file: OpenFile, piece: Piece, slot: Slot, bounce: memoryview) -> int:
     except OSError as error:
         raise failures.system_error(file.path, piece, error.errno or 0) from None
     if not file.is_direct:
-        # Whole pages alone are given back, so the range is widened to them.
+        # Only what lies in the range as a whole is given back, and the system may keep files in large pieces.
         begin, end = _widen(piece)
-        os.posix_fadvise(file.descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
+        begin = max(0, begin - LARGEST_FOLIO)
+        os.posix_fadvise(file.descriptor, begin, end + LARGEST_FOLIO - begin, os.POSIX_FADV_DONTNEED)
     if got < piece.size:
         raise failures.short_read(file.path, piece, got)
     return read_bytes

@@ -225,6 +225,7 @@ class StreamedExperts:
                     self._read_more(awaited)
                     arrived = self._collect(0.0, left)
                 else:
+                    assert self._in_flight, "what is waited for is not being read"
                     began_s = time.perf_counter()
                     arrived = self._collect(None, left)
                     self._counts.wait_s += time.perf_counter() - began_s
@@ -240,8 +241,10 @@ class StreamedExperts:
     def _begin_layer(self, layer: int, expert_ids: Int32Array) -> Keys:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
-        if place <= self._place and self._pressure is not None:
-            self._adapt(self._pressure.excess())
+        if place <= self._place:  # another step, whether the one before came to its end or not
+            self._guesses.clear()
+            if self._pressure is not None:
+                self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
         if len(expert_ids) == 1:
@@ -376,7 +379,8 @@ class StreamedExperts:
             kind = Kind(len(expert_ids) == 1, distance, is_correction)
             self._guesses.append(_Guess(layer, kind, keys, time.perf_counter()))
             if is_correction:
-                self._drop(self._in_flight.difference(self._foreseen()))
+                unforeseen = self._in_flight.difference(self._foreseen())
+                self._drop([key for key in unforeseen if not self.places.is_needed(key)])
             # What is here already must not leave for what is read ahead.
             self.places.keep(keys, FORESEEN)
             wanted = self._worth_reading(kind, keys)

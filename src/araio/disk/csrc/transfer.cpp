@@ -8,6 +8,11 @@
 #include <new>
 
 namespace araio::disk {
+namespace {
+
+constexpr int64_t kLargestFolio = int64_t{2} << 20;
+
+}  // namespace
 
 Bounce::Bounce() : memory_(static_cast<uint8_t*>(std::aligned_alloc(kBlock, kSegment))) {
     if (!memory_) throw std::bad_alloc();
@@ -35,9 +40,11 @@ Outcome Transfer::settle() const {
     Outcome outcome;
     outcome.read_bytes = got_;
     if (!piece().file.is_direct) {
-        // Whole pages alone are given back, so the range is widened to them.
-        const int64_t begin = round_down(offset_);
-        posix_fadvise(descriptor(), begin, round_up(offset_ + size_) - begin, POSIX_FADV_DONTNEED);
+        // Only what lies in the range as a whole is given back, and the system may keep files in pieces of 2
+        // MiB.
+        const int64_t begin = std::max<int64_t>(0, round_down(offset_) - kLargestFolio);
+        posix_fadvise(descriptor(), begin, round_up(offset_ + size_) + kLargestFolio - begin,
+                      POSIX_FADV_DONTNEED);
     }
     if (error_ != 0) {
         outcome.failure = {Cause::kSystem, segment_.piece, error_};
