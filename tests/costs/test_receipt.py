@@ -67,7 +67,9 @@ def test_the_whole_begins_with_a_bar_of_the_active_share(make_receipt):
 
 
 def test_the_whole_tells_of_drafts_and_of_disk_where_there_are_any(make_receipt):
-    streamed = StreamedWork(pinned=10, cached=40, prefetched=20, missed=30, disk_bytes=10**9, disk_ns=10**9 // 2)
+    streamed = StreamedWork(
+        pinned=10, cached=40, prefetched=20, missed=30, disk_bytes=10**9, disk_ns=10**9 // 2
+    )
     receipt = make_receipt(draft_tokens=5, accepted_draft_tokens=4, streamed=streamed)
     text = receipt_text(receipt)
     assert "4 of 5 drafts right" in text
@@ -76,6 +78,17 @@ def test_the_whole_tells_of_drafts_and_of_disk_where_there_are_any(make_receipt)
     assert "the disk gave 2.00 GB/s while busy" in text
     assert "31.2 MB a token from disk at 2.00 GB/s, 70% of experts in memory" in receipt_line(receipt)
     assert "none of disk" in receipt_text(make_receipt())
+
+
+def test_an_approximation_is_on_every_form_of_the_receipt(make_receipt):
+    receipt = make_receipt(approximation="top-4")
+    assert receipt.to_json()["approximation"] == "top-4"
+    assert receipt_line(receipt).endswith(" · approximate (top-4)")
+    assert (
+        receipt_text(receipt).splitlines()[-1] == "approximate by top-4; without it the answer may be another"
+    )
+    assert make_receipt().to_json()["approximation"] is None
+    assert "approximate" not in receipt_line(make_receipt()) + receipt_text(make_receipt())
 
 
 @pytest.mark.parametrize(
