@@ -27,7 +27,9 @@ from araio.errors import AraioError
 __all__ = ["Locked", "MemoryLimit", "available_bytes", "steps"]
 
 STEP = 64 << 20
+STEPS_AT_ONCE = 8
 WATCH_S = 0.25
+PATIENCE = 6  # looks that must agree before memory is given back
 
 
 class LimitError(AraioError):
@@ -111,7 +113,7 @@ class Locked:
             memory = self._held.pop()
             excess -= len(memory)
             memory.close()
-        if excess <= -STEP:
+        for _ in range(min(-excess // STEP, STEPS_AT_ONCE)):
             self.take(STEP)
 
 
@@ -125,8 +127,13 @@ def hold(wanted: int) -> None:
     print("held", flush=True)
     parent = psutil.Process(os.getppid())
     kept = _taken(parent)
+    seen = 0
     while not select.select([sys.stdin], [], [], WATCH_S)[0]:
-        locked.follow(_taken(parent) - kept)
+        excess = _taken(parent) - kept
+        # An engine that ends leaves the list of processes before its memory is back, and no other needs that.
+        seen = seen + 1 if excess >= STEP else 0
+        if excess < STEP or seen >= PATIENCE:
+            locked.follow(excess)
 
 
 def _taken(parent: psutil.Process) -> int:

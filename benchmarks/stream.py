@@ -12,7 +12,7 @@ machine's is locked away while they run, but a share of the file and `NEEDS` on 
 more than the share and what it has on top when all weights are in memory, which is less. In every round each
 engine starts with nothing in the page cache, decodes the beginning of a text unmeasured and what follows
 measured, text after text, and at last reads a prompt. How fast the disk gives records of experts at random is
-measured before and after.
+measured right before and after araio's turn; the mean counts, for what serves the disk may cache.
 
 What decoding could reach at most is the slower of two things: computing alone, as with all weights in memory,
 and reading alone, at the disk's best speed, only what Belady's rule, which knows the future, would have to.
@@ -214,13 +214,13 @@ def _measure(
                 slots = engine.budget["slots"] or len(records) * records[0].count
                 turns = {"araio": play(engine, script, files)}
             drop_from_cache(files)
+            after = record_ceiling(records, CEILING_S, 2 * turn + 1)
             if gguf is not None:
                 drop_from_cache([gguf])
                 with LlamaCpp(gguf, threads, mapped=True) as peer:
                     turns["peer"] = play(peer, script, [gguf])
                 drop_from_cache([gguf])
-            after = record_ceiling(records, CEILING_S, 2 * turn + 1)
-            done.append(Round(turns, max(before, after), slots))
+            done.append(Round(turns, (before + after) / 2, slots))
             if held is not None:
                 held.check()
     return done

@@ -18,7 +18,7 @@ class Round:
     """What the engines did one after the other under one limit.
 
     turns    by engine: `araio`, and perhaps `peer`
-    ceiling  bytes per second of records at random, at the disk's best
+    ceiling  bytes per second of records at random, before and after araio's turn
     slots    experts that had room in araio's memory
     """
 

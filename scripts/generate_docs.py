@@ -30,7 +30,7 @@ FLOORS = (
     ("cli", "eval", "train", "testing"),
     ("api", "engine", "weights", "nn"),
     ("kernels", "formats", "text", "costs", "meters", "disk"),
-    ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "errors"),
+    ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "quantities", "errors"),
 )
 
 
@@ -69,7 +69,7 @@ def generated_pages() -> dict[Path, str]:
 def command_help() -> str:
     """What `araio` and every verb's `--help` print."""
     sections = [("araio", help_text())]
-    sections += [(f"araio {verb}", help_text(verb)) for verb in VERBS]
+    sections += [(f"araio {verb}", help_text(*verb.split())) for verb in VERBS]
     return "\n".join(f"## {title}\n\n```text\n{text}```\n" for title, text in sections)
 
 

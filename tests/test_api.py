@@ -54,7 +54,9 @@ def scripted(folder, text):
         step=lambda segments, routes: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,
     )
-    return Model("scripted", network, tokenizer, ChatFormat.from_folder(folder, tokenizer), {})
+    budget = SimpleNamespace(chunk=512, cache_tokens=1024)
+    loaded = SimpleNamespace(network=network, budget=budget, experts=None)
+    return Model("scripted", loaded, tokenizer, ChatFormat.from_folder(folder, tokenizer), {})
 
 
 def test_reasoning_and_answer_come_apart(folder):

@@ -22,7 +22,6 @@ from araio.kernels.select import select
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache
 from araio.weights.load import Memory, open_model
-from araio.weights.pressure import Pressure
 
 PLAY_ROOM = 1024  # tokens that can be played in a row
 
@@ -43,21 +42,14 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-class NoNeighbours(Pressure):
-    """Memory that was taken away to make the machine small is not what somebody needs back."""
-
-    def excess(self) -> int:
-        return 0
-
-
 class Player:
     """A model and the sequence that it plays."""
 
     def __init__(self, store: str, ram: int | None, threads: int) -> None:
         ops = select("native", threads=threads).ops
-        self.loaded = open_model(Path(store), ops, Memory(ram, cache_tokens=PLAY_ROOM))
-        if self.loaded.experts is not None:
-            self.loaded.experts._pressure = NoNeighbours()
+        # What is locked away looks like neighbours in need; what an earlier run left would be an advantage.
+        memory = Memory(ram, cache_tokens=PLAY_ROOM, gives_way=False, remembers=False)
+        self.loaded = open_model(Path(store), ops, memory)
         self.model = self.loaded.network
         self.cache = LatentCache(self.model.new_pool(PLAY_ROOM))
 

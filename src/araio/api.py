@@ -74,8 +74,8 @@ def load(
     ram        for the whole process, in bytes or as in "6GiB"; None reads `ARAIO_RAM`, whose default is what
                the machine can spare
     cache_tokens  that all conversations together may hold; None takes a share of what is left
-    io         how experts are read from disk: "direct", past the page cache, "buffered", or "auto", direct
-               where the file system can do it; None reads `ARAIO_IO`
+    io         how experts are read from disk: "direct", past the page cache, "uring", so by Linux' io_uring,
+               "buffered", or "auto", direct where the file system can do it; None reads `ARAIO_IO`
     pins       experts by layer that stay in memory once they are there
     approximate  choose other experts than the model's own router would, for less work: "top-N", N of them for
                each token, or "cached", those in memory before others that are nearly as good. Answers change;
@@ -233,7 +233,7 @@ class Model:
         Raises:
             RequestError: a parameter out of range, or a conversation that fills the context; at once.
             TextError: messages that the chat format cannot render; at once.
-            CacheFullError: a conversation that needs more cache than there is; at once.
+            CacheFullError: a conversation that fills the cache; at once.
             GenerationError: a model whose output is not a number; while iterating.
         """
         conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages

@@ -36,14 +36,14 @@ VARIABLES = {
         Variable(
             "ARAIO_RAM",
             "auto",
-            "Memory for the whole process, as in `6GiB`; experts that do not fit are read from disk when they "
-            "are needed. `auto` takes what the machine can spare.",
+            "Memory for the whole process, as in `6GiB`; experts that do not fit are read from disk when "
+            "they are needed. `auto` takes what the machine can spare.",
         ),
         Variable(
             "ARAIO_IO",
             "auto",
-            "How experts are read from disk: `direct`, past the page cache, `buffered`, or `auto`, direct "
-            "where the file system can do it.",
+            "How experts are read from disk: `direct`, past the page cache, `uring`, so by Linux' io_uring, "
+            "`buffered`, or `auto`, direct where the file system can do it.",
         ),
         Variable(
             "ARAIO_MODEL",

@@ -11,8 +11,14 @@ import pytest
 import araio
 from araio.cli.commands import bench
 from araio.cli.main import main
+from araio.eval import ceiling
 from araio.eval.speed import SpeedReport
+from araio.kernels.select import select
+from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.testing.turns import Row
+from araio.weights import load
+from araio.weights.load import Memory, open_model
+from araio.weights.machine_memory import MachineMemory
 
 ROW = {
     "name": str,
@@ -151,3 +157,92 @@ def test_ctrl_c_while_the_bar_moves_ends_it_with_130_and_no_traceback(tiny):
     assert stdout == b""
     assert b"prefill" in shown
     assert b"Traceback" not in shown
+
+
+@pytest.fixture
+def stream(tmp_path, monkeypatch, capsys):
+    """Runs `araio bench stream` on a model of which half of the experts fit; code, stdout, stderr."""
+    folder = tmp_path / "model"
+    write_tiny_checkpoint(folder, "v2-lite", n_routed_experts=32, moe_intermediate_size=160)
+    machine = MachineMemory(total=1 << 40, available=1 << 40, used=10 << 20)
+    monkeypatch.setattr(load, "machine_memory", lambda: machine)
+    monkeypatch.setattr(ceiling, "SAMPLE_S", 0.01)
+    monkeypatch.setenv("COLUMNS", "120")
+    budget = open_model(folder, select().ops, Memory(1 << 40)).budget
+    size = (budget.smallest + budget.experts // 2) / 2**20
+
+    def run(*arguments):
+        asked = ["bench", "stream", str(folder), "--ram", f"{size:.3f}MiB", "--tokens", "6", "--prompt", "20"]
+        with pytest.raises(SystemExit) as left:
+            main([*asked, *map(str, arguments)])
+        captured = capsys.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_streaming_is_shown_beside_its_limits(stream):
+    code, out, err = stream()
+    assert code == 0, err
+    assert err.startswith("opening: 0 of 7")
+    lines = out.splitlines()
+    opening = " ".join(out.split())
+    assert re.search(r"model in \d+ MiB of memory on ", opening)
+    assert re.search(r" \d+ of 64 experts in memory at a time \(\d+%\), the others read from ", opening)
+    for name in (
+        "prompt of 20",
+        "decoding, 6 tokens",
+        "  found in memory",
+        "bytes read for a token",
+        "disk, while",
+    ):
+        assert any(line.startswith(name) for line in lines), name
+    shares = [
+        int(re.search(r" (\d+)% ", line)[1])
+        for line in lines
+        if re.match("  (found|read ahead|missed)", line)
+    ]
+    assert sum(shares) == pytest.approx(100, abs=1)
+
+
+def test_streaming_as_json_and_as_a_picture(stream, tmp_path):
+    pytest.importorskip("matplotlib")
+    for name in ("stream.png", "stream.svg"):
+        code, out, err = stream("--json", "--plot", tmp_path / name)
+        assert code == 0, err
+        document = json.loads(out)
+        assert len(document["tokens"]) == 6
+        assert document["counts"]["missed"] == sum(sum(token["missed"]) for token in document["tokens"])
+        assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_a_picture_that_cannot_be_written_costs_no_figure(stream):
+    pytest.importorskip("matplotlib")
+    code, out, err = stream("--plot", "stream.nothing")
+    assert code == 2
+    assert "decoding, 6 tokens" in out
+    assert "error: --plot stream.nothing: " in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ram", "6"], "--ram is '6'; expected a size"),
+        (["--ram", "1GiB"], "every expert fits into 1.0 GiB"),
+        (["--ram", "11MiB"], "are too few"),
+        (["--tokens", "0"], "tokens is 0"),
+        (["--prompt", "255"], "the prompt has 255 tokens"),
+        (["--io", "fast"], "io is 'fast'"),
+        (["--prefill", "3"], "No such option"),
+    ],
+)
+def test_mistakes_about_streaming_are_told_in_one_line(stream, arguments, message):
+    code, out, err = stream(*arguments)
+    assert (code, out) == (2, "")
+    told = [line for line in err.splitlines() if not line.startswith("opening: ")]
+    assert len(told) == 1
+    assert message in told[0]
+
+
+def test_bench_says_what_measures_models_on_disk(araio_command):
+    assert "bench stream" in " ".join(araio_command("bench", "--help").stdout.split())

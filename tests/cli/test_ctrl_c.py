@@ -55,6 +55,8 @@ def test_a_press_that_code_swallows_ends_one_question_with_130(
     ctrl_c, monkeypatch, capsys, tiny, options, shown
 ):
     class Model:
+        experts = None
+
         def stream(self, messages, **sampling):
             return answer_that_swallows()
 

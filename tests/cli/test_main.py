@@ -30,7 +30,8 @@ def test_version(araio_command):
         (["rnu"], "no command 'rnu'; did you mean run?"),
         (
             ["zzz"],
-            "no command 'zzz'; commands: run, show, plan, convert, eval, bench, train, receipts, doctor",
+            "no command 'zzz'; commands: run, show, plan, convert, eval, bench, bench stream, train, "
+            "receipts, doctor",
         ),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),
@@ -47,15 +48,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(araio_command, arguments, message
     assert message in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["run", "show", "eval", "bench", "doctor"])
+@pytest.mark.parametrize("verb", ["run", "show", "eval", "bench", "bench stream", "doctor"])
 def test_help_of_each_verb_has_examples(araio_command, verb):
-    done = araio_command(verb, "--help")
+    done = araio_command(*verb.split(), "--help")
     assert done.returncode == 0
     assert "--json" in done.stdout
     _, examples = done.stdout.split("Examples:\n")
     assert all(line.startswith("  ") for line in examples.splitlines() if line)
     assert f"araio {verb}" in examples
-    assert araio_command("help", verb).stdout == done.stdout
+    assert araio_command("help", *verb.split()).stdout == done.stdout
 
 
 def test_a_message_carries_no_control_characters(araio_command, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from araio.cli.numbers import bytes_text, count_text, share_text
+from araio.cli.numbers import bytes_text, count_text, memory_text, share_text, speed_text
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ def test_counts_and_bytes(number, count, size):
 
 def test_shares():
     assert share_text(36_625_618_432, 671_026_419_200) == "5.5%"
+
+
+def test_memory_and_speeds():
+    assert [memory_text(size) for size in (384 << 20, 4 << 30)] == ["384 MiB", "4.0 GiB"]
+    assert [speed_text(speed) for speed in (2143.4, 14.94, 0.834)] == ["2,143", "14.9", "0.83"]

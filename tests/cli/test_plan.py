@@ -106,6 +106,17 @@ def test_money_and_grams_follow_from_what_is_stated(plan):
     assert document["prices"]["output"] == 2
 
 
+def test_a_hit_rate_that_changes_nothing_is_told(plan):
+    machines = ("--hardware", "8xb200", "--hardware", "m3-ultra", "--ram", "500GB", "--disk", "7GB/s")
+    code, out, _ = plan("deepseek-r1", *machines, "--hit-rate", "0.7")
+    assert code == 0
+    told = "--hit-rate changes nothing on"
+    assert told not in " ".join(out.split())
+    code, out, _ = plan("deepseek-r1", "--hardware", "8xb200", "--hit-rate", "0.7")
+    assert f"{told} 8xb200-sxm: every expert is in memory" in " ".join(out.split())
+    assert told not in plan("deepseek-r1", "--hardware", "8xb200")[1]
+
+
 def test_a_picture(plan, tmp_path):
     pytest.importorskip("matplotlib")
     for name in ("plan.png", "plan.svg"):

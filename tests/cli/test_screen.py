@@ -118,7 +118,7 @@ def test_plain_terminals(streams, monkeypatch, name, value, answer):
 def test_the_footer_is_the_receipt_and_tells_of_a_limit(answer):
     done, cut = answer(), answer(finish_reason="length")
     line, whole = receipt_line(done.receipt), receipt_text(done.receipt)
-    told = "cut off at the token limit; raise --max-tokens"
+    told = "cut off at the token limit; raise --max-tokens, or --cache-tokens"
     assert footer(done, is_whole=False) == line
     assert footer(done, is_whole=True) == whole
     assert footer(cut, is_whole=False) == f"{line} · {told}"

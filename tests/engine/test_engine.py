@@ -277,9 +277,9 @@ def test_an_error_within_a_draft_is_that_of_the_request_which_causes_it(model, e
     assert nothing_is_held(engine)
 
 
-def test_a_request_that_could_never_fit_is_refused_at_once(model) -> None:
+def test_a_prompt_that_could_never_fit_is_refused_at_once(model) -> None:
     engine = Engine(model, cache_tokens=PAGE)
-    with pytest.raises(CacheFullError, match=rf"300 tokens with max_tokens 9 needs {3 * PAGE}.*has {PAGE}"):
+    with pytest.raises(CacheFullError, match=rf"300 tokens and its answer.*cache of {PAGE} tokens"):
         engine.submit(PROMPTS[3], PARAMS[0])
     with pytest.raises(RequestError, match="context holds 1024"):
         engine.submit([1] * 1024, PARAMS[0])
@@ -376,4 +376,14 @@ def test_no_page_is_ever_lost(model, expected, actions, chunk: int) -> None:
         assert job.is_done
         found = kept(iter(job.tokens))
         assert found == expected[place][: len(found)]
+    assert nothing_is_held(engine)
+
+
+def test_an_answer_that_fills_the_cache_ends_there(model) -> None:
+    engine = Engine(model, cache_tokens=2 * PAGE)
+    prompt = PROMPTS[3][: 2 * PAGE - 3]
+    job = engine.submit(prompt, SamplingParams(temperature=0, max_tokens=100), stop_ids=())
+    run(engine)
+    *_, last = job.tokens
+    assert (len(job.tokens), last.finish_reason) == (3, "length")
     assert nothing_is_held(engine)

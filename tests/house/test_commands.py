@@ -57,6 +57,8 @@ def check_araio(arguments):
     if not arguments:
         return
     verb, *rest = arguments
+    if rest and f"{verb} {rest[0]}" in VERBS:
+        verb, *rest = f"{verb} {rest[0]}", *rest[1:]
     assert verb in VERBS
     known = options_of(verb)
     assert {word for word in rest if word.startswith("-")} <= known

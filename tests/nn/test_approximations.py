@@ -219,7 +219,7 @@ def test_a_name_makes_what_it_says() -> None:
 )
 def test_an_unknown_name_lists_what_there_is(name: str) -> None:
     with pytest.raises(
-        RequestError, match="this model has top-1 to top-3 and cached, at 4 experts per token"
+        RequestError, match="this model has top-1 to top-3 and cached, at 4 experts a token"
     ):
         approximation(name, tiny_config("v3"), reference.OPS, None)
 

@@ -6,7 +6,15 @@ from dataclasses import asdict
 from araio.weights.counters import StreamCounters
 
 COUNTED = StreamCounters(
-    pinned=1, cached=20, prefetched=3, missed=4, reads=8, read_bytes=800, unused_bytes=100, wait_s=0.5, busy_s=2.0
+    pinned=1,
+    cached=20,
+    prefetched=3,
+    missed=4,
+    reads=8,
+    read_bytes=800,
+    unused_bytes=100,
+    wait_s=0.5,
+    busy_s=2.0,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -11,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -19,12 +20,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from araio.disk import native_reader
+from araio.disk import native_reader, python_reader
+from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Counters, Done, Piece, Slot
 from araio.errors import CheckpointError, DiskError
 from araio.kernels import select
+from araio.nn.model import Model
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import residency
+from araio.weights.counters import StreamCounters
 from araio.weights.load import load_model
 from araio.weights.policies import Forecast
 from araio.weights.residency import NOBODY, StreamedExperts
@@ -220,7 +224,9 @@ class Bookkeeping(RuleBasedStateMachine):
 
     def uses_that_fail(self, layer: int, ids: list[int]) -> None:
         before = self.source.counters.uses
-        with pytest.raises(CheckpointError, match=rf"of layer {layer} could not be read: the disk is on fire"):
+        with pytest.raises(
+            CheckpointError, match=rf"of layer {layer} could not be read: the disk is on fire"
+        ):
             use(self.source, layer, ids)
         assert not self.source._in_flight
         self.uses += self.source.counters.uses - before
@@ -355,11 +361,6 @@ def test_a_prompt_of_all_experts_reads_each_once_through_few_places() -> None:
     assert reader.reads == EXPERTS
 
 
-# ---------------------------------------------------------------------- Ctrl-C, anywhere
-
-Line: TypeAlias = tuple[str, int]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("residency") / "v3"
@@ -370,6 +371,60 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> np.ndarray:
     return scores(load_model(folder), IDS, 4, 8)
+
+
+# ---------------------------------------------------------------------- what is read ahead
+
+
+RECORD = 3 * 4096
+
+
+def decoded(model: Model, source: StreamedExperts) -> StreamCounters:
+    """What becomes of experts over many decoded tokens, when speeds are known."""
+    cache, rng = model.new_cache(), np.random.default_rng(8)
+    before = source.counters
+    for number in range(40):
+        if number == 10:
+            before = source.counters
+        model.forward(rng.integers(0, 250, 1), cache, absorbed=True)
+        check(source)
+    return source.counters.since(before)
+
+
+def test_where_a_read_takes_longer_than_a_layer_next_to_nothing_is_read_ahead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = python_reader._fetch
+
+    def slow(*arguments: Any) -> int:
+        time.sleep(2e-3)
+        return fetch(*arguments)
+
+    monkeypatch.setattr(python_reader, "_fetch", slow)
+    # The guess that is made while a layer waits has time enough; one that is made behind it has not.
+    model, source = streamed(folder, 12, wrap=lambda _: PythonReader(threads=1))
+    counts = decoded(model, source)
+    assert counts.missed > 20
+    assert counts.prefetched < counts.missed / 2
+    assert counts.unused_bytes <= counts.reads // 10 * RECORD
+    assert source.foresight.read_s > 2e-3
+
+
+def test_where_a_layer_takes_longer_than_a_read_much_is_read_ahead(folder: Path) -> None:
+    def slow(x: Any, residual: Any, *rest: Any) -> Any:
+        time.sleep(2e-3)
+        return attention(x, residual, *rest)
+
+    ops = select.select().ops
+    attention = ops.mla_decode
+    model, source = streamed(folder, 12, ops=replace(ops, mla_decode=slow))
+    counts = decoded(model, source)
+    assert counts.prefetched > counts.missed / 4
+
+
+# ---------------------------------------------------------------------- Ctrl-C, anywhere
+
+Line: TypeAlias = tuple[str, int]
 
 
 class Interruption:

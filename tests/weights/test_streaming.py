@@ -177,9 +177,7 @@ def answers(engine: Engine, cancels: bool = False) -> list[list[tuple[int, float
 @pytest.mark.native
 @pytest.mark.parametrize("speculate", ["off", "on"])
 @pytest.mark.parametrize("slots", [2, 9, 30])
-def test_requests_together_get_what_they_get_from_memory(
-    long_v3: Path, slots: int, speculate: str
-) -> None:
+def test_requests_together_get_what_they_get_from_memory(long_v3: Path, slots: int, speculate: str) -> None:
     expected = answers(Engine(load_model(long_v3), speculate="off"))
     model, source = streamed(long_v3, slots)
     engine = Engine(model, chunk=64, max_batch=3, speculate=speculate, streamed=source)

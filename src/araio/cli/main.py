@@ -1,8 +1,8 @@
 """The `araio` command: finds the verb, imports its module, and turns errors into one line and an exit code.
 
-`VERBS` lists the verbs, some of two words; each has a module in `commands/` with a function `command`, whose annotations typer
-reads, and `EXAMPLES`, the lines under its help. A module is imported only when its verb is called, so that
-`araio --help` loads none of what the verbs need.
+`VERBS` lists the verbs, some of two words; each has a module in `commands/` with a function `command`, whose
+annotations typer reads, and `EXAMPLES`, the lines under its help. A module is imported only when its verb is
+called, so that `araio --help` loads none of what the verbs need.
 
 Exit codes: 0 done, 2 a user's mistake, 130 Ctrl-C, 1 a closed pipe, which ends the program in silence.
 """

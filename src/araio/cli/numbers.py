@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["bytes_text", "count_text", "flops_text", "memory_text", "share_text"]
+__all__ = ["bytes_text", "count_text", "flops_text", "memory_text", "share_text", "speed_text"]
 
 
 def count_text(number: int) -> str:
@@ -37,3 +37,10 @@ def flops_text(operations: int) -> str:
 def share_text(part: int, whole: int) -> str:
     """A part of a whole: `5.5%`."""
     return f"{part / whole:.1%}"
+
+
+def speed_text(tok_per_s: float) -> str:
+    """Three digits where they matter: 2,143 and 14.9 and 0.83."""
+    if tok_per_s >= 100:
+        return f"{tok_per_s:,.0f}"
+    return f"{tok_per_s:.1f}" if tok_per_s >= 10 else f"{tok_per_s:.2f}"

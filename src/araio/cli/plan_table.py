@@ -59,8 +59,9 @@ def plan_screen(
     tariff: Tariff,
     per_kwh: float,
     rent: float | None,
+    hit_rate: float | None = None,
 ) -> Group:
-    """The table and the notes."""
+    """The table and the notes; `hit_rate` is the one that was asked for."""
     size, load = count_parameters(config, storage).model, found[0].model.load
     sequences = f"{load.batch} sequence{'s' if load.batch > 1 else ''} of {load.context:,} tokens"
     title = (
@@ -76,7 +77,10 @@ def plan_screen(
         if any(cells):
             table.add_row(label, *map(Text, cells))
     return Group(
-        Text(printable(title), style="bold"), table, Text(), *map(Text, _notes(found, tariff, per_kwh))
+        Text(printable(title), style="bold"),
+        table,
+        Text(),
+        *map(Text, _notes(found, tariff, per_kwh, hit_rate)),
     )
 
 
@@ -109,8 +113,8 @@ def _lines(tariff: Tariff, per_kwh: float, rent: float | None) -> dict[str, Call
     }
 
 
-def _notes(found: Sequence[Comparison], tariff: Tariff, per_kwh: float) -> list[str]:
-    """How each figure came about."""
+def _notes(found: Sequence[Comparison], tariff: Tariff, per_kwh: float, hit_rate: float | None) -> list[str]:
+    """How each figure came about, and what was asked for in vain."""
     grid = tariff.intensity
     year = f", {grid.year}" if grid.year else ""
     notes = [f"{one.model.site.name}: {_origin(one.model.site)}" for one in found]
@@ -125,6 +129,9 @@ def _notes(found: Sequence[Comparison], tariff: Tariff, per_kwh: float) -> list[
         )
     if any(one.model.tiers.on_disk for one in found):
         notes.append("experts on disk are read while the shared expert and those in memory are computed")
+    whole = [one.model.site.name for one in found if not one.model.tiers.on_disk]
+    if hit_rate is not None and whole:
+        notes.append(f"--hit-rate changes nothing on {', '.join(whole)}: every expert is in memory")
     return notes
 
 

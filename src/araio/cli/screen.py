@@ -87,4 +87,5 @@ def footer(answer: Answer, *, is_whole: bool) -> str:
     text = receipt_text(answer.receipt) if is_whole else receipt_line(answer.receipt)
     if answer.finish_reason != "length":
         return text
-    return f"{text}{chr(10) if is_whole else ' · '}cut off at the token limit; raise --max-tokens"
+    cut_off = "cut off at the token limit; raise --max-tokens, or --cache-tokens"
+    return f"{text}{chr(10) if is_whole else ' · '}{cut_off}"

@@ -1,4 +1,4 @@
-"""`draw_stream`: which tokens missed experts, layer by layer, and below it what that meant, on one line of time."""
+"""`draw_stream`: which tokens missed experts, layer by layer, and below it what that cost, over time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from araio.cli.numbers import memory_text
+from araio.cli.numbers import memory_text, speed_text
 from araio.cli.picture import picture
 from araio.cli.printable import printable
-from araio.cli.stream_table import speed_text
 from araio.eval.streaming import StreamReport
 
 __all__ = ["draw_stream"]
@@ -26,8 +25,7 @@ Floats = NDArray[np.float64]
 def draw_stream(report: StreamReport, path: Path) -> None:
     """A heat map of misses, token by layer; below it the hits, bytes and milliseconds of each token.
 
-    Faint lines are single tokens, strong ones means of the last eight. Raises RequestError without matplotlib,
-    for a format that it does not have, and for a file that cannot be written.
+    Faint lines are single tokens, strong ones means of the last eight. Raises RequestError as `picture` does.
     """
     with picture(path, WIDTH_IN, HEIGHT_IN) as figure:
         misses, hits, reads, times = figure.subplots(4, sharex=True, height_ratios=[4, 1.4, 1.4, 1.4])

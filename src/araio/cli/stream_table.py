@@ -6,11 +6,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from araio.cli.numbers import bytes_text, memory_text
+from araio.cli.numbers import bytes_text, memory_text, speed_text
 from araio.cli.printable import printable
 from araio.eval.streaming import StreamReport
 
-__all__ = ["speed_text", "stream_screen"]
+__all__ = ["stream_screen"]
 
 
 def stream_screen(report: StreamReport) -> Group:
@@ -97,9 +97,10 @@ def _disk(report: StreamReport) -> list[tuple[str, ...]]:
 def _notes(report: StreamReport) -> list[str]:
     low, high = min(report.ceiling), max(report.ceiling)
     notes = [
-        f"limit of the disk: random reads as large as an expert between the rounds, {_gb(low)} to {_gb(high)}",
-        "limit of hits and reads: Belady's, which knows the routes of all tokens in advance; of speed: these reads "
-        "at the disk's limit, all of them while something is computed",
+        "limit of the disk: random reads as large as an expert, between the rounds: "
+        f"{_gb(low)} to {_gb(high)}",
+        "limit of hits and reads: Belady's, which knows the routes of all tokens in advance; of speed: these "
+        "reads at the disk's limit, all of them while something is computed",
     ]
     if report.in_memory_s is None:
         notes.append(
@@ -111,10 +112,3 @@ def _notes(report: StreamReport) -> list[str]:
 
 def _gb(bytes_per_s: float) -> str:
     return f"{bytes_per_s / 1e9:.2f} GB/s"
-
-
-def speed_text(tok_per_s: float) -> str:
-    """Three digits where they matter: 2,143 and 14.9 and 0.83."""
-    if tok_per_s >= 100:
-        return f"{tok_per_s:,.0f}"
-    return f"{tok_per_s:.1f}" if tok_per_s >= 10 else f"{tok_per_s:.2f}"

@@ -158,7 +158,8 @@ class Reader(Protocol):
     def drain(self) -> None:
         """Block until nothing is in flight; `wait` still reports what was.
 
-        Whatever Ctrl-C interrupted, every tag is free once that is reported. No other thread may wait meanwhile.
+        Whatever Ctrl-C interrupted, every tag is free once that is reported. No other thread may wait
+        meanwhile.
         """
 
     def close(self) -> None:

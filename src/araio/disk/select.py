@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 
+from araio.disk.files import IO_MODES
 from araio.disk.native_reader import NativeReader, compiled
 from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Reader
+from araio.errors import DiskError
 
-__all__ = ["THREADS", "open_reader", "serving"]
+__all__ = ["IO_CHOICES", "THREADS", "open_reader", "require_io", "serving"]
+
+IO_CHOICES = (*IO_MODES, "uring")
 
 # One for each processor up to eight: fewer leave a fast disk idle, more only take time from who computes.
 THREADS = max(2, min(os.cpu_count() or 1, 8))
@@ -18,15 +22,24 @@ def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
     """A reader of files.
 
     io       `auto`: past the page cache where the file system can do it; `direct`: so or not at all;
-             `buffered`: through it, and out again
+             `buffered`: through it, and out again; `uring`: direct, by Linux' io_uring instead of threads
     threads  that serve reads at the same time
 
-    Raises DiskError for another `io`.
+    Raises DiskError for another `io`, and for `uring` where there is none.
     """
+    require_io(io)
     try:
+        if io == "uring":
+            return NativeReader("direct", threads, engine="uring")
         return NativeReader(io, threads)
     except ImportError:
         return PythonReader(io, threads)
+
+
+def require_io(io: str) -> None:
+    """Raise DiskError for a way of reading that is unknown."""
+    if io not in IO_CHOICES:
+        raise DiskError(f"io is {io!r}; expected one of {', '.join(IO_CHOICES)}")
 
 
 def serving() -> str:

@@ -25,7 +25,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import GeneratedToken
-from araio.errors import CacheFullError, RequestError
+from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int32Array, Int64Array
 from araio.meters.meter import Meter, choose_meter
 from araio.nn.kv_cache import CacheType, LatentCache
@@ -112,19 +112,11 @@ class Engine:
 
         Raises:
             RequestError: a prompt that cannot run.
-            CacheFullError: a request that could outgrow the whole cache.
+            CacheFullError: a prompt that fills the whole cache.
         """
-        config = self.model.config
-        job = Job(
-            config, prompt_ids, params, config.eos_token_id if stop_ids is None else stop_ids, self._tokenizer
-        )
-        if job.pages > self._pool.size:
-            raise CacheFullError(
-                f"a prompt of {len(prompt_ids)} tokens with max_tokens {params.max_tokens} needs "
-                f"{job.pages * PAGE} tokens of cache, and the engine has {self._pool.size * PAGE}; lower "
-                "max_tokens or shorten the prompt, or give the engine more cache_tokens"
-            )
-        return job
+        ends = self.model.config.eos_token_id if stop_ids is None else stop_ids
+        tokens = self._pool.size * PAGE
+        return Job(self.model.config, prompt_ids, params, ends, self._tokenizer, tokens)
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None

@@ -18,6 +18,7 @@ from araio.costs.work import StreamedWork, Work
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
+from araio.errors import CacheFullError
 from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache, pages_for
@@ -65,6 +66,7 @@ class Job:
 
     Raises:
         RequestError: a prompt that cannot run, see `check_prompt`.
+        CacheFullError: a prompt that leaves no room in a cache of `cache_tokens` for an answer.
     """
 
     def __init__(
@@ -74,9 +76,16 @@ class Job:
         params: SamplingParams,
         stop_ids: Collection[int],
         tokenizer: Tokenizer | None,
+        cache_tokens: int,
     ) -> None:
         check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
-        room = room_for(config, prompt_ids, params)
+        # A cache that is smaller than the context ends an answer as the context would.
+        room = min(room_for(config, prompt_ids, params), cache_tokens - len(prompt_ids))
+        if room < 1:
+            raise CacheFullError(
+                f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
+                f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
+            )
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None

@@ -1,8 +1,8 @@
 """`DiskCeiling`: how fast a model's own files give pieces as large as an expert, from random places.
 
-What streaming can at best read: past the page cache where the file system can do it, several pieces at a time,
-with no checksum and nothing computed beside it. Other programs move it, so `streaming.py` samples it between
-its measurements.
+What streaming can at best read: past the page cache where the file system can do it, several pieces at a
+time, with no checksum and nothing computed beside it. Other programs move it, so `streaming.py` samples it
+between its measurements.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from araio.disk.reader import BLOCK, Piece
-from araio.disk.select import open_reader
+from araio.disk.select import THREADS, open_reader
 from araio.memory import Arena
 
 __all__ = ["DiskCeiling"]
 
 SAMPLE_S = 0.5
-AT_A_TIME = 4
+AT_A_TIME = max(4, THREADS)
 
 
 class DiskCeiling:

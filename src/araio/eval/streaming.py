@@ -52,14 +52,14 @@ ROUNDS = 4
 MIB = 1 << 20
 
 TEXT = """\
-A mixture of experts is a network of many small networks and a router. For every token the router chooses a few \
-of them, and only those are computed; so a model may know much more than it can afford to think about at once. \
-What does that mean for a machine whose memory is smaller than the model? Most of the experts must wait on a \
-disk, and each one that is chosen while it is not in memory has to be read before the token can go on. If the \
-next tokens choose the same experts, little is read; if they choose others, the disk decides how fast the text \
-appears. Let us go through it step by step, with numbers: first how many bytes one expert takes, then how many \
-of them a token needs in all layers together, and last how often the ones that are needed are already there.
-"""
+A mixture of experts is a network of many small networks and a router. For every token it chooses a few of
+them, and only those are computed; so a model may know much more than it can afford to think about at once.
+What does that mean for a machine whose memory is smaller than the model? Most of the experts must wait on a
+disk, and each one that is chosen while it is not in memory has to be read before the token can go on. If the
+next tokens choose the same experts, little is read; if they choose others, the disk decides how fast text
+appears. Let us go through it step by step, with numbers: first how many bytes one expert takes, then how many
+of them a token needs in all layers together, and last how often those that are needed are already there.
+""".replace("\n", " ")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class StreamReport:
 
     @property
     def compute_s(self) -> float:
-        """Of all decoded tokens without any reading: what was not spent waiting, or less if memory is faster."""
+        """Of all decoded tokens without reading: what was not spent waiting, or less if memory is faster."""
         computed_s = self.seconds - self.counts.wait_s
         return computed_s if self.in_memory_s is None else min(computed_s, self.in_memory_s)
 
@@ -222,9 +222,10 @@ def measure_streaming(
     on_turn  called before each part of the work, as in `testing.turns`
 
     Raises:
-        ModelNotFoundError, ConfigError, FormatError, CheckpointError, BudgetError, DiskError: as `open_model`.
-        RequestError: numbers that are too small, or too large for the model's context or the budget's cache; a
-            model that the budget holds whole, or that has no experts.
+        ModelNotFoundError, ConfigError, FormatError, CheckpointError, BudgetError, DiskError: as
+            `open_model`.
+        RequestError: numbers that are too small, or too large for the model's context or the budget's
+            cache; a model that the budget holds whole, or that has no experts.
         KernelError: threads that cannot be.
     """
     for what, number in (("tokens", tokens), ("prompt", prompt)):
@@ -304,14 +305,16 @@ class _Sequence:
         """Scores (W,) after a prompt that runs in chunks."""
         for begin in range(0, len(ids), chunk):
             hidden = self._model.forward(ids[begin : begin + chunk], self._cache)
-        return self._model.logits(hidden[-1:])[0]
+        scores: Float32Array = self._model.logits(hidden[-1:])[0]
+        return scores
 
     def decode(self, token: int, routes: list[Int32Array] | None = None) -> Float32Array:
         """Scores (W,) after one more token; `routes` gets the ids (1, K) of each routed layer."""
         ids = np.array([token], np.int64)
         hidden = self._model.step([Segment(ids, self._cache, absorbed=True)], routes)
         self._cache.advance(1)
-        return self._model.logits(hidden)[0]
+        scores: Float32Array = self._model.logits(hidden)[0]
+        return scores
 
 
 class _Stream:
@@ -338,7 +341,7 @@ class _Stream:
         if len(text.prompt) + text.tokens > self._budget.cache_tokens:
             raise RequestError(
                 f"{len(text.prompt)} tokens of a prompt and {text.tokens} behind them are more than the "
-                f"{self._budget.cache_tokens} that the budget has cache for; ask for fewer, or give more --ram"
+                f"{self._budget.cache_tokens} that there is cache for; ask for fewer, or give more --ram"
             )
 
     def measure(self) -> dict[str, Any]:
@@ -370,7 +373,9 @@ class _Stream:
             "prompt_tokens": len(prompt),
             "prompt_s": prompt_s,
             "prompt_read": before.read_bytes,
-            "tokens": tuple(StreamedToken(*seen, tuple(best)) for seen, best in zip(decoded, optimum, strict=True)),
+            "tokens": tuple(
+                StreamedToken(*seen, tuple(best)) for seen, best in zip(decoded, optimum, strict=True)
+            ),
             "counts": experts.counters.since(before),
             "round_tokens": tuple(sizes),
             "ceiling": tuple(ceiling),
@@ -393,7 +398,7 @@ class _Stream:
         return seen, np.stack(routes, axis=1).astype(np.int64), scores
 
     def _optimum(self, routes: Int64Array, start: Sequence[int]) -> list[list[int]]:
-        """Reads of each token and layer that no policy avoids: it may fill every place, those for reads too."""
+        """Reads of each token and layer that no policy avoids, if it may fill every place."""
         assert self._budget.slots is not None
         per_layer = self._experts.count // len(self._experts.layers)
         reads: list[list[int]] = belady(routes, per_layer, self._budget.slots, start).tolist()
@@ -404,9 +409,9 @@ def _streamed_only(name: str, loaded: Loaded) -> StreamedExperts:
     budget = loaded.budget
     if loaded.experts is None:
         raise RequestError(
-            f"{name}: every expert fits into {budget.ram / 2**30:.1f} GiB, so nothing would be read from disk; "
-            f"give --ram between {-(-budget.smallest // MIB)}MiB and {budget.whole // MIB}MiB, or measure it with "
-            "`araio bench`"
+            f"{name}: every expert fits into {budget.ram / 2**30:.1f} GiB, so nothing would be read from "
+            f"disk; give --ram between {-(-budget.smallest // MIB)}MiB and {budget.whole // MIB}MiB, or "
+            "measure it with `araio bench`"
         )
     return loaded.experts
 

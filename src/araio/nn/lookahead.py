@@ -22,7 +22,7 @@ from araio.tensors import Float32Array
 
 __all__ = ["Foreseeing", "Lookahead"]
 
-# Layers. What is guessed for the second is less often right, and asked for only where the first needs nothing.
+# Layers. A guess for the second is less often right, and only asked for where the first needs nothing.
 FARTHEST = 2
 
 

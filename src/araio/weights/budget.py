@@ -167,8 +167,8 @@ def _too_little(ram: int, smallest: int, process: int, needs: Needs, tokens: int
     return (
         f"{_shown(ram)} of memory are too few: {_shown(smallest)} are the least that works "
         f"({_shown(dense)} of weights that every token needs, {_shown(cache)} for {tokens:,} tokens of "
-        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and "
-        "the experts of two layers); store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
+        f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and the experts of two "
+        "layers); store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
     )
 
 

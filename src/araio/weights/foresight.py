@@ -1,10 +1,10 @@
 """`Foresight`: which of the experts that a layer will probably choose are worth reading before it has chosen.
 
 A guess that is right saves the time by which its read began early. A wrong one takes time from reads that
-are needed, if it is still running when they come: what has not begun by then is cancelled. Both follow from three
-things that are measured as it goes: how often the guess of each rank was right, how long a read takes, and how
-much time passes between the guess and the choice. So the width follows the disk: all that fits before a slow
-layer on a fast disk, the surest guess or none on a slow one. Read `residency.py` for who asks.
+are needed, if it is still running when they come: what has not begun by then is cancelled. Both follow from
+three things that are measured as it goes: how often the guess of each rank was right, how long a read takes,
+and how much time passes between the guess and the choice. So the width follows the disk: all that fits before
+a slow layer on a fast disk, the surest guess or none on a slow one. Read `residency.py` for who asks.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from araio.codecs import codec
 from araio.config import ModelConfig
-from araio.disk.select import open_reader
+from araio.disk.select import open_reader, require_io
 from araio.errors import BudgetError, CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, expert_of, stays_float32
@@ -31,6 +31,7 @@ from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
 from araio.weights.policies import Forecast, Policy
+from araio.weights.pressure import Pressure
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
@@ -47,10 +48,11 @@ class Memory:
 
     ram           bytes for the whole process; None takes what the machine can spare
     cache_tokens  of the latent cache; None takes a share of what is left
-    io            how experts are read from disk, one of `disk.files.IO_MODES`
+    io            how experts are read from disk, one of `disk.select.IO_CHOICES`
     pins          experts by layer that stay in memory once they are there
     drafts        keep the multi-token-prediction module even where experts come from disk, which costs more
                   reads than it saves steps
+    gives_way     give memory back while others on the machine are short of it
     remembers     begin with the experts that were worth most when the model last ran, and keep what they are
                   worth now; a benchmark must not find what it left
     """
@@ -60,6 +62,7 @@ class Memory:
     io: str = "auto"
     pins: Mapping[int, Collection[int]] | None = None
     drafts: bool = False
+    gives_way: bool = True
     remembers: bool = True
 
 
@@ -91,8 +94,10 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
         ConfigError, FormatError, CheckpointError: what is stored is malformed or damaged, or does not fit
             together.
         BudgetError: it does not fit into memory, not even with its experts on disk.
+        DiskError: a way of reading that is unknown, or that the file system has not.
         KernelError: `ARAIO_KERNELS` asks for a backend that cannot run here.
     """
+    require_io(memory.io)  # also where nothing will be read
     ops = select().ops if ops is None else ops
     machine = machine_memory()
     ram = machine.allowed if memory.ram is None else memory.ram
@@ -193,8 +198,8 @@ def _streamed(
     files = expert_files(checkpoint, config, layers)
     if not ops.holds_in_place(files.record.codec):
         raise CheckpointError(
-            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as "
-            "they are stored; make a store of it with `araio convert`, or give it enough --ram to be loaded whole"
+            f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as they "
+            "are stored; make a store of it with `araio convert`, or give it --ram enough for all of it"
         )
     _check_pins(memory.pins or {}, config, layers, slots)
     reader = open_reader(memory.io)
@@ -202,7 +207,8 @@ def _streamed(
         reader.add(path)
     policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
     places, pins = Slots(files.record, slots, ops), memory.pins or {}
-    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins)
+    pressure = Pressure() if memory.gives_way else None
+    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins, pressure)
     if not memory.remembers:
         return experts
     usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))

@@ -107,7 +107,7 @@ class StreamedExperts:
     slots   their places in memory; two of them are enough
     layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
     pins    experts by layer that never leave once they are there
-    pressure  says when memory is to be given back; by what is left of the machine's if None
+    pressure  says when memory is to be given back; never if None
 
     foresight  what guesses have been worth
     missed     (layers,) how often each has had to begin a read
@@ -141,7 +141,7 @@ class StreamedExperts:
         self._is_unproven = np.zeros(slots.count, np.bool_)
         self._free = list(range(slots.count - 1, -1, -1))
         self._lent: list[int] = []  # places whose memory the system has
-        self._pressure = pressure or Pressure()
+        self._pressure = pressure
         self._in_flight: set[int] = set()
         self._guesses: list[_Guess] = []  # for layers to come, the latest last
         self._place = NOBODY  # of the layer that runs
@@ -165,6 +165,16 @@ class StreamedExperts:
     def count(self) -> int:
         """Experts in all."""
         return len(self._slot_of)
+
+    @property
+    def held(self) -> int:
+        """Places for experts, without those whose memory others need."""
+        return self._slots.count - len(self._lent)
+
+    @property
+    def lent(self) -> int:
+        """Places that are out of use, for others need their memory."""
+        return len(self._lent)
 
     @property
     def in_memory(self) -> list[int]:
@@ -245,7 +255,7 @@ class StreamedExperts:
     def _begin_layer(self, layer: int, expert_ids: Int32Array) -> npt.NDArray[np.int64]:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
-        if place <= self._place:
+        if place <= self._place and self._pressure is not None:
             self._adapt(self._pressure.excess())
         self._place = place
         weight: float | npt.NDArray[np.float64] = 1.0
@@ -300,7 +310,7 @@ class StreamedExperts:
         return taken
 
     def _evict(self, wanted: int, guard: int) -> list[int]:
-        """The places of up to so many experts, the least worthy of those with this guard; they are on disk now."""
+        """The places of up to so many experts, the least worthy of those with this guard, which leave."""
         slots = np.flatnonzero(self._is_ready & (self._guard == guard))
         slots = slots[~self._is_pinned[self._key_of[slots]]]
         if wanted < len(slots):
@@ -360,8 +370,8 @@ class StreamedExperts:
         try:
             yield
         except GeneratorExit:
-            # Between two groups all is in order; and whoever holds the traceback of an error that was not ours
-            # may let go of us at any time, even while another layer waits.
+            # Between two groups all is in order, and whoever holds the traceback of an error that was not
+            # ours may let go of us at any time, even while another layer waits.
             raise
         except BaseException:
             self._start_over()
@@ -398,17 +408,12 @@ class StreamedExperts:
                     self._begin_read(waiting.popleft(), self._free.pop(), is_urgent=True)
                 self._collect(None, ())
 
-    @property
-    def lent(self) -> int:
-        """Places that are out of use, for others need their memory."""
-        return len(self._lent)
-
     def _adapt(self, excess: int) -> None:
         """Give so many bytes back to the system, or, below zero, take up to so many again."""
         size = self._files.record.bytes
         if excess > 0:
             least = 2 * MOST_IN_FLIGHT
-            most = max(0, self._slots.count - len(self._lent) - least)
+            most = max(0, self.held - least)
             for slot in self._make_room(min(-(-excess // size), most), FORESEEN):
                 self._slots.give_back(slot)
                 self._lent.append(slot)

@@ -17,7 +17,6 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +71,7 @@ class UsageFile:
             sys.stderr.write(f"{self.path}: what experts were used could not be kept ({error.strerror})\n")
 
 
-def model_file(kind: str, folder: Path, files: Sequence[Path], more: Any) -> Path:
+def model_file(kind: str, folder: Path, files: Sequence[Path], more: object) -> Path:
     """The file of the user's cache for what is known of a model, one for each kind of knowledge.
 
     folder  of the model
@@ -80,7 +79,7 @@ def model_file(kind: str, folder: Path, files: Sequence[Path], more: Any) -> Pat
     more    that the knowledge depends on, of what JSON can hold
     """
     folder = folder.resolve()
-    identity = [str(folder), more]
+    identity: list[object] = [str(folder), more]
     # A model that was written anew in the same place is another one.
     identity += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()

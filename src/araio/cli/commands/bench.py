@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from araio import env
-from araio.cli.numbers import bytes_text
+from araio.cli.numbers import bytes_text, speed_text
 from araio.cli.printable import printable
 from araio.cli.progress import note, progress_bar
 from araio.costs.receipt import MODELLED
@@ -139,10 +139,11 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     if row.unit == "bytes/s":
         spread = f"{row.low / 1e9:.1f} to {row.high / 1e9:.1f}"
         return f"{row.value / 1e9:.1f} GB/s", spread, "", ""
-    spread = f"{_speed(row.low)} to {_speed(row.high)}"
+    spread = f"{speed_text(row.low)} to {speed_text(row.high)}"
     if row.limit is None or row.fraction_of_limit is None:
-        return f"{_speed(row.value)} {row.unit}", spread, "", ""
-    return f"{_speed(row.value)} {row.unit}", spread, _speed(row.limit), f"{row.fraction_of_limit:.0%}"
+        return f"{speed_text(row.value)} {row.unit}", spread, "", ""
+    limit, share = speed_text(row.limit), f"{row.fraction_of_limit:.0%}"
+    return f"{speed_text(row.value)} {row.unit}", spread, limit, share
 
 
 def _energy(row: Row) -> str:
@@ -151,10 +152,3 @@ def _energy(row: Row) -> str:
         return ""
     mark = "~" if row.joules_method.startswith(MODELLED) else ""
     return mark + quantity_text(row.joules_per_token, "J")
-
-
-def _speed(tok_per_s: float) -> str:
-    """Three digits where they matter: 2,143 and 14.9 and 0.83."""
-    if tok_per_s >= 100:
-        return f"{tok_per_s:,.0f}"
-    return f"{tok_per_s:.1f}" if tok_per_s >= 10 else f"{tok_per_s:.2f}"

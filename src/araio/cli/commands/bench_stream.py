@@ -1,4 +1,4 @@
-"""`araio bench stream`: what a model that is larger than its memory does with its experts, and at best could."""
+"""`araio bench stream`: what a model larger than its memory does with its experts, and at best could."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ def command(
     ram: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="Memory for the whole program, as in 6GiB; what the machine can spare if not given."
+            metavar="SIZE",
+            help="Memory for the whole program, as in 6GiB; what the machine can spare if not given.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(metavar="N", help="To decode.")] = TOKENS,
     prompt: Annotated[int, typer.Option(metavar="N", help="Tokens of the prompt before them.")] = PROMPT,
     io: Annotated[
         str | None,
-        typer.Option(metavar="HOW", help="Read experts: auto, direct (past the page cache), buffered."),
+        typer.Option(metavar="HOW", help="Read experts: auto, direct, uring, buffered; see `ARAIO_IO`."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Processors to compute on; every one if not given.")
@@ -53,17 +54,19 @@ def command(
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
     ] = False,
 ) -> None:
-    """Measure a model whose experts come from disk: speed, hits and misses, and how near they are to the best.
+    """Measure a model whose experts come from disk: speed, hits, misses, and how near they are to the best.
 
-    The model writes on from a text of its own, and begins with no expert in memory. The limits are the disk, read
-    at random between the rounds, and the fewest reads that any choice of what to keep could have done with.
+    The model writes on from a text of its own, and begins with no expert in memory. The limits are the disk,
+    read at random between the rounds, and the fewest reads that any choice of what to keep could do with.
     """
     size = env.get("ARAIO_RAM") if ram is None else ram
     with progress_bar() as progress:
         bar = progress.add_task("loading", total=None)
         report = measure_streaming(
             model or env.get("ARAIO_MODEL"),
-            ram=None if size == "auto" and ram is None else parse_bytes("ARAIO_RAM" if ram is None else "--ram", size),
+            ram=None
+            if size == "auto" and ram is None
+            else parse_bytes("ARAIO_RAM" if ram is None else "--ram", size),
             tokens=tokens,
             prompt=prompt,
             io=env.get("ARAIO_IO") if io is None else io,
@@ -72,21 +75,22 @@ def command(
                 bar, description=what, completed=done, total=total
             ),
         )
-    if plot is not None:
-        from araio.cli.stream_plot import draw_stream
-
-        draw_stream(report, plot)
     _warn(report)
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
-        return
-    Console(highlight=False).print(stream_screen(report))
+    else:
+        Console(highlight=False).print(stream_screen(report))
+    if plot is not None:
+        from araio.cli.stream_plot import draw_stream
+
+        # Last, so that a picture that cannot be written costs no figure.
+        draw_stream(report, plot)
 
 
 def _warn(report: StreamReport) -> None:
     if report.lent:
         note(
             Console(stderr=True),
-            f"warning: others on this machine needed memory, so {report.lent:,} of {report.budget.slots:,} places "
-            "for experts were given up; close what else runs here, or give less --ram",
+            f"warning: others on this machine needed memory, so {report.lent:,} of {report.budget.slots:,} "
+            "places for experts were given up; close what else runs here, or give less --ram",
         )

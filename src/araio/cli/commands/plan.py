@@ -135,7 +135,8 @@ def command(
         return
     for reason in refused:
         sys.stderr.write(f"left out: {reason}\n")
-    Console(highlight=False).print(plan_screen(name, config, found, storage, tariff, per_kwh, rent))
+    screen = plan_screen(name, config, found, storage, tariff, per_kwh, rent, hit_rate)
+    Console(highlight=False).print(screen)
 
 
 def _compared(

@@ -18,14 +18,16 @@ from araio.api import Model, load
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
+from araio.cli.numbers import bytes_text
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
-from araio.engine.answer import Finish
+from araio.engine.answer import Answer, Finish
 from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
 from araio.engine.speculate import check_speculate
 from araio.errors import ModelNotFoundError, RequestError
 from araio.quantities import parse_bytes, parse_tokens
+from araio.weights.hindsight import Hindsight
 from araio.weights.locate import BUNDLED, PRESETS, locate
 
 __all__ = ["EXAMPLES", "command"]
@@ -81,7 +83,7 @@ CacheTokens = Annotated[
 ]
 Io = Annotated[
     str | None,
-    typer.Option(metavar="HOW", help="Read experts: auto, direct (past the page cache), buffered."),
+    typer.Option(metavar="HOW", help="Read experts: auto, direct, uring, buffered; see `ARAIO_IO`."),
 ]
 Speculation = Annotated[
     str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
@@ -211,10 +213,22 @@ def _run(
         keeper.keep(finish.answer)
         return
     try:
-        keeper.keep(screen.show(model.stream(messages, **sampling)))
+        keeper.keep(_show(model, messages, sampling, screen))
     except KeyboardInterrupt:
         screen.interrupt("Stopped.")
         raise
+
+
+def _show(model: Model, messages: list[dict[str, str]], sampling: dict[str, Any], screen: Screen) -> Answer:
+    """The answer on the screen; if experts came from disk, also how much less could have been read."""
+    if model.experts is None:
+        return screen.show(model.stream(messages, **sampling))
+    with Hindsight(model.network, model.experts) as hindsight:
+        answer = screen.show(model.stream(messages, **sampling))
+    if (read := hindsight.read_per_token()) is not None:
+        made, least = (bytes_text(round(size)) for size in read)
+        screen.note(f"decoding read {made} a token from disk; with hindsight {least} would have been enough")
+    return answer
 
 
 def _check_model(name: str, is_only_word: bool) -> None:
