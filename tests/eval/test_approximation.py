@@ -77,7 +77,7 @@ def test_an_interruption_leaves_no_exact_model_behind(folder: Path, monkeypatch:
         raise KeyboardInterrupt
 
     model = araio.load(folder, approximate="top-2")
-    monkeypatch.setattr(measuring, "_decode", interrupt)
+    monkeypatch.setattr(measuring, "_Pass", interrupt)
     with pytest.raises(KeyboardInterrupt):
         measure_approximation(model)
     assert model.network.approximation is not None

@@ -12,10 +12,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -118,13 +117,18 @@ def measure_approximation(model: Model) -> ApproximationCost:
             network.approximation = None
             _fill_free_places(model, ids)
             _fill_cache(model, before)
-            exact = _decode(model, ids)
+            exact = _Pass(model, ids)
+            rows = list(exact)
             _fill_cache(model, before)
             network.approximation = asked
-            approximate = _decode(model, ids)
+            approximate = _Pass(model, ids)
+            columns = [
+                column
+                for place, (ours, theirs) in enumerate(zip(approximate, rows, strict=True), PROMPT)
+                for column in compare(ours, theirs, np.asarray(ids[place : place + 2]))
+            ]
         finally:
             network.approximation = asked
-    columns = list(compare(approximate.logits, exact.logits, np.asarray(ids[PROMPT:])))
     kl, agrees, *_ = np.concatenate(columns, axis=1)
     if not math.isfinite(kl.mean()):
         raise GenerationError(
@@ -144,30 +148,34 @@ def _reads_once(model: Model) -> bool:
     return experts is not None and slots is not None and slots >= experts.count
 
 
-class _Pass(NamedTuple):
-    """The logits (T, W) of decoded tokens, and what was read for all of them."""
+class _Pass:
+    """Runs a text and gives the logits (1, W) of each token but the first, which are a prompt, and the last.
 
-    logits: Float32Array
-    bytes_read: int
+    bytes_read  for those that it has given
+    """
 
+    def __init__(self, model: Model, ids: Sequence[int]) -> None:
+        self._model, self._ids = model, np.asarray(ids, np.int64)
+        self.bytes_read = 0
 
-def _decode(model: Model, ids: Sequence[int]) -> _Pass:
-    """Run a text, its first tokens as a prompt, the others but the last one by one."""
-    network, experts = model.network, model.experts
-    cache = LatentCache(network.new_pool(len(ids)))
-    array = np.asarray(ids, np.int64)
-    network.forward(array[:PROMPT], cache)
-    before = 0 if experts is None else experts.counters.read_bytes
-    rows, routes = [], list[Int32Array]()
-    for place in range(PROMPT, len(array) - 1):
-        hidden = network.step([Segment(array[place : place + 1], cache, absorbed=True)], routes)
-        cache.advance(1)
-        rows.append(network.logits(hidden))
-    if experts is not None:
-        return _Pass(np.concatenate(rows), experts.counters.read_bytes - before)
-    held = network.held
-    always = len(rows) * (held.dense + held.head + held.row)
-    return _Pass(np.concatenate(rows), always + held.expert * sum(ids.size for ids in routes))
+    def __iter__(self) -> Iterator[Float32Array]:
+        network, ids = self._model.network, self._ids
+        cache = LatentCache(network.new_pool(len(ids)))
+        network.forward(ids[:PROMPT], cache)
+        for place in range(PROMPT, len(ids) - 1):
+            routes: list[Int32Array] = []
+            before = self._from_disk()
+            hidden = network.step([Segment(ids[place : place + 1], cache, absorbed=True)], routes)
+            cache.advance(1)
+            self.bytes_read += self._from_disk() - before
+            if self._model.experts is None:
+                held = network.held
+                self.bytes_read += held.dense + held.head + held.row + held.expert * sum(map(np.size, routes))
+            yield network.logits(hidden)
+
+    def _from_disk(self) -> int:
+        experts = self._model.experts
+        return 0 if experts is None else experts.counters.read_bytes
 
 
 def _fill_free_places(model: Model, ids: Sequence[int]) -> None:

@@ -80,7 +80,7 @@ def approximation(name: str, config: ModelConfig, ops: Ops, experts: InMemory | 
         return None if experts is None else Cached(config, ops, experts)
     known = " and ".join(_known(chosen)) or "none"
     raise RequestError(
-        f"no approximation {name!r}; this model has {known}, at {chosen} experts a token, and is exact without"
+        f"no approximation {name!r}; this model has {known} at {chosen} experts a token, and is exact without"
     )
 
 
