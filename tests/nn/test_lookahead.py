@@ -45,7 +45,7 @@ class Waiting:
         return None
 
     def arrivals(self):
-        for expert in reversed(sorted(self.experts)):
+        for expert in sorted(self.experts, reverse=True):
             yield {expert: self.experts[expert]}
 
 

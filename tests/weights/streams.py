@@ -1,8 +1,9 @@
-"""Models over a number of places that a test chooses, and what must be true of their bookkeeping at any time."""
+"""Models over a number of places that a test chooses, and what must be true of their bookkeeping."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +66,13 @@ def bits(values: Float32Array) -> np.ndarray:
 
 
 def scores(model: Model, ids: Sequence[int], chunk: int, prompt: int) -> np.ndarray:
-    """Bits of the logits (T, W) of a sequence: `prompt` tokens in chunks, then one by one in absorbed form."""
-    cache, rows = model.new_cache(), []
-    array = np.asarray(ids)
-    for start in range(0, prompt, chunk):
-        rows.append(model.forward(array[start : min(start + chunk, prompt)], cache))
-    for place in range(prompt, len(array)):
-        rows.append(model.forward(array[place : place + 1], cache, absorbed=True))
+    """Bits of the logits (T, W) of a sequence: `prompt` tokens in chunks, then one by one, absorbed."""
+    cache, array = model.new_cache(), np.asarray(ids)
+    stops = [*range(chunk, prompt, chunk), *range(prompt, len(ids) + 1)]
+    rows = [
+        model.forward(array[start:stop], cache, absorbed=stop > prompt)
+        for start, stop in pairwise([0, *stops])
+    ]
     return bits(model.logits(np.concatenate(rows)))
 
 

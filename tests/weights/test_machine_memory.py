@@ -85,7 +85,7 @@ def test_version_1(tmp_path: Path) -> None:
 
 
 def test_version_1_whose_path_is_the_hosts(tmp_path: Path) -> None:
-    """A container without a namespace of its own is told the host's path, and shown its group as the outermost."""
+    """A container without a namespace of its own is told the host's path, and shown its group as the root."""
     files = {"memory/memory.limit_in_bytes": 4 * GIB, "memory/memory.usage_in_bytes": GIB}
     assert tree(tmp_path, "9:memory:/docker/0123\n", files).total == 4 * GIB
 

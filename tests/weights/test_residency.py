@@ -42,7 +42,7 @@ IDS = np.random.default_rng(2).integers(0, 250, 12).tolist()
 
 
 class HandReader:
-    """Reads end when the test says so; what arrives is the tag, in every byte. Waits without limit end the next."""
+    """Reads end when the test says so, or when it waits without limit; every byte that arrives is the tag."""
 
     modes = ("direct",)
 
@@ -247,7 +247,7 @@ TestBookkeeping = Bookkeeping.TestCase
 
 
 def test_what_is_there_is_given_at_once_and_what_is_not_in_order() -> None:
-    source, reader = by_hand(4)
+    source, _ = by_hand(4)
     use(source, 1, [0, 1])
     ticket = source.request(1, np.array([[0, 2]], np.int32))
     assert ticket.at_hand() is None
@@ -330,10 +330,10 @@ def test_pins_never_leave_once_they_are_there() -> None:
 
 
 def test_half_of_the_places_at_most_are_read_ahead_into() -> None:
-    for count in (2, 3, 4, 6):
-        source, reader = by_hand(count)
+    for places in (2, 3, 4, 6):
+        source, reader = by_hand(places)
         expect(source, 2, range(EXPERTS))
-        assert len(reader.waiting) == count // 2
+        assert len(reader.waiting) == places // 2
 
 
 def test_prompts_leave_what_decoding_uses() -> None:
@@ -428,7 +428,7 @@ Line: TypeAlias = tuple[str, int]
 
 
 class Interruption:
-    """Raises KeyboardInterrupt when a line of some modules is about to run for the n-th time, as Ctrl-C would."""
+    """Raises KeyboardInterrupt as Ctrl-C would: when a line of some modules is to run for the n-th time."""
 
     def __init__(self, modules: Collection[str], line: Line = ("", 0), time: int = 0) -> None:
         self.modules, self.line, self.time = modules, line, time

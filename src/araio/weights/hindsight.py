@@ -1,8 +1,8 @@
 """`Hindsight`: what decoding has read from disk, beside the least that it could have read.
 
 No policy knows what the next tokens will need. Afterwards it is known, and so is how few reads would have
-done (Belady's rule, `simulate.py`): whoever sees both knows whether a better policy could help at all, or only
-more memory or fewer bits.
+done (Belady's rule, `simulate.py`): whoever sees both knows whether a better policy could help at all, or
+only more memory or fewer bits.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def _streamed(
     if not ops.holds_in_place(files.record.codec):
         raise CheckpointError(
             f"{checkpoint.folder}: its experts have FP8 blocks of a size that cannot be computed with as they "
-            "are stored; make a store of it with `araio convert`, or give it --ram enough for all of it"
+            "are stored; make a store of it with `araio convert`, or give it --ram for all of it"
         )
     _check_pins(memory.pins or {}, config, layers, slots)
     reader = open_reader(memory.io)

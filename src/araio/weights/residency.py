@@ -5,9 +5,9 @@
     expect    what the next layer may need: read in the time that is left, behind what is needed for certain
 
 All bookkeeping is done by the thread that runs the model; the reader's threads only fill places that nobody
-looks at. An expert is in one of three states: on disk (no place), on its way (a place, not ready), or ready.
-Who leaves when room is needed is the policy's choice (`policies.py`), how far to look ahead is that of
-`foresight.py`. Whatever happens here changes when an expert is there, never what it is.
+looks at. Who lies where is in `places.py`, who leaves when room is needed is the choice of `policies.py`, how
+much is worth reading ahead is that of `foresight.py`. Whatever happens here changes when an expert is there,
+never what it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,16 +31,12 @@ from araio.tensors import Float32Array
 from araio.weights.counters import StreamCounters
 from araio.weights.expert_files import ExpertFiles
 from araio.weights.foresight import Foresight
+from araio.weights.places import FORESEEN, NEEDED, NOBODY, Keys, Places
 from araio.weights.policies import Policy
 from araio.weights.pressure import Pressure
 from araio.weights.slots import Slots
 
 __all__ = ["StreamedExperts"]
-
-NOBODY = -1
-
-# What an expert in memory is kept for: what is foreseen leaves only for what is needed, and that never does.
-FORESEEN, NEEDED = 1, 2
 
 # Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it: a
 # prompt, which touches nearly every expert, thus counts as one token and leaves in place what decoding uses.
@@ -50,8 +46,12 @@ DECODED_TOKENS = 32
 MOST_IN_FLIGHT = 16
 
 
-Kind: TypeAlias = tuple[bool, int, bool]
-"""Of a guess: for one token?, layers ahead, does it correct an earlier one?"""
+class Kind(NamedTuple):
+    """Of a guess: for one token or several, how many layers ahead, before or after the layer's experts."""
+
+    is_one: bool
+    distance: int
+    is_correction: bool
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class _Awaited:
 class StreamedExperts:
     """The experts of all layers.
 
-    files   where they lie; `reader` has opened `files.paths` in their order
-    slots   their places in memory; two of them are enough
-    layers  with routed experts, in the order in which a step asks for them; each has so many `experts`
-    pins    experts by layer that never leave once they are there
+    files     where they lie; `reader` has opened `files.paths` in their order
+    slots     memory for some of them; two places are enough
+    layers    with routed experts, in the order in which a step asks for them; each has so many `experts`
+    pins      experts by layer that never leave once they are there
     pressure  says when memory is to be given back; never if None
 
     foresight  what guesses have been worth
@@ -129,18 +129,9 @@ class StreamedExperts:
         self._base = {layer: place * experts for place, layer in enumerate(layers)}
         self._experts = experts
         keys = len(self.layers) * experts
-        self._slot_of = np.full(keys, NOBODY, np.int64)
+        pinned = [self._base[layer] + expert for layer, ids in (pins or {}).items() for expert in ids]
+        self.places = Places(keys, slots.count, pinned)
         self._is_checked = np.zeros(keys, np.bool_)
-        self._is_pinned = np.zeros(keys, np.bool_)
-        for layer, ids in (pins or {}).items():
-            self._is_pinned[self._base[layer] + np.fromiter(ids, np.int64)] = True
-        self._key_of = np.full(slots.count, NOBODY, np.int64)
-        self._is_ready = np.zeros(slots.count, np.bool_)
-        self._guard = np.zeros(slots.count, np.uint8)
-        # Read because it was foreseen, and not used since.
-        self._is_unproven = np.zeros(slots.count, np.bool_)
-        self._free = list(range(slots.count - 1, -1, -1))
-        self._lent: list[int] = []  # places whose memory the system has
         self._pressure = pressure
         self._in_flight: set[int] = set()
         self._guesses: list[_Guess] = []  # for layers to come, the latest last
@@ -164,28 +155,28 @@ class StreamedExperts:
     @property
     def count(self) -> int:
         """Experts in all."""
-        return len(self._slot_of)
+        return len(self.places.slot_of)
 
     @property
     def held(self) -> int:
         """Places for experts, without those whose memory others need."""
-        return self._slots.count - len(self._lent)
+        return self.places.count - self.places.lent
 
     @property
     def lent(self) -> int:
         """Places that are out of use, for others need their memory."""
-        return len(self._lent)
+        return self.places.lent
 
     @property
     def in_memory(self) -> list[int]:
         """Keys of what is in memory or on its way there."""
-        keys: list[int] = np.flatnonzero(self._slot_of != NOBODY).tolist()
+        keys: list[int] = np.flatnonzero(self.places.slot_of != NOBODY).tolist()
         return keys
 
     def is_in_memory(self, layer: int) -> npt.NDArray[np.bool_]:
         """For each expert (E,) of a layer, whether no read would have to begin for it."""
         base = self._base[layer]
-        is_here: npt.NDArray[np.bool_] = self._slot_of[base : base + self._experts] != NOBODY
+        is_here: npt.NDArray[np.bool_] = self.places.slot_of[base : base + self._experts] != NOBODY
         return is_here
 
     @property
@@ -201,6 +192,7 @@ class StreamedExperts:
         read = self._reader.counters
         self._counts.reads, self._counts.read_bytes = read.reads, read.bytes
         self._counts.busy_s = read.busy_seconds
+        self._counts.unused_bytes = self.places.unused * self.record_bytes
         return self._counts.copy()
 
     # ------------------------------------------------------------------ what a layer needs
@@ -210,14 +202,12 @@ class StreamedExperts:
         with self._consistent():
             keys = self._begin_layer(layer, expert_ids)
             self._collect(0.0, keys)
-            slots = self._slot_of[keys]
+            slots = self.places.slot_of[keys]
             is_here = slots != NOBODY
             self._count_hits(keys[is_here], slots[is_here])
-            self._guard[slots[is_here]] = NEEDED
-            if is_here.all() and self._is_ready[slots].all():
-                base = self._base[layer]
-                pairs = zip((keys - base).tolist(), slots.tolist(), strict=True)
-                return _AtHand({expert: self._slots.expert(slot) for expert, slot in pairs})
+            self.places.keep(keys, NEEDED)
+            if is_here.all() and self.places.is_ready[slots].all():
+                return _AtHand(self._experts_of(keys))
             for key in self._in_flight.intersection(keys.tolist()):
                 self._reader.promote(key)
             missing = keys[~is_here].tolist()
@@ -231,14 +221,13 @@ class StreamedExperts:
         """What a layer needs, as it arrives; see `nn.experts.Ticket`."""
         with self._consistent():
             left = set(awaited.keys)
-            ready = [key for key in awaited.keys if self._is_here(key)]
+            ready = [key for key in awaited.keys if self.places.is_here(key)]
             while left:
                 if ready:
                     left.difference_update(ready)
-                    slots = self._slot_of[ready]
-                    ids = (key % self._experts for key in ready)
-                    yield dict(zip(ids, map(self._slots.expert, slots.tolist()), strict=True))
-                    self._guard[slots] = 0
+                    slots = self.places.slot_of[ready]
+                    yield self._experts_of(np.array(ready))
+                    self.places.release(slots)
                     self._read_more(awaited)
                     arrived = self._collect(0.0, left)
                 else:
@@ -248,11 +237,13 @@ class StreamedExperts:
                     self._read_more(awaited)  # wrong guesses may have had all the room until they were read
                 ready = [key for key in arrived if key in left]
 
-    def _is_here(self, key: int) -> bool:
-        slot = self._slot_of[key]
-        return slot != NOBODY and bool(self._is_ready[slot])
+    def _experts_of(self, keys: Keys) -> ExpertWeights:
+        """Experts of one layer that are ready, by id."""
+        slots = self.places.slot_of[keys].tolist()
+        ids = (keys % self._experts).tolist()
+        return {expert: self._slots.expert(slot) for expert, slot in zip(ids, slots, strict=True)}
 
-    def _begin_layer(self, layer: int, expert_ids: Int32Array) -> npt.NDArray[np.int64]:
+    def _begin_layer(self, layer: int, expert_ids: Int32Array) -> Keys:
         """Let go of what the layer before held, and note what this one uses: distinct keys."""
         place = self._base[layer] // self._experts
         if place <= self._place and self._pressure is not None:
@@ -266,21 +257,21 @@ class StreamedExperts:
         else:
             ids, tokens = np.unique(expert_ids, return_counts=True)
             weight = tokens / len(expert_ids)
-        keys: npt.NDArray[np.int64] = ids.astype(np.int64) + self._base[layer]
+        keys: Keys = ids.astype(np.int64) + self._base[layer]
         self._judge(layer, set(keys.tolist()))
-        self._guard[:] = 0
-        self._keep(self._foreseen())
+        self.places.let_go()
+        self.places.keep(self._foreseen(), FORESEEN)
         self.policy.use(keys, weight)
         return keys
 
-    def _count_hits(self, keys: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]) -> None:
-        is_unproven = self._is_unproven[slots]
+    def _count_hits(self, keys: Keys, slots: Keys) -> None:
+        is_unproven = self.places.is_unproven[slots]
         prefetched = int(np.count_nonzero(is_unproven))
-        pinned = int(np.count_nonzero(self._is_pinned[keys] & ~is_unproven))
+        pinned = int(np.count_nonzero(self.places.is_pinned[keys] & ~is_unproven))
         self._counts.prefetched += prefetched
         self._counts.pinned += pinned
         self._counts.cached += len(keys) - prefetched - pinned
-        self._is_unproven[slots] = False
+        self.places.is_unproven[slots] = False
 
     # ------------------------------------------------------------------ reading
 
@@ -288,54 +279,17 @@ class StreamedExperts:
         """Begin as many of a layer's reads as there is room for."""
         wanted = min(len(awaited.to_read), MOST_IN_FLIGHT - len(self._in_flight))
         if wanted > 0:
-            for slot in self._make_room(wanted, NEEDED):
-                self._begin_read(awaited.to_read.popleft(), slot, is_urgent=True)
+            for slot in self.places.make_room(wanted, NEEDED, self.policy):
+                self._begin_read(awaited.to_read.popleft(), slot, NEEDED)
 
-    def _begin_read(self, key: int, slot: int, is_urgent: bool) -> None:
+    def _begin_read(self, key: int, slot: int, guard: int) -> None:
         source = self._files.find(*self._name(key))
-        self._slot_of[key], self._key_of[slot] = slot, key
-        self._guard[slot] = NEEDED if is_urgent else FORESEEN
-        self._is_unproven[slot] = not is_urgent
+        self.places.settle(key, slot, guard)
         self._in_flight.add(key)
         crc32 = None if self._is_checked[key] else source.crc32
-        self._reader.submit(key, self._slots.memory(slot), source.pieces, crc32, is_urgent)
+        self._reader.submit(key, self._slots.memory(slot), source.pieces, crc32, urgent=guard == NEEDED)
 
-    def _make_room(self, wanted: int, kept: int) -> list[int]:
-        """Up to so many places that nobody holds; experts leave for it that are kept for less than `kept`."""
-        taken = [self._free.pop() for _ in range(min(wanted, len(self._free)))]
-        for guard in range(kept):
-            if len(taken) == wanted:
-                break
-            taken += self._evict(wanted - len(taken), guard)
-        return taken
-
-    def _evict(self, wanted: int, guard: int) -> list[int]:
-        """The places of up to so many experts, the least worthy of those with this guard, which leave."""
-        slots = np.flatnonzero(self._is_ready & (self._guard == guard))
-        slots = slots[~self._is_pinned[self._key_of[slots]]]
-        if wanted < len(slots):
-            worth = self.policy.priorities(self._key_of[slots])
-            slots = slots[np.argpartition(worth, wanted - 1)[:wanted]]
-        unused = int(np.count_nonzero(self._is_unproven[slots]))
-        self._counts.unused_bytes += unused * self._files.record.bytes
-        self._forget(slots)
-        places: list[int] = slots.tolist()
-        return places
-
-    def _forget(self, slots: npt.NDArray[np.int64]) -> None:
-        """Take the experts out of some places."""
-        self._is_ready[slots] = False
-        self._slot_of[self._key_of[slots]] = NOBODY
-        self._key_of[slots] = NOBODY
-        self._guard[slots] = 0
-
-    def _free_slot_of(self, key: int) -> None:
-        """Give back the place of an expert that did not get there."""
-        slot = int(self._slot_of[key])
-        self._forget(np.array([slot]))
-        self._free.append(slot)
-
-    def _collect(self, timeout_s: float | None, needed: Collection[int] | npt.NDArray[np.int64]) -> list[int]:
+    def _collect(self, timeout_s: float | None, needed: Collection[int] | Keys) -> list[int]:
         """Note what has arrived and give its keys; blocks until something has, if there is no time limit.
 
         Raises CheckpointError for a read that failed, if it is of a key that is needed.
@@ -347,11 +301,11 @@ class StreamedExperts:
         for done in self._reader.wait(timeout_s):
             self._in_flight.discard(done.tag)
             if done.error is None:
-                self._is_ready[self._slot_of[done.tag]] = True
+                self.places.arrive(done.tag)
                 self._is_checked[done.tag] = True
                 arrived.append(done.tag)
             else:
-                self._free_slot_of(done.tag)
+                self.places.vacate(done.tag)
                 failures.append(done)
         for done in failures:
             # A guess that failed is read again if it is needed, and fails again.
@@ -385,41 +339,31 @@ class StreamedExperts:
         self._reader.wait(0.0)
         self._in_flight.clear()
         self._guesses.clear()
-        keys = self._key_of.copy()
-        is_kept = self._is_ready & (keys != NOBODY)
-        is_kept[is_kept] = self._slot_of[keys[is_kept]] == np.flatnonzero(is_kept)
-        self._slot_of[:] = NOBODY
-        self._slot_of[keys[is_kept]] = np.flatnonzero(is_kept)
-        self._key_of[~is_kept] = NOBODY
-        self._is_ready[:] = is_kept
-        self._is_unproven[:] = False
-        self._guard[:] = 0
-        is_kept[self._lent] = True
-        self._free[:] = np.flatnonzero(~is_kept).tolist()
+        self.places.rebuild()
 
     def warm_up(self) -> None:
         """Fill the places with what was worth most when this model last ran."""
         with self._consistent():
             worth = self.policy.lasting()
-            best = np.argsort(-worth, kind="stable")[: min(np.count_nonzero(worth), len(self._free))]
+            best = np.argsort(-worth, kind="stable")[: min(np.count_nonzero(worth), self.places.free)]
             waiting = deque(best.tolist())
             while waiting or self._in_flight:
-                while waiting and len(self._in_flight) < MOST_IN_FLIGHT:
-                    self._begin_read(waiting.popleft(), self._free.pop(), is_urgent=True)
+                for slot in self.places.make_room(
+                    min(len(waiting), MOST_IN_FLIGHT - len(self._in_flight)), FORESEEN, self.policy
+                ):
+                    self._begin_read(waiting.popleft(), slot, NEEDED)
                 self._collect(None, ())
 
     def _adapt(self, excess: int) -> None:
         """Give so many bytes back to the system, or, below zero, take up to so many again."""
-        size = self._files.record.bytes
         if excess > 0:
-            least = 2 * MOST_IN_FLIGHT
-            most = max(0, self.held - least)
-            for slot in self._make_room(min(-(-excess // size), most), FORESEEN):
+            most = max(0, self.held - 2 * MOST_IN_FLIGHT)
+            wanted = min(-(-excess // self.record_bytes), most)
+            for slot in self.places.make_room(wanted, FORESEEN, self.policy):
                 self._slots.give_back(slot)
-                self._lent.append(slot)
-        elif self._lent:
-            for _ in range(min(-excess // size, len(self._lent))):
-                self._free.append(self._lent.pop())
+                self.places.lend(slot)
+        else:
+            self.places.take_back(-excess // self.record_bytes)
 
     # ------------------------------------------------------------------ what may be needed next
 
@@ -431,25 +375,25 @@ class StreamedExperts:
         """Read ahead what is worth it; see `nn.lookahead.Foreseeing`."""
         with self._consistent():
             keys = self._ranked(layer, expert_ids, weights)
-            earlier = [guess for guess in self._guesses if guess.layer == layer]
-            kind = len(expert_ids) == 1, distance, any(guess.kind[1] == distance for guess in earlier)
+            is_correction = any(
+                guess.layer == layer and guess.kind.distance == distance for guess in self._guesses
+            )
+            kind = Kind(len(expert_ids) == 1, distance, is_correction)
             self._guesses.append(_Guess(layer, kind, keys, time.perf_counter()))
+            if is_correction:
+                self._drop(self._in_flight.difference(self._foreseen()))
             # What is here already must not leave for what is read ahead.
-            self._keep(keys)
+            self.places.keep(keys, FORESEEN)
             wanted = self._worth_reading(kind, keys)
-            for key, slot in zip(wanted, self._make_room(len(wanted), FORESEEN), strict=False):
-                self._begin_read(key, slot, is_urgent=False)
+            room = self.places.make_room(len(wanted), FORESEEN, self.policy)
+            for key, slot in zip(wanted, room, strict=False):
+                self._begin_read(key, slot, FORESEEN)
             return not self._in_flight
 
-    def _foreseen(self) -> set[int]:
-        """Keys of all guesses for layers to come."""
-        return set(chain.from_iterable(guess.keys for guess in self._guesses))
-
-    def _keep(self, keys: Collection[int]) -> None:
-        """Guard what is here of some keys that are foreseen, until the next layer begins."""
-        slots = self._slot_of[list(keys)]
-        slots = slots[slots != NOBODY]
-        self._guard[slots] = np.maximum(self._guard[slots], FORESEEN)
+    def _foreseen(self) -> list[int]:
+        """Keys of the latest guess for each layer to come."""
+        latest = {guess.layer: guess.keys for guess in self._guesses}
+        return list(chain.from_iterable(latest.values()))
 
     def _ranked(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> list[int]:
         """Keys of a guess, each once, by the weight that all its tokens together give them."""
@@ -464,12 +408,12 @@ class StreamedExperts:
     def _worth_reading(self, kind: Kind, keys: Sequence[int]) -> list[int]:
         """Of a guess, what is on disk and worth it; half of all places at most."""
         under_way = len(self._in_flight)
-        most = min(self._slots.count // 2, MOST_IN_FLIGHT) - under_way
+        most = min(self.places.count // 2, MOST_IN_FLIGHT) - under_way
         wanted: list[int] = []
         for rank, key in enumerate(keys):
             if len(wanted) >= most:
                 break
-            is_on_disk = self._slot_of[key] == NOBODY
+            is_on_disk = self.places.slot_of[key] == NOBODY
             if is_on_disk and self.foresight.is_worth(kind, rank, under_way + len(wanted)):
                 wanted.append(key)
         return wanted
@@ -480,9 +424,8 @@ class StreamedExperts:
         for guess in self._guesses:
             if guess.layer == layer:
                 self.foresight.judge(guess.kind, guess.keys, chosen, now_s - guess.made_s)
-        place = self._place
-        self._guesses = [guess for guess in self._guesses if self._base[guess.layer] > place * self._experts]
-        self._drop(self._in_flight - chosen - self._foreseen())
+        self._guesses = [guess for guess in self._guesses if self._base[guess.layer] > self._base[layer]]
+        self._drop(self._in_flight - chosen.union(self._foreseen()))
         self._time_reads()
 
     def _drop(self, keys: Collection[int]) -> None:
@@ -490,7 +433,7 @@ class StreamedExperts:
         for key in keys:
             if self._reader.cancel(key):
                 self._in_flight.discard(key)
-                self._free_slot_of(key)
+                self.places.vacate(key)
 
     def _time_reads(self) -> None:
         """How long a read takes, from what has been read since the last time."""

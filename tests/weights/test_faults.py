@@ -1,4 +1,4 @@
-"""What can happen to files while experts are read from them: who needed the expert hears of it, nobody else does."""
+"""What can happen to files while experts are read from them: only who needs the expert hears of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from araio.weights.convert import convert
 from araio.weights.load import Memory, load_model, open_checked, open_model
 from araio.weights.machine_memory import MachineMemory
 
-from ..weights.streams import bits, check, scores, streamed
+from .streams import bits, check, scores, streamed
 
 IDS = np.random.default_rng(4).integers(0, 250, 14).tolist()
 PARAMS = SamplingParams(max_tokens=4)
@@ -219,7 +219,7 @@ def test_a_file_that_is_cut_off_while_in_use_is_told(folder: Path) -> None:
     ],
 )
 def test_a_disk_that_fails_once_loses_one_request(home: Path, fault: Fault, words: str, slots: int) -> None:
-    """Wherever it strikes: a guess that fails is nobody's loss, unless it is needed before it is read again."""
+    """Wherever it strikes: a guess that fails is nobody's loss, unless it is needed first."""
     folder = home / "v3-store"
     expected = whole(folder)
     lost = 0
@@ -301,7 +301,7 @@ def test_direct_where_there_is_none_says_what_to_do(home: Path, monkeypatch: pyt
         return real(path, flags, *rest, **named)
 
     monkeypatch.setattr(os, "open", refuses)
-    with pytest.raises(DiskError, match="no reads past the page cache .*use io auto or buffered"):
+    with pytest.raises(DiskError, match=r"no reads past the page cache .*use io auto or buffered"):
         streamed(home / "v3-store", 3, io="direct")
     model, source = streamed(home / "v3-store", 3, io="auto")
     np.testing.assert_array_equal(scores(model, IDS, 5, 10), whole(home / "v3-store"))
@@ -391,7 +391,7 @@ def test_a_damaged_expert_does_not_keep_a_model_from_beginning_warm(
     loaded = open_model(store, memory=Memory(ram=ram))
     loaded.network.forward(np.array(IDS), loaded.network.new_cache())
     del loaded
-    kept = os.stat(store / expert_file(1))
+    kept = (store / expert_file(1)).stat()
     with suppress(AraioError):
         for expert in range(16):
             with open_checked(store) as (_, opened):
