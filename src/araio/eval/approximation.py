@@ -117,8 +117,7 @@ def measure_approximation(model: Model) -> ApproximationCost:
         try:
             network.approximation = None
             if model.experts is not None:
-                # The policy learns a text as it runs: neither of the two that are compared is the first to
-                # run it.
+                # The policy learns a text as it runs, so neither of the two must be the first to run it.
                 list(_Pass(model, ids))
             _fill_cache(model, before)
             exact = _Pass(model, ids)
