@@ -42,6 +42,7 @@ def make_receipt() -> Callable[..., Receipt]:
     """Makes a receipt of round numbers, some of them changed."""
     plain = Receipt(
         model="pocket",
+        approximation=None,
         prompt_tokens=20,
         cached_tokens=0,
         reasoning_tokens=9,

@@ -31,6 +31,7 @@ from araio.engine.transcript import Transcript, timed
 from araio.errors import CheckpointError, RequestError
 from araio.kernels.select import select
 from araio.meters.meter import Meter, choose_meter
+from araio.nn.approximations import Approximation, approximation
 from araio.quantities import parse_bytes
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
@@ -57,6 +58,7 @@ def load(
     cache_tokens: int | None = None,
     io: str | None = None,
     pins: Mapping[int, Collection[int]] | None = None,
+    approximate: str | None = None,
     country: str | None = None,
     prices: str | None = None,
     tdp: float | None = None,
@@ -75,6 +77,9 @@ def load(
     io         how experts are read from disk: "direct", past the page cache, "uring", so by Linux' io_uring,
                "buffered", or "auto", direct where the file system can do it; None reads `ARAIO_IO`
     pins       experts by layer that stay in memory once they are there
+    approximate  choose other experts than the model's own router would, for less work: "top-N", N of them for
+               each token, or "cached", those in memory before others that are nearly as good. Answers change;
+               `eval.approximation` measures how much. None is exact
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
     prices     by which receipts count money; the same
     tdp        watts of the processor for the energy model; `meters.modelled.estimate_power` says of what
@@ -86,7 +91,7 @@ def load(
         DiskError: an `io` that is none, or that the file system cannot do.
         KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
         RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three; `ram` is no size, or
-            `cache_tokens` are none.
+            `cache_tokens` are none; the model has no such approximation.
         CostError: a country, a price list or watts that nothing can be counted with.
     """
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
@@ -101,6 +106,10 @@ def load(
     ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
+    if approximate is not None:
+        approximation(
+            approximate, ModelConfig.from_file(folder), ops, None
+        )  # a mistake is told before it is loaded
     loaded = open_model(folder, ops, memory)
     network = loaded.network
     # An embedding may have rows to spare, a tokenizer may not have tokens without a row.
@@ -119,6 +128,7 @@ def load(
         mode,
         meter,
         tariff,
+        None if approximate is None else approximation(approximate, network.config, ops, loaded.experts),
     )
 
 
@@ -149,6 +159,8 @@ class Model:
 
     tariff   what receipts count grams and money by; the defaults if None, whatever the environment says
     budget   what each part of it may take of memory
+    approximate  name of how other experts are chosen than the model's own router would; None if answers are
+             exact, as they are, too, where `cached` was asked for and every expert is in memory
     experts  where its experts come from, and what became of those that were asked for; None where all are in
              memory
     """
@@ -164,12 +176,16 @@ class Model:
         speculate: Speculate = "auto",
         meter: Meter | None = None,
         tariff: Tariff | None = None,
+        approximation: Approximation | None = None,
     ) -> None:
         network = loaded.network
         self.name = name
         self.network = network
         self.budget = loaded.budget
         self.experts = loaded.experts
+        self.approximate = None if approximation is None else approximation.name
+        if approximation is not None:
+            network.approximation = approximation
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
@@ -195,12 +211,17 @@ class Model:
 
         # Nothing here may fail any more: the answer is there.
         tariff = self._tariff or default_tariff(self.name)
-        return Receipts(self.name, self.network.config, self.engine.meter, tariff)
+        return Receipts(self.name, self.network.config, self.engine.meter, tariff, self.approximate)
 
     @property
     def config(self) -> ModelConfig:
         """The architecture, as `config.json` gives it."""
         return self.network.config
+
+    @property
+    def label(self) -> str:
+        """Its name, and how it is approximated if it is."""
+        return self.name if self.approximate is None else f"{self.name} ({self.approximate})"
 
     def chat(self, messages: Messages, **sampling: Any) -> Answer:
         """Answer a question or continue a conversation; see `stream` for what it raises."""
@@ -237,7 +258,7 @@ class Model:
         """Which experts one forward pass chose for every token, and their weights.
 
         returns  (T, M, K) int32 expert ids and (T, M, K) float32 weights, for the M layers of
-                 `config.moe_layers` in order
+                 `config.moe_layers` in order; N in place of K with `top-N`
 
         Raises:
             RequestError: as `logits`.

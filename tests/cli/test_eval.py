@@ -87,3 +87,20 @@ def test_mistakes_with_the_text_are_told_in_one_line(araio_command, tmp_path) ->
         assert message in done.stderr
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_an_approximation_is_measured_like_a_model(araio_command, tiny) -> None:
+    arguments = ("eval", tiny, "--tasks", "chain", "--n", "1", "--max-tokens", "8", "--json")
+    report = araio_command(*arguments, "--approximate", "top-2")
+    assert json.loads(report.stdout)["model"] == f"{tiny} (top-2)"
+    by_worker = araio_command(*arguments, "--approximate", "top-2", "--workers", "2")
+    assert json.loads(by_worker.stdout)["model"] == f"{tiny} (top-2)"
+    compared = json.loads(araio_command(*arguments, "--approximate", "top-2", "--kl", tiny).stdout)
+    assert (compared["model"], compared["reference"]) == (f"{tiny} (top-2)", str(tiny))
+    assert compared["mean_kl"] > 0
+
+
+def test_prompts_do_not_tell_what_cached_costs(araio_command, tiny) -> None:
+    result = araio_command("eval", tiny, "--approximate", "cached", "--kl", tiny)
+    assert result.returncode == 2
+    assert "`araio run` measures it" in result.stderr

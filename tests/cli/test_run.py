@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,6 +93,10 @@ def test_sampling_flags_reach_the_sampler(araio_command, tiny):
         (["km/h"], "To ask it: araio run -p km/h"),
         (["--stop", "", "hi"], "stop holds ''"),
         (["--repetition-penalty", "11", "hi"], "repetition_penalty is 11.0"),
+        (
+            ["--approximate", "top-4", "hi"],
+            "no approximation 'top-4'; this model has top-1 to top-3 and cached",
+        ),
         (["-m", "nowhere", "hi"], "nowhere"),
         (["deepseek-ai/DeepSeek-R1", "hi"], "DeepSeek-R1"),
         (["deepseek-r1", "hi"], "known by its config only"),
@@ -198,3 +203,25 @@ def test_a_reader_that_leaves_ends_it_quietly(endless):
     assert process.stderr.read() == b""
     assert process.wait(120) == 1
     process.stderr.close()
+
+
+def test_an_approximation_tells_what_it_costs_at_every_start(araio_command, tiny, tmp_path):
+    arguments = ("run", "-m", tiny, "-p", "hi", "--approximate", "top-2", "--max-tokens", "8", "--json")
+    first, second = (araio_command(*arguments, XDG_CACHE_HOME=tmp_path) for _ in range(2))
+    figures = r"KL \d\.\d{3} nats, first choice kept \d+% \(measured on 96 tokens\); read \d+% less of memory"
+    for result in (first, second):
+        assert result.returncode == 0
+        assert re.search(rf"^approximate \(top-2\): {figures}$", result.stderr, re.MULTILINE)
+        assert json.loads(result.stdout)["usage"]["araio"]["approximation"] == "top-2"
+    assert "measuring what it costs, once" in first.stderr
+    assert "measuring" not in second.stderr
+
+
+def test_cached_says_where_it_changes_nothing(araio_command, tiny):
+    arguments = ("run", "-m", tiny, "-p", "hi", "--max-tokens", "8", "--json")
+    cached, exact = araio_command(*arguments, "--approximate", "cached"), araio_command(*arguments)
+    assert "approximate (cached): every expert is in memory, so answers are exact" in cached.stderr
+    assert "approximate" not in exact.stderr
+    documents = [json.loads(result.stdout) for result in (cached, exact)]
+    assert documents[0]["content"] == documents[1]["content"]
+    assert [document["usage"]["araio"]["approximation"] for document in documents] == [None, None]

@@ -80,6 +80,17 @@ def test_the_whole_tells_of_drafts_and_of_disk_where_there_are_any(make_receipt)
     assert "none of disk" in receipt_text(make_receipt())
 
 
+def test_an_approximation_is_on_every_form_of_the_receipt(make_receipt):
+    receipt = make_receipt(approximation="top-4")
+    assert receipt.to_json()["approximation"] == "top-4"
+    assert receipt_line(receipt).endswith(" · approximate (top-4)")
+    assert (
+        receipt_text(receipt).splitlines()[-1] == "approximate by top-4; without it the answer may be another"
+    )
+    assert make_receipt().to_json()["approximation"] is None
+    assert "approximate" not in receipt_line(make_receipt()) + receipt_text(make_receipt())
+
+
 @pytest.mark.parametrize(
     ("joules", "text", "how"),
     [

@@ -14,7 +14,7 @@ from araio.train.tasks import TASKS
 class Oracle:
     """Solves whatever it is asked, by asking the task itself; wrong on every `misses`-th question."""
 
-    name = "oracle"
+    name = label = "oracle"
 
     def __init__(self, monkeypatch, misses=0, finish_reason="stop"):
         self.asked, self.answers, self.misses, self.finish_reason = [], {}, misses, finish_reason

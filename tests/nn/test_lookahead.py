@@ -16,6 +16,7 @@ from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights.load import load_model
 
 IDS = np.random.default_rng(3).integers(0, 250, 6)
+IS_DECODED = np.zeros(3, np.bool_)
 
 
 class Listener:
@@ -112,9 +113,9 @@ def test_the_guess_is_the_next_routers_choice_for_what_the_layer_gives(folder: P
     listener = Listener()
     _, model = looking_ahead(folder, listener, waits=False)
     x = np.random.default_rng(5).standard_normal((3, model.config.hidden_size)).astype(np.float32)
-    model.lookahead(1, x)
+    model.lookahead(1, x, IS_DECODED)
     block = model.layers[2]
-    ids, _ = block.mlp.gate(block.post_attention_layernorm(x))
+    ids, _ = block.mlp.gate(block.post_attention_layernorm(x), IS_DECODED)
     ((_, layer, guessed),) = listener.told
     assert layer == 2
     np.testing.assert_array_equal(guessed, ids)
@@ -127,7 +128,7 @@ def test_nobody_is_asked_who_cannot_use_it(folder: Path) -> None:
     for block in model.layers[1:]:
         gate = block.mlp.gate
         choose = gate.choose
-        gate.choose = lambda x, choose=choose: calls.append(0) or choose(x)
+        gate.choose = lambda *x, choose=choose: calls.append(0) or choose(*x)
     model.forward(IDS, model.new_cache())
     assert len(calls) == 3  # the layers' own
     assert all(kind == "request" for kind, *_ in listener.told)
@@ -137,8 +138,8 @@ def test_behind_the_last_layer_nothing_is_foreseen(folder: Path) -> None:
     listener = Listener()
     _, model = looking_ahead(folder, listener, waits=False)
     x = np.zeros((1, model.config.hidden_size), np.float32)
-    model.lookahead(3, x)
-    model.lookahead(7, x)  # the MTP module's, or none
+    model.lookahead(3, x, IS_DECODED[:1])
+    model.lookahead(7, x, IS_DECODED[:1])  # the MTP module's, or none
     assert listener.told == []
 
 

@@ -67,6 +67,7 @@ class Receipt:
     """One answer's.
 
     model                  as it was named
+    approximation          that the answer was made with, by its name; None if it is exact
     cached_tokens          of the prompt, found in the cache
     reasoning_tokens       of what was generated; `answer_tokens` are the others
     draft_tokens           that were checked; `accepted_draft_tokens` were right
@@ -78,6 +79,7 @@ class Receipt:
     """
 
     model: str
+    approximation: str | None
     prompt_tokens: int
     cached_tokens: int
     reasoning_tokens: int
@@ -133,6 +135,7 @@ class Receipt:
         """What stands under `usage.araio`."""
         intensity, prices = self.tariff.intensity, self.tariff.prices
         return {
+            "approximation": self.approximation,
             "tokens": {
                 "prompt": self.prompt_tokens,
                 "cached": self.cached_tokens,

@@ -68,6 +68,7 @@ def receipt_line(receipt: Receipt) -> str:
         f"{_grams(receipt)} CO2e",
         _money(receipt) or "",
         _streamed_line(receipt),
+        f"approximate ({receipt.approximation})" if receipt.approximation else "",
     ]
     return " · ".join(filter(None, parts))
 
@@ -104,6 +105,10 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
         ("energy", _energy_row(one.joules)),
         ("carbon", _carbon_row(one)),
         ("money", _money_row(one)),
+        (
+            "approximate",
+            one.approximation and f"by {one.approximation}; without it the answer may be another",
+        ),
     ]
 
 

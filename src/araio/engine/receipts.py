@@ -25,11 +25,15 @@ class Receipts:
     name    of the model, as a receipt shows it
     meter   that the engine counts joules with
     tariff  what joules and tokens are worth
+    approximation  that the model's answers are made with; None if they are exact
     """
 
-    def __init__(self, name: str, config: ModelConfig, meter: Meter, tariff: Tariff) -> None:
+    def __init__(
+        self, name: str, config: ModelConfig, meter: Meter, tariff: Tariff, approximation: str | None = None
+    ) -> None:
         counted = count_parameters(config)
         self._name, self._meter, self._tariff = name, meter, tariff
+        self._approximation = approximation
         self._total = counted.model.total
         self._always_active = counted.model.active - counted.routed_experts.active
         self._rates, self._draft_rates = Rates.of_model(config), Rates.of_mtp(config)
@@ -44,6 +48,7 @@ class Receipts:
         work, of_drafts = job.work, job.draft_work
         return Receipt(
             model=self._name,
+            approximation=self._approximation,
             prompt_tokens=len(job.prompt),
             cached_tokens=job.cached_tokens,
             reasoning_tokens=reasoning,

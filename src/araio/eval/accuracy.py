@@ -162,7 +162,7 @@ def evaluate(
             on_graded(answer)
     seconds = time.perf_counter() - started
     results = {name: _tally([answer for answer in graded if answer.task == name]) for name in names}
-    return Report(model.name, split, seed, max_tokens, seconds, results)
+    return Report(model.label, split, seed, max_tokens, seconds, results)
 
 
 def check_counts(n: int, workers: int, max_tokens: int) -> None:
@@ -197,7 +197,7 @@ def _answers(model: Model, questions: Sequence[Question], max_tokens: int, worke
     # Fresh processes rather than forked ones: a fork would inherit locks of threads that it has not.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_on_interrupt)
-    jobs = [(model.name, question, max_tokens) for question in questions]
+    jobs = [(model.name, model.approximate, question, max_tokens) for question in questions]
     try:
         with _one_thread_each(), pool:
             yield from pool.map(_grade_in_worker, jobs)
@@ -226,9 +226,9 @@ def _grade(model: Model, question: Question, max_tokens: int) -> Graded:
 _load_once = cache(load)
 
 
-def _grade_in_worker(job: tuple[str, Question, int]) -> Graded:
-    name, question, max_tokens = job
-    return _grade(_load_once(name), question, max_tokens)
+def _grade_in_worker(job: tuple[str, str | None, Question, int]) -> Graded:
+    name, approximate, question, max_tokens = job
+    return _grade(_load_once(name, approximate=approximate), question, max_tokens)
 
 
 def _die_on_interrupt() -> None:

@@ -23,7 +23,7 @@ from araio.text.deepseek import END_THINK
 from araio.text.tokenizer import Span
 from araio.train.tasks import TASKS
 
-__all__ = ["Divergence", "divergence", "task_sequences", "text_sequences"]
+__all__ = ["Divergence", "compare", "divergence", "task_sequences", "text_sequences"]
 
 WINDOW = 512
 """Most tokens of one piece of plain text; each piece starts without memory of the one before."""
@@ -82,13 +82,13 @@ def divergence(
     started = time.perf_counter()
     columns: list[npt.NDArray[np.float64]] = []
     for ids in sequences:
-        columns.extend(_compare(model.logits(ids), reference.logits(ids), np.asarray(ids)))
+        columns.extend(compare(model.logits(ids), reference.logits(ids), np.asarray(ids)))
         if on_sequence is not None:
             on_sequence()
     kl, agrees, loss, reference_loss = np.concatenate(columns, axis=1)
     return Divergence(
-        model.name,
-        reference.name,
+        model.label,
+        reference.label,
         len(kl),
         float(kl.mean()),
         float(np.quantile(kl, 0.99)),
@@ -100,10 +100,15 @@ def divergence(
     )
 
 
-def _compare(
+def compare(
     logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32], ids: npt.NDArray[np.integer]
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """For rows of positions: (4, rows) of KL, agreement, and both models' losses of the next token."""
+    """What two models say of the same text, some rows of positions at a time.
+
+    logits, reference  (T, W)
+    ids                (T,) or one more than T: the token at each position
+    returns            (4, rows) of KL, agreement, and both models' losses of the next token
+    """
     for start in range(0, len(ids) - 1, ROWS):
         rows = slice(start, min(start + ROWS, len(ids) - 1))
         ours, theirs = _log_softmax(logits[rows]), _log_softmax(reference[rows])

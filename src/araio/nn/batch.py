@@ -48,6 +48,7 @@ class Batch:
     rotation  of each token, by its position
     slots     (T,) where each token's latents go
     routes    gets the ids (T, K) of the experts that each routed layer chooses, if given
+    is_decoded  (T,) bool: not of a prompt, but behind it
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Batch:
             self.spans.append(Span(slice(start, stop), cache, length, absorbed))
             start = stop
         one = len(segments) == 1
+        sizes = [len(segment.ids) for segment in segments]
+        self.is_decoded = np.repeat([segment.absorbed for segment in segments], sizes)
         self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
         self.rotation = rotary(positions[0] if one else np.concatenate(positions))
         self.slots = slots[0] if one else np.concatenate(slots)

@@ -27,4 +27,4 @@ class Block:
         """Map x (T, D) of a step's tokens to (T, D), writing their latents to the cache."""
         x = x + self.self_attn(self.input_layernorm(x), batch)
         y = self.post_attention_layernorm(x)
-        return x + (self.mlp(y, x, batch.routes) if isinstance(self.mlp, MoE) else self.mlp(y))
+        return x + (self.mlp(y, x, batch) if isinstance(self.mlp, MoE) else self.mlp(y))

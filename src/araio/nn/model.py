@@ -1,8 +1,8 @@
 """`Model`: embedding, layers, final norm and output matrix of a DeepSeek-V2/V3-class language model.
 
-It holds no state but its weights and the routers' hook: a sequence lives in a `LatentCache`. `forward` runs
-the next tokens of one sequence, `step` those of several together. `weights/load.py` builds a model from a
-checkpoint; `block.py` is one layer.
+It holds no state but its weights and what is set on its routers: a sequence lives in a `LatentCache`.
+`forward` runs the next tokens of one sequence, `step` those of several together. `weights/load.py` builds a
+model from a checkpoint; `block.py` is one layer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from araio.config import ModelConfig
 from araio.costs.work import HeldBytes
 from araio.kernels.ops import Int32Array, IntArray, Matrix, Ops
+from araio.nn.approximations import Approximation
 from araio.nn.batch import Batch, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
@@ -88,7 +89,7 @@ class Model:
         for index, layer in enumerate(self.layers):
             x = layer(x, batch)
             if self.lookahead is not None:
-                self.lookahead(index, x)
+                self.lookahead(index, x, batch.is_decoded)
         return self.norm(x)
 
     def logits(self, hidden: Float32Array) -> Float32Array:
@@ -110,3 +111,13 @@ class Model:
     def on_route(self, hook: OnRoute | None) -> None:
         for router in self.routers:
             router.on_route = hook
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """What replaces the choice of every router; None if the model is exact."""
+        return next((router.approximation for router in self.routers), None)
+
+    @approximation.setter
+    def approximation(self, approximation: Approximation | None) -> None:
+        for router in self.routers:
+            router.approximation = approximation

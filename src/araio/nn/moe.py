@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from araio.kernels.ops import Int32Array, Ops
+from araio.nn.batch import Batch
 from araio.nn.experts import ExpertSource, Ticket
 from araio.nn.linear import SwiGLU
 from araio.nn.lookahead import Lookahead
@@ -30,21 +31,20 @@ class MoE:
     ops: Ops
     lookahead: Lookahead | None = None
 
-    def __call__(
-        self, x: Float32Array, residual: Float32Array, routes: list[Int32Array] | None = None
-    ) -> Float32Array:
+    def __call__(self, x: Float32Array, residual: Float32Array, batch: Batch) -> Float32Array:
         """Map x (T, D) to what is added to the residual (T, D).
 
         residual  from which x was made by the layer's norm
-        routes    gets the ids (T, K) of the chosen experts
+        batch     of the step; its routes get the ids (T, K) of the chosen experts
         """
-        ids, weights = self.gate(x)
-        if routes is not None:
-            routes.append(ids)
+        ids, weights = self.gate(x, batch.is_decoded)
+        if batch.routes is not None:
+            batch.routes.append(ids)
         ticket = self.experts.request(self.gate.layer, ids)
         shared = self.shared_experts(x) if self.shared_experts is not None else None
         if self.lookahead is not None:
-            self.lookahead(self.gate.layer, residual if shared is None else residual + shared)
+            known = residual if shared is None else residual + shared
+            self.lookahead(self.gate.layer, known, batch.is_decoded)
         if (experts := ticket.at_hand()) is not None:
             y = self.ops.experts(x, ids, weights, experts)
         else:

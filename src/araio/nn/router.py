@@ -1,7 +1,8 @@
 """`Router`: the one place that decides which experts a token uses, and the one hook that sees it decide.
 
-The rule itself is `Ops.route`. Tracing, balance counts, prefetching and profiles all hang on `on_route`.
-Read `moe.py` next.
+The rule itself is `Ops.route`; what may replace its choice, if somebody asks for it, is in
+`approximations.py`. Tracing, balance counts, prefetching and profiles all hang on `on_route`. Read `moe.py`
+next.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from araio.config import ModelConfig
 from araio.kernels.ops import Int32Array, Matrix, Ops
+from araio.nn.approximations import Approximation, Decision
 from araio.tensors import Float32Array
 
 __all__ = ["OnRoute", "Router"]
@@ -25,6 +30,7 @@ class Router:
     weight                   (E, D), float32 whatever the checkpoint's other weights are
     e_score_correction_bias  (E,) float32, None for the softmax family
     on_route                 called after every decision, if set
+    approximation            replaces every decision, if set
     """
 
     def __init__(
@@ -41,15 +47,23 @@ class Router:
         self.e_score_correction_bias = e_score_correction_bias
         self.ops = ops
         self.on_route: OnRoute | None = None
+        self.approximation: Approximation | None = None
 
-    def __call__(self, x: Float32Array) -> tuple[Int32Array, Float32Array]:
-        """Choose experts for x (T, D): ids (T, K) int32 and weights (T, K) float32; see `ops.Route`."""
-        ids, weights = self.choose(x)
+    def __call__(self, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> tuple[Int32Array, Float32Array]:
+        """Choose experts for x (T, D): ids (T, K) int32 and weights (T, K) float32; see `ops.Route`.
+
+        is_decoded  (T,) as in `Batch`
+        """
+        ids, weights = self.choose(x, is_decoded)
         if self.on_route is not None:
             self.on_route(self.layer, ids, weights)
         return ids, weights
 
-    def choose(self, x: Float32Array) -> tuple[Int32Array, Float32Array]:
+    def choose(self, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> tuple[Int32Array, Float32Array]:
         """The same choice for what need not be this layer's input, without telling anyone of it."""
         logits = self.ops.linear(x, self.weight)
-        return self.ops.route(logits, self.e_score_correction_bias, self.config)
+        bias = self.e_score_correction_bias
+        ids, weights = self.ops.route(logits, bias, self.config)
+        if self.approximation is None:
+            return ids, weights
+        return self.approximation(Decision(self.layer, logits, bias, ids, weights, is_decoded))

@@ -173,6 +173,12 @@ class StreamedExperts:
         keys: list[int] = np.flatnonzero(self.places.slot_of != NOBODY).tolist()
         return keys
 
+    def is_in_memory(self, layer: int) -> npt.NDArray[np.bool_]:
+        """For each expert (E,) of a layer, whether no read would have to begin for it."""
+        base = self._base[layer]
+        is_here: npt.NDArray[np.bool_] = self.places.slot_of[base : base + self._experts] != NOBODY
+        return is_here
+
     @property
     def reading(self) -> str:
         """How the others are read, in a few words."""
@@ -366,8 +372,7 @@ class StreamedExperts:
 
     def is_curious(self, layer: int) -> bool:
         """Whether the layer has experts on disk; see `nn.lookahead.Foreseeing`."""
-        base = self._base[layer]
-        return bool((self.places.slot_of[base : base + self._experts] == NOBODY).any())
+        return not bool(self.is_in_memory(layer).all())
 
     def expect(self, layer: int, distance: int, expert_ids: Int32Array, weights: Float32Array) -> bool:
         """Read ahead what is worth it; see `nn.lookahead.Foreseeing`."""

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from araio.atomic import write_text
 from araio.json_reader import read_object
 
-__all__ = ["UsageFile"]
+__all__ = ["UsageFile", "model_file"]
 
 FORM = 1
 _MAX_BYTES = 16 << 20
@@ -47,14 +47,8 @@ class UsageFile:
         shape: tuple[int, int],
     ) -> None:
         self._folder, self._shape = folder.resolve(), shape
-        identity: list[object] = [
-            str(self._folder),
-            sorted((layer, sorted(ids)) for layer, ids in pins.items()),
-        ]
-        # A model that was written anew in the same place is another one.
-        identity += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        self.path = _cache_folder() / "usage" / f"{self._folder.name}-{digest[:16]}.json"
+        kept = sorted((layer, sorted(ids)) for layer, ids in pins.items())
+        self.path = model_file("usage", folder, files, kept)
 
     def read(self) -> npt.NDArray[np.float64] | None:
         """Worth (layers * experts,); None where there is none that can be used."""
@@ -75,6 +69,21 @@ class UsageFile:
             write_text(self.path, json.dumps(document) + "\n")
         except OSError as error:
             sys.stderr.write(f"{self.path}: what experts were used could not be kept ({error.strerror})\n")
+
+
+def model_file(kind: str, folder: Path, files: Sequence[Path], more: object) -> Path:
+    """The file of the user's cache for what is known of a model, one for each kind of knowledge.
+
+    folder  of the model
+    files   that make it this model and no other
+    more    that the knowledge depends on, of what JSON can hold
+    """
+    folder = folder.resolve()
+    identity: list[object] = [str(folder), more]
+    # A model that was written anew in the same place is another one.
+    identity += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    return _cache_folder() / kind / f"{folder.name}-{digest[:16]}.json"
 
 
 def _short(value: float) -> float:

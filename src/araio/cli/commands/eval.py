@@ -39,6 +39,7 @@ EXAMPLES = (
     "araio eval pocket --tasks chain,order --n 200 --json",
     "araio eval ~/models/mine --split beyond --workers 2",
     "araio eval ~/models/mine-q4 --kl ~/models/mine --text book.txt",
+    "araio eval pocket --approximate top-2 --kl pocket",
 )
 
 
@@ -66,6 +67,12 @@ def command(
             help="Instead: how far MODEL's next-token distribution is from this model's, in nats.",
         ),
     ] = None,
+    approximate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW", help="Measure MODEL with an approximation: top-N or cached, as in `run`."
+        ),
+    ] = None,
     text: Annotated[
         Path | None,
         typer.Option(help="With --kl: a UTF-8 text to compare on, in place of the tasks' questions."),
@@ -82,7 +89,11 @@ def command(
     if text is not None and kl is None:
         raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
     check_counts(n, workers, max_tokens)
-    loaded = load(model or env.get("ARAIO_MODEL"))
+    if kl is not None and approximate == "cached":
+        raise RequestError(
+            "cached changes decoded tokens alone, and --kl reads prompts; `araio run` measures it"
+        )
+    loaded = load(model or env.get("ARAIO_MODEL"), approximate=approximate)
     if kl is not None:
         compared = _compared(loaded, load(kl), names, n, seed, text)
         _print_divergence(compared, as_json)

@@ -15,6 +15,7 @@ import typer
 
 from araio import env
 from araio.api import Model, load
+from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.numbers import bytes_text
@@ -37,6 +38,7 @@ EXAMPLES = (
     'araio run -m ~/models/DeepSeek-V2-Lite "Why is the sky blue?" --temperature 0.6',
     'araio run ~/models/r1-q4 "Why is the sky blue?" --ram 16GiB',
     'echo "What is 17 + 25?" | araio run --json',
+    "araio run ~/models/r1-q4 --ram 16GiB --approximate cached",
     'araio run "What is 17 + 25?" --receipt --country FRA',
     "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
 )
@@ -86,6 +88,14 @@ Io = Annotated[
 Speculation = Annotated[
     str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
 ]
+Approximate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Choose other experts than the model would, for less work: top-N, or cached (those in memory). "
+        "Answers change; what it costs is measured and printed.",
+    ),
+]
 Whole = Annotated[bool, typer.Option("--receipt", help="Print the whole receipt, not its one line.")]
 NoLog = Annotated[bool, typer.Option("--no-log", help="Keep no receipt for `araio receipts`.")]
 Country = Annotated[
@@ -119,6 +129,7 @@ def command(
     cache_tokens: CacheTokens = None,
     io: Io = None,
     speculate: Speculation = None,
+    approximate: Approximate = None,
     receipt: Whole = False,
     no_log: NoLog = False,
     country: Country = None,
@@ -156,12 +167,15 @@ def command(
         ram=None if ram is None else parse_bytes("--ram", ram),
         cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
         io=io,
+        approximate=approximate,
         country=country,
         prices=prices,
         tdp=tdp,
     )
     if ram is not None or loaded.experts is not None:
         screen.note(budget_text(loaded.budget, loaded.experts))
+    if approximate is not None:
+        screen.note(approximation_text(loaded, approximate, screen.note))
     _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)
 
 
