@@ -22,16 +22,17 @@ IS_DECODED = np.zeros(3, np.bool_)
 class Listener:
     """A source of experts that notes what it is told, in order."""
 
-    def __init__(self, is_curious: bool = True) -> None:
+    def __init__(self, is_curious: bool = True, farthest: int = 1) -> None:
         self.told: list[tuple[str, int, np.ndarray]] = []
-        self.curious = is_curious
+        self.curious, self.farthest = is_curious, farthest
 
     def is_curious(self, layer: int) -> bool:
         return self.curious
 
-    def expect(self, layer: int, expert_ids: np.ndarray, weights: np.ndarray) -> None:
+    def expect(self, layer: int, distance: int, expert_ids: np.ndarray, weights: np.ndarray) -> bool:
         assert expert_ids.shape == weights.shape
         self.told.append(("expect", layer, expert_ids))
+        return distance < self.farthest
 
 
 class Waiting:
@@ -153,3 +154,12 @@ def test_ahead_of_a_layer_the_last_guess_is_right_where_attention_adds_nothing(f
     for kind, layer, ids in listener.told:
         if kind == "request":
             np.testing.assert_array_equal(guesses[layer], ids)
+
+
+def test_it_goes_on_to_the_layers_behind_as_long_as_that_helps(folder: Path) -> None:
+    x = np.ones((1, load_model(folder).config.hidden_size), np.float32)
+    for farthest in (1, 2):
+        listener = Listener(farthest=farthest)
+        _, model = looking_ahead(folder, listener, waits=False)
+        model.lookahead(1, x)
+        assert [layer for _, layer, _ in listener.told] == [2, 3][:farthest]

@@ -148,9 +148,9 @@ def use(source: StreamedExperts, layer: int, ids: Collection[int]) -> None:
 def expect(source: StreamedExperts, layer: int, ids: Collection[int]) -> None:
     """Tell of a guess whose reads are worth it."""
     for is_correction in (False, True):
-        source.foresight._window_s[True, is_correction] = 1.0
+        source.foresight._window_s[True, 1, is_correction] = 1.0
     source.foresight.read_s = 1e-3
-    source.expect(layer, np.array([list(ids)], np.int32), np.full((1, len(ids)), 0.5, np.float32))
+    source.expect(layer, 1, np.array([list(ids)], np.int32), np.full((1, len(ids)), 0.5, np.float32))
 
 
 def in_memory(source: StreamedExperts, layer: int) -> set[int]:
@@ -300,11 +300,14 @@ def test_a_wrong_guess_that_was_read_counts_as_unused_when_it_leaves() -> None:
     assert source.counters.prefetched == 0
 
 
-def test_a_better_guess_takes_the_place_of_what_has_not_begun() -> None:
+def test_two_guesses_stand_beside_each_other_until_the_layer_chooses() -> None:
     source, reader = by_hand(8)
     expect(source, 2, [3, 4])
     expect(source, 2, [4, 5])
-    assert set(reader.waiting) == {key(2, 4), key(2, 5)}
+    assert set(reader.waiting) == {key(2, 3), key(2, 4), key(2, 5)}
+    use(source, 2, [4, 5])
+    assert reader.reads == 2
+    assert in_memory(source, 2) == {4, 5}
 
 
 def test_a_guess_that_fails_hurts_nobody_who_does_not_need_it() -> None:
