@@ -161,5 +161,5 @@ def test_it_goes_on_to_the_layers_behind_as_long_as_that_helps(folder: Path) -> 
     for farthest in (1, 2):
         listener = Listener(farthest=farthest)
         _, model = looking_ahead(folder, listener, waits=False)
-        model.lookahead(1, x)
+        model.lookahead(1, x, IS_DECODED[:1])
         assert [layer for _, layer, _ in listener.told] == [2, 3][:farthest]

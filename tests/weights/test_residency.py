@@ -300,11 +300,11 @@ def test_a_wrong_guess_that_was_read_counts_as_unused_when_it_leaves() -> None:
     assert source.counters.prefetched == 0
 
 
-def test_two_guesses_stand_beside_each_other_until_the_layer_chooses() -> None:
+def test_a_second_guess_drops_what_only_the_first_one_asked_for() -> None:
     source, reader = by_hand(8)
     expect(source, 2, [3, 4])
     expect(source, 2, [4, 5])
-    assert set(reader.waiting) == {key(2, 3), key(2, 4), key(2, 5)}
+    assert set(reader.waiting) == {key(2, 4), key(2, 5)}
     use(source, 2, [4, 5])
     assert reader.reads == 2
     assert in_memory(source, 2) == {4, 5}
