@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from araio.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
 from araio.errors import RequestError
+from araio.quantities import parse_bytes, parse_bytes_per_s, parse_tokens
 
 
 @pytest.mark.parametrize(
