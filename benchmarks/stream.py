@@ -90,10 +90,11 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
             limit.share: _measure(streamed, gguf, script, limit, arguments.rounds, arguments.threads)
             for limit in limits
         }
+    experts = weights.config.n_routed_experts
     misses = {
-        (share, name): _least_misses(routes, script.warm, weights, rounds[share][0].slots)
+        (share, name): least
         for share in arguments.share
-        for name, routes in chosen.items()
+        for name, least in _least_misses(chosen, script.warm, experts, rounds[share][0].slots).items()
     }
     rows = rows_of(rounds, computed, misses, _records(store)[0].size)
     return {
@@ -168,10 +169,15 @@ def _told(weights: RoutedWeights, name: str, script: Script, routes: Routes) -> 
     }
 
 
-def _least_misses(routes: Routes, warm: int, weights: RoutedWeights, slots: int) -> float:
-    """Reads a token that no choice of experts to keep can avoid, when the unmeasured tokens are over."""
-    capacity = slots - routes.shape[2]  # the experts of a layer are there before others leave
-    return float(belady(routes, weights.config.n_routed_experts, capacity)[warm:].sum(axis=1).mean())
+def _least_misses(chosen: dict[str, Routes], warm: int, experts: int, slots: int) -> dict[str, float]:
+    """Reads a token that no choice of experts to keep can avoid, in what is measured of each text.
+
+    Text follows on text, and what is read for one may be there for the next. Every place may hold an expert
+    between two layers, so whatever the engine does, it reads no less.
+    """
+    misses = belady(np.concatenate(list(chosen.values())), experts, slots).sum(axis=1)
+    texts = np.split(misses, np.cumsum([len(routes) for routes in chosen.values()])[:-1])
+    return {name: float(text[warm:].mean()) for name, text in zip(chosen, texts, strict=True)}
 
 
 # ---------------------------------------------------------------------- with less memory

@@ -144,11 +144,15 @@ def _memory(
     if isinstance(size, str):
         name = "ARAIO_RAM" if ram is None else "ram"
         size = 0 if size == "auto" and ram is None else parse_bytes(name, size)
-    elif size < 1:
-        raise RequestError(f"ram is {size}; expected a number of bytes, or a size such as '6GiB'")
-    if cache_tokens is not None and cache_tokens < 1:
-        raise RequestError(f"cache_tokens is {cache_tokens}; expected 1 or more")
+    elif not _is_count(size):
+        raise RequestError(f"ram is {size}; expected a whole number of bytes, or a size such as '6GiB'")
+    if cache_tokens is not None and not _is_count(cache_tokens):
+        raise RequestError(f"cache_tokens is {cache_tokens}; expected a whole number from 1 on")
     return Memory(size or None, cache_tokens, env.get("ARAIO_IO") if io is None else io, pins, drafts)
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 class Model:
@@ -286,8 +290,9 @@ class Model:
         check_ids(self.config, ids)
         cache = self.network.new_cache()
         array = np.asarray(ids, dtype=np.int64)
-        for start in range(0, len(array), PREFILL_CHUNK):
-            yield self.network.forward(array[start : start + PREFILL_CHUNK], cache)
+        chunk = min(PREFILL_CHUNK, self.budget.chunk)
+        for start in range(0, len(array), chunk):
+            yield self.network.forward(array[start : start + chunk], cache)
 
     def _events(
         self, prompt_ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: dict[str, Any]

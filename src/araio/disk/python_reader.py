@@ -178,6 +178,9 @@ class _Queue:
     def drain(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._in_flight())
+            # What Ctrl-C kept from being reported, or from being put in line, is free again.
+            done = {one.tag for one in self._done}
+            self._unreported = {tag: read for tag, read in self._unreported.items() if tag in done}
 
     def stop(self) -> None:
         with self._changed:
@@ -215,6 +218,8 @@ def _serve(queue: _Queue, files: FileTable) -> None:
             verify([files[piece.file].path for piece in read.pieces], read.pieces, read.slot, read.crc32)
         except DiskError as failure:
             error = failure
+        except Exception as failure:  # noqa: BLE001 - a thread that ends without a word is waited for for ever
+            error = DiskError(f"{files[read.pieces[0].file].path}: could not be read ({failure!r})")
         queue.finish(read, error)
         del read  # and with it the slot
 

@@ -28,11 +28,14 @@ def open_reader(io: str = "auto", threads: int = THREADS) -> Reader:
     Raises DiskError for another `io`, and for `uring` where there is none.
     """
     require_io(io)
+    is_ring = io == "uring"
     try:
-        if io == "uring":
+        if is_ring:
             return NativeReader("direct", threads, engine="uring")
         return NativeReader(io, threads)
     except ImportError:
+        if is_ring:
+            raise DiskError("io uring needs the compiled reader, which is missing; take direct") from None
         return PythonReader(io, threads)
 
 

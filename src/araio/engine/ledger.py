@@ -87,6 +87,8 @@ class Ledger:
     def open(self) -> None:
         """A step is about to run."""
         self._weights.clear()  # of one that was interrupted
+        if self._streamed is not None:  # what was read beside the engine is no request's
+            self._streamed_before = self._streamed.counters
         if self._start is not None and monotonic() - self._closed_s > LONG_PAUSE_S:
             self.settle(is_idle=True)
         if self._start is None:
@@ -162,7 +164,7 @@ class Ledger:
 
     def _share_streamed(self, counters: StreamCounters) -> None:
         """Book what was asked for and read since the step before, in the same shares as its seconds."""
-        new, self._streamed_before = counters.since(self._streamed_before), counters
+        new = counters.since(self._streamed_before)
         weights = [weight for _, weight in self._weights]
         amounts = (
             new.pinned,

@@ -221,5 +221,5 @@ def _read(path: Path) -> ApproximationCost | None:
             None if read_less is None else float(read_less),
             bool(document["from_disk"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None

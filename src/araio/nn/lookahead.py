@@ -2,9 +2,8 @@
 
 The next layer's own norm and router are applied to what this layer gives, as if the attention between them
 added nothing (Fate, arXiv 2502.12224, does so with this layer's input). That needs no training and no data,
-and the whole routing rule, groups included, is the model's own. It is done
-before a layer's experts are computed, so that the disk has something to go on with, and corrected by what the
-whole layer gives. Read
+and the whole routing rule, groups included, is the model's own. It is done before a layer's experts are
+computed, so that the disk has something to go on with, and corrected by what the whole layer gives. Read
 `moe.py` and `model.py` for the callers, `weights/residency.py` for what is made of it.
 """
 

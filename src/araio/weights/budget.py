@@ -9,6 +9,7 @@ a config alone (`costs/tiers.py`). Read `load.py` for who asks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from araio.config import ModelConfig
@@ -40,6 +41,7 @@ class Needs:
     record  one routed expert as it is read from disk and held
     routed  all routed experts, as a model that has them all holds them
     layers  that have routed experts
+    policy  what it takes to know which of them are worth keeping
     """
 
     dense: int
@@ -47,6 +49,7 @@ class Needs:
     record: int
     routed: int
     layers: int
+    policy: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def split(
     Raises:
         BudgetError: too little, with the smallest budget that works.
     """
-    context, process = config.max_position_embeddings, process + LATER
+    context, process = config.max_position_embeddings, process + LATER + needs.policy
     least_tokens = _pages(min(LEAST_CACHE_TOKENS, context) if cache_tokens is None else cache_tokens)
     fixed = process + needs.dense + least_tokens * needs.token
     count = needs.layers * config.n_routed_experts
@@ -165,14 +168,14 @@ def _too_little(ram: int, smallest: int, process: int, needs: Needs, tokens: int
     cache, dense = tokens * needs.token, needs.dense
     rest = smallest - process - dense - cache
     return (
-        f"{_shown(ram)} of memory are too few: {_shown(smallest)} are the least that works "
+        f"{_shown(ram, math.floor)} of memory are too few: {_shown(smallest)} are the least that works "
         f"({_shown(dense)} of weights that every token needs, {_shown(cache)} for {tokens:,} tokens of "
         f"cache, {_shown(process)} of the program itself, {_shown(rest)} for a step and the experts of two "
         "layers); store the model in fewer bits with `araio convert`, or ask for fewer tokens of cache"
     )
 
 
-def _shown(size: int) -> str:
+def _shown(size: int, rounded: Callable[[float], int] = math.ceil) -> str:
     """Rounded up, so that a budget that is named is one that works."""
     unit, name = (2**30, "GiB") if size >= 2**30 else (2**20, "MiB")
-    return f"{math.ceil(size / unit * 10) / 10:.1f} {name}"
+    return f"{rounded(size / unit * 10) / 10:.1f} {name}"

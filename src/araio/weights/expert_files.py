@@ -43,12 +43,10 @@ class ExpertFiles(Protocol):
 
     record  what each of them fills
     paths   of all files that have a part of one
-    remedy  what the owner of a damaged file can do
     """
 
     record: ExpertRecord
     paths: list[Path]
-    remedy: str
 
     def find(self, layer: int, expert: int) -> Source:
         """Where one expert lies."""
@@ -56,8 +54,6 @@ class ExpertFiles(Protocol):
 
 class StoreExperts:
     """Those of a store: a read each."""
-
-    remedy = "convert the model again"
 
     def __init__(self, store: Store, layers: Sequence[int]) -> None:
         self.record = store.record
@@ -81,8 +77,6 @@ class CheckpointExperts:
 
     Raises CheckpointError where experts are stored in several ways, or in one that would have to be widened.
     """
-
-    remedy = "download it again"
 
     def __init__(self, checkpoint: Checkpoint, config: ModelConfig, layers: Sequence[int]) -> None:
         self._checkpoint = checkpoint

@@ -99,9 +99,14 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
     """
     require_io(memory.io)  # also where nothing will be read
     ops = select().ops if ops is None else ops
-    machine = machine_memory()
-    ram = machine.allowed if memory.ram is None else memory.ram
     with open_checked(folder) as (config, checkpoint):
+        machine = machine_memory()  # not before the headers of all files have their place in it
+        ram = machine.allowed if memory.ram is None else memory.ram
+        if ram > machine.total:
+            raise BudgetError(
+                f"ram is {ram / 2**30:,.1f} GiB, and this machine, or the group that the process is in, has "
+                f"{machine.total / 2**30:,.1f} GiB; give less, or nothing, for what it can spare"
+            )
         for file in checkpoint.files:
             # A budget that somebody stated is meant to be all, with what the system keeps of our files.
             file.keeps_pages = memory.ram is None
@@ -109,11 +114,14 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
             # transformers saves V3 models without the module, yet leaves the config as it was.
             config = replace(config, num_nextn_predict_layers=0)
         widens = ops.wants_float32 and _fits_as_float32(config, ram)
+        _check_pins(memory.pins or {}, config)
         config, budget, widens = _divide(checkpoint, config, ops, widens, ram, machine.used, memory)
         experts = None
         if budget.slots is not None:
             experts = _streamed(checkpoint, config, ops, budget.slots, memory)
         network = ModelBuilder(checkpoint, config, ops, widens, experts).model()
+    if experts is not None:
+        experts.warm_up()
     return Loaded(network, budget, experts)
 
 
@@ -183,7 +191,9 @@ def _needs(checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens
             record = ExpertRecord(config, checkpoint.codec(name)).bytes
     layers = len(_routed_layers(config))
     cached_layers = config.num_hidden_layers + len(config.mtp_layers[:1])
-    return Needs(dense, cached_layers * config.latent_dim * LATENT_BYTES, record, routed, layers)
+    token = cached_layers * config.latent_dim * LATENT_BYTES
+    policy = Forecast.bytes(layers * config.n_routed_experts, config.n_routed_experts) if layers else 0
+    return Needs(dense, token, record, routed, layers, policy)
 
 
 def _routed_layers(config: ModelConfig) -> list[int]:
@@ -201,7 +211,7 @@ def _streamed(
             f"{checkpoint.folder}: its experts have FP8 blocks of a size that is not computed with as they "
             "are stored; make a store of it with `araio convert`, or give it --ram for all of it"
         )
-    _check_pins(memory.pins or {}, config, layers, slots)
+    _check_room(memory.pins or {}, config, slots)
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
@@ -216,7 +226,6 @@ def _streamed(
     weakref.finalize(experts, _keep_usage, usage, policy)
     if (worth := usage.read()) is not None:
         policy.remember(worth)
-        experts.warm_up()
     return experts
 
 
@@ -226,17 +235,21 @@ def _keep_usage(usage: UsageFile, policy: Policy) -> None:
         usage.write(worth)
 
 
-def _check_pins(
-    pins: Mapping[int, Collection[int]], config: ModelConfig, layers: list[int], slots: int
-) -> None:
+def _check_pins(pins: Mapping[int, Collection[int]], config: ModelConfig) -> None:
+    layers = _routed_layers(config)
     for layer, ids in pins.items():
         wrong = [expert for expert in ids if not 0 <= expert < config.n_routed_experts]
         if layer not in layers or wrong:
             raise BudgetError(
                 f"pins name layer {layer}, experts {wrong or sorted(ids)}; the model has experts 0 to "
                 f"{config.n_routed_experts - 1} in layers {layers[0]} to {layers[-1]}"
+                if layers
+                else f"pins name layer {layer}; the model has no routed experts"
             )
-    pinned, most = sum(map(len, pins.values())), slots - 2 * config.num_experts_per_tok
+
+
+def _check_room(pins: Mapping[int, Collection[int]], config: ModelConfig, slots: int) -> None:
+    pinned, most = sum(len(set(ids)) for ids in pins.values()), slots - 2 * config.num_experts_per_tok
     if pinned and pinned > most:
         raise BudgetError(
             f"{pinned} experts are to stay in memory, and the budget has room for {most} beside those of the "

@@ -145,6 +145,11 @@ class Forecast:
         self._chosen: list[tuple[IntArray, IntArray]]  # by layer: a turn ago, two turns ago
         self._chosen = [(nobody, nobody)] * (keys // experts)
 
+    @staticmethod
+    def bytes(keys: int, experts: int) -> int:
+        """That the table of what follows on what takes, the largest part."""
+        return keys * experts * np.dtype(np.float32).itemsize
+
     def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
         """See `Policy.use`; what follows on what is learned from decoded tokens alone."""
         self._rates.use(keys, weight)

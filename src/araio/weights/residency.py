@@ -134,6 +134,7 @@ class StreamedExperts:
         self._is_checked = np.zeros(keys, np.bool_)
         self._pressure = pressure
         self._in_flight: set[int] = set()
+        self._is_sound = True
         self._guesses: list[_Guess] = []  # for layers to come, the latest last
         self._place = NOBODY  # of the layer that runs
         self._counts = StreamCounters()
@@ -314,7 +315,8 @@ class StreamedExperts:
             # A guess that failed is read again if it is needed, and fails again.
             if done.tag in needed:
                 layer, expert = self._name(done.tag)
-                raise CheckpointError(f"expert {expert} of layer {layer} could not be read: {done.error}")
+                what = f"expert {expert} of layer {layer} could not be read: {done.error}"
+                raise CheckpointError(what) from done.error
         return arrived
 
     def _name(self, key: int) -> tuple[int, int]:
@@ -324,6 +326,8 @@ class StreamedExperts:
     @contextmanager
     def _consistent(self) -> Iterator[None]:
         """Whatever interrupts the bookkeeping, Ctrl-C among them, leaves only what is known to be true."""
+        if not self._is_sound:  # starting over was itself interrupted
+            self._start_over()
         try:
             yield
         except GeneratorExit:
@@ -336,6 +340,7 @@ class StreamedExperts:
 
     def _start_over(self) -> None:
         """Forget every read that is under way, once none is, and keep what is ready."""
+        self._is_sound = False
         for key in list(self._in_flight):
             self._reader.cancel(key)
         self._reader.drain()
@@ -343,6 +348,7 @@ class StreamedExperts:
         self._in_flight.clear()
         self._guesses.clear()
         self.places.rebuild()
+        self._is_sound = True
 
     def warm_up(self) -> None:
         """Fill the places with what was worth most when this model last ran."""
@@ -360,7 +366,8 @@ class StreamedExperts:
     def _adapt(self, excess: int) -> None:
         """Give so many bytes back to the system, or, below zero, take up to so many again."""
         if excess > 0:
-            most = max(0, self.held - 2 * MOST_IN_FLIGHT)
+            # What is pinned will not leave, and what runs needs room beside it.
+            most = max(0, self.held - int(np.count_nonzero(self.places.is_pinned)) - 2 * MOST_IN_FLIGHT)
             wanted = min(-(-excess // self.record_bytes), most)
             for slot in self.places.make_room(wanted, FORESEEN, self.policy):
                 self._slots.give_back(slot)

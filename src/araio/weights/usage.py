@@ -55,7 +55,7 @@ class UsageFile:
         try:
             document = read_object(self.path, _MAX_BYTES)
             worth = np.array(document["worth"], np.float64)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return None
         is_sound = document.get("form") == FORM and worth.shape == self._shape
         return worth.ravel() if is_sound and np.isfinite(worth).all() and (worth >= 0).all() else None
@@ -93,4 +93,5 @@ def _short(value: float) -> float:
 
 def _cache_folder() -> Path:
     folder = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(folder) if folder.startswith("/") else Path.home() / ".cache") / "araio"
+    # Whoever has no home has a `~` of that name, which is where a note about a failure to write will point.
+    return Path(folder if folder.startswith("/") else os.path.expanduser("~/.cache")) / "araio"  # noqa: PTH111
