@@ -24,7 +24,9 @@ def ask(araio_command, tiny, tmp_path):
 
     def run(*arguments, **environment):
         environment = {"XDG_STATE_HOME": str(tmp_path)} | environment
-        return araio_command("run", tiny, QUESTION, "--max-tokens", 5, *arguments, **environment)
+        return araio_command(
+            "run", tiny, QUESTION, "--max-tokens", 5, "--temperature", 0, *arguments, **environment
+        )
 
     return run
 

@@ -54,8 +54,9 @@ def test_a_prompt_alone_has_nothing_to_look_back_on(folder: Path) -> None:
 
 
 def test_it_looks_back_on_the_first_tokens_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_TOKENS", 3)
     model, source = streamed(folder, 8)
+    config = model.config
+    monkeypatch.setattr(module, "MOST_USES", 3 * len(config.moe_layers) * config.num_experts_per_tok)
     cache = model.new_cache()
     with Hindsight(model, source) as hindsight:
         for token in IDS[:3]:

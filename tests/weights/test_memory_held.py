@@ -126,9 +126,9 @@ def watched(folder: Path, ram: int, io: str, home: Path) -> Seen:
 
 
 def facts_of(folder: Path) -> dict[str, int]:
-    """What a budget without an end says of the model."""
+    """What a budget that is large enough says of the model."""
     out = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(1 << 40), "auto"],
+        [sys.executable, "-c", PROGRAM, str(folder), str(1 << 32), "auto"],
         stdout=subprocess.PIPE,
         check=True,
         text=True,

@@ -500,3 +500,20 @@ def test_an_error_while_an_expert_computes_is_nobody_elses(
     assert sorted(seen) == list(range(8))
     check(source)
     np.testing.assert_array_equal(scores(model, IDS, 4, 8), expected)
+
+
+def test_a_second_ctrl_c_while_starting_over_leaves_it_to_the_next_request(
+    folder: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, source = streamed(folder, 20)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "_collect", interrupted)
+        patched.setattr(source._reader, "drain", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scores(model, IDS, 4, 8)
+    np.testing.assert_array_equal(scores(model, IDS, 4, 8), expected)
+    check(source)

@@ -2,8 +2,9 @@
 
 The rules are those of `residency.py`. A layer's K experts are looked up together; what is missing is read
 into slots that are kept free for reads, and when the layer is computed the least worthy leave until no more
-than `capacity` experts of all layers are in memory. What has just been read may be the first to leave. So
-`capacity` is the slots of the budget without those for reads, and what a layer needs never leaves before it.
+than `capacity` experts of all layers are in memory. What has just been read may be the first to leave, and
+what a layer needs never leaves before it. `capacity` is what may be in memory between two layers: for a bound
+that an engine cannot pass, all of its places.
 
 Routes are (T, L, K) expert ids, one token a step, K distinct ids of each layer, as `testing/routes.py` makes
 them or `Router.on_route` records them.

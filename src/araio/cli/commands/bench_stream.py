@@ -34,7 +34,8 @@ def command(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Memory for the whole program, as in 6GiB; what the machine can spare if not given.",
+            help="Memory for the model, as in 6GiB; what the machine can spare if not given. For comparison "
+            "the model is also loaded as a whole, where the machine has room for it.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(metavar="N", help="To decode.")] = TOKENS,
