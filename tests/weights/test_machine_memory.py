@@ -49,6 +49,12 @@ def test_version_2_of_a_container(tmp_path: Path) -> None:
     assert memory.allowed == 6 * GIB
 
 
+def test_version_2_slows_down_before_its_limit(tmp_path: Path) -> None:
+    files = {"memory.max": 8 * GIB, "memory.high": 6 * GIB, "memory.current": 3 * GIB}
+    memory = tree(tmp_path, "0::/\n", files)
+    assert (memory.total, memory.available) == (6 * GIB, 3 * GIB)
+
+
 def test_version_2_counts_the_tightest_group_above(tmp_path: Path) -> None:
     files = {
         "user.slice/memory.max": 16 * GIB,

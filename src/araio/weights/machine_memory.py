@@ -1,8 +1,8 @@
 """How much memory this process may use: the machine's, or that of its control group if that is less.
 
 A container may be killed for memory that the machine still has, so the limits of all groups above the process
-count (Linux `cgroups(7)`: `memory.max` of version 2, `memory.limit_in_bytes` of version 1). Read `budget.py`
-for what is done with it.
+count (Linux `cgroups(7)`: `memory.max` and `memory.high` of version 2, `memory.limit_in_bytes` of version 1).
+Read `budget.py` for what is done with it.
 """
 
 from __future__ import annotations
@@ -56,16 +56,18 @@ def _limits(own_groups: Path, groups: Path) -> list[tuple[int, int]]:
     for line in _text(own_groups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            folder, names = groups, ("memory.max", "memory.current")
+            # Above `high` a process is slowed down until it stands still, long before `max`.
+            folder, limits, use = groups, ("memory.max", "memory.high"), "memory.current"
         elif "memory" in controllers.split(","):
-            folder, names = groups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            folder, limits, use = groups / "memory", ("memory.limit_in_bytes",), "memory.usage_in_bytes"
         else:
             continue
         group = folder / path.lstrip("/")
         while group.is_relative_to(folder):
-            limit, used = (_text(group / name).strip() for name in names)
-            if limit.isdecimal() and used.isdecimal():  # no limit is `max`, and the outermost has no file
-                found.append((int(limit), int(used) - _page_cache(group / "memory.stat")))
+            used = _text(group / use).strip()
+            for limit in (_text(group / name).strip() for name in limits):
+                if limit.isdecimal() and used.isdecimal():  # no limit is `max`, and the outermost has no file
+                    found.append((int(limit), int(used) - _page_cache(group / "memory.stat")))
             group = group.parent
     return found
 
