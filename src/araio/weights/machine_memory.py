@@ -65,9 +65,10 @@ def _limits(own_groups: Path, groups: Path) -> list[tuple[int, int]]:
         group = folder / path.lstrip("/")
         while group.is_relative_to(folder):
             used = _text(group / use).strip()
-            for limit in (_text(group / name).strip() for name in limits):
-                if limit.isdecimal() and used.isdecimal():  # no limit is `max`, and the outermost has no file
-                    found.append((int(limit), int(used) - _page_cache(group / "memory.stat")))
+            stated = [_text(group / name).strip() for name in limits]
+            if used.isdecimal():  # the outermost has no file, and no limit is `max`
+                taken = int(used) - _page_cache(group / "memory.stat")
+                found += [(int(limit), taken) for limit in stated if limit.isdecimal()]
             group = group.parent
     return found
 

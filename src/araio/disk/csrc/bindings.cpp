@@ -1,5 +1,6 @@
-// The Python module araio.disk._native: one class over `DiskReader`. Sizes and addresses are checked here, that a
-// tag is in flight once by `native_reader.py`; the interpreter's lock is released before anything waits.
+// The Python module araio.disk._native: one class over `DiskReader`. Sizes and addresses are checked here,
+// that a tag is in flight once by `native_reader.py`; the interpreter's lock is released before anything
+// waits.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
