@@ -10,7 +10,15 @@ import pytest
 import araio
 from araio.api import Model
 from araio.costs.work import HeldBytes
-from araio.errors import CheckpointError, CostError, ModelNotFoundError, RequestError, TextError
+from araio.errors import (
+    BudgetError,
+    CheckpointError,
+    CostError,
+    DiskError,
+    ModelNotFoundError,
+    RequestError,
+    TextError,
+)
 from araio.nn.kv_cache import LatentPool
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.text.chat import ChatFormat
@@ -228,6 +236,27 @@ def test_a_dense_model_routes_nothing(tmp_path):
 def test_mistakes_are_told_at_once(model, call, error, words):
     with pytest.raises(error, match=words):
         call(model)
+
+
+@pytest.mark.parametrize(
+    ("memory", "error", "words"),
+    [
+        ({"ram": 108e6}, RequestError, "ram is 108000000.0; expected a whole number"),
+        ({"ram": True}, RequestError, "ram is True"),
+        ({"ram": 0}, RequestError, "ram is 0"),
+        ({"ram": "6"}, RequestError, "ram is '6'; expected a size such as"),
+        ({"ram": 1 << 20}, BudgetError, "are the least that works"),
+        ({"ram": 1 << 60}, BudgetError, "this machine, or the group"),
+        ({"cache_tokens": 0}, RequestError, "cache_tokens is 0"),
+        ({"cache_tokens": 4096.0}, RequestError, "cache_tokens is 4096.0"),
+        ({"io": "mmap"}, DiskError, "expected one of auto, direct, buffered, uring"),
+        ({"pins": {99: [0]}}, BudgetError, "pins name layer 99"),
+        ({"pins": {1: [0, 1000]}}, BudgetError, r"experts \[1000\]"),
+    ],
+)
+def test_memory_that_cannot_be_is_told_before_a_weight_is_read(folder, memory, error, words):
+    with pytest.raises(error, match=words):
+        araio.load(folder, **memory)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):

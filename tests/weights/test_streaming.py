@@ -190,6 +190,7 @@ def test_requests_together_get_what_they_get_from_memory(long_v3: Path, slots: i
 def test_a_request_is_told_what_it_took(long_v3: Path) -> None:
     model, source = streamed(long_v3, 20)
     engine = Engine(model, streamed=source)
+    scores(model, LONG[:30], 10, 30)  # beside the engine, so no request's
     before = source.counters
     jobs = [engine.submit(*request) for request in REQUESTS]
     while engine.step():
@@ -199,7 +200,7 @@ def test_a_request_is_told_what_it_took(long_v3: Path) -> None:
     assert None not in parts
     for name in ("pinned", "cached", "prefetched", "missed"):
         assert sum(getattr(part, name) for part in parts) == getattr(all_of_it, name)
-    assert sum(part.disk_bytes for part in parts) <= source.counters.read_bytes
+    assert 0 < sum(part.disk_bytes for part in parts) <= all_of_it.read_bytes
     assert all(part.uses > 0 for part in parts)
 
 
