@@ -53,6 +53,7 @@ def machine_memory(own_groups: Path = _OWN_GROUPS, groups: Path = _GROUPS) -> Ma
 def _limits(own_groups: Path, groups: Path) -> list[tuple[int, int]]:
     """Limit and use of every group that this process is in, from its own to the outermost."""
     found = []
+    limits: tuple[str, ...]
     for line in _text(own_groups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
