@@ -96,40 +96,45 @@ def load(
     """
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
     memory = _memory(ram, cache_tokens, io, pins, drafts=mode == "on")
-    meter = choose_meter(tdp=tdp)
-    tariff = None
-    if {country, prices} != {None} or env.is_set("ARAIO_COUNTRY") or env.is_set("ARAIO_PRICES"):
-        # A mistake is told before a large model is loaded; else the first token need not wait for a table.
-        from araio.costs.tariff import choose_tariff
-
-        tariff = choose_tariff(str(name), country, prices)
+    meter, tariff = choose_meter(tdp=tdp), _tariff(str(name), country, prices)
     ops = select(threads=threads).ops
     folder = locate(str(name))
     tokenizer = Tokenizer.from_folder(folder)
-    if approximate is not None:
-        approximation(
-            approximate, ModelConfig.from_file(folder), ops, None
-        )  # a mistake is told before it is loaded
+    config = ModelConfig.from_file(folder)
+    _check_vocabulary(folder, tokenizer, config)
+    # A mistake in its name is told before anything large is read.
+    approximation(approximate, config, ops, None)
     loaded = open_model(folder, ops, memory)
-    network = loaded.network
-    # An embedding may have rows to spare, a tokenizer may not have tokens without a row.
-    if tokenizer.vocab_size > network.config.vocab_size:
-        raise CheckpointError(
-            f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, but config.json has vocab_size = "
-            f"{network.config.vocab_size}; the two files belong to different models"
-        )
     return Model(
         str(name),
         loaded,
         tokenizer,
         ChatFormat.from_folder(folder, tokenizer),
         read_generation_defaults(folder),
-        read_stop_ids(folder, network.config.vocab_size),
+        read_stop_ids(folder, config.vocab_size),
         mode,
         meter,
         tariff,
-        None if approximate is None else approximation(approximate, network.config, ops, loaded.experts),
+        approximation(approximate, config, ops, loaded.experts),
     )
+
+
+def _tariff(name: str, country: str | None, prices: str | None) -> Tariff | None:
+    """What was asked for, before a large model is loaded; else the first token need not wait for a table."""
+    if {country, prices} == {None} and not env.is_set("ARAIO_COUNTRY") and not env.is_set("ARAIO_PRICES"):
+        return None
+    from araio.costs.tariff import choose_tariff
+
+    return choose_tariff(name, country, prices)
+
+
+def _check_vocabulary(folder: Path, tokenizer: Tokenizer, config: ModelConfig) -> None:
+    # An embedding may have rows to spare, a tokenizer may not have tokens without a row.
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, but config.json has vocab_size = "
+            f"{config.vocab_size}; the two files belong to different models"
+        )
 
 
 def _memory(

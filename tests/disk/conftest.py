@@ -9,21 +9,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from araio.disk.native_reader import NativeReader, compiled
+from araio.disk.native_reader import NativeReader
 from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Reader, Slot
 from araio.errors import DiskError
 
-KINDS: dict[str, Callable[..., Reader]] = {"python": PythonReader}
-try:
-    compiled()
-    KINDS["threads"] = functools.partial(NativeReader, engine="threads")
-    NativeReader(engine="uring").close()
-    KINDS["uring"] = functools.partial(NativeReader, engine="uring")
-except (ImportError, DiskError):
-    pass  # not compiled, or the kernel has no io_uring for us
+KINDS: dict[str, Callable[..., Reader]] = {
+    "python": PythonReader,
+    "threads": functools.partial(NativeReader, engine="threads"),
+    "uring": functools.partial(NativeReader, engine="uring"),
+}
 
-PARAMETERS = [pytest.param(kind, marks=[pytest.mark.native] * (kind != "python")) for kind in KINDS]
+
+def why_not(kind: str) -> str:
+    """What keeps a kind of reader from running here; nothing for most."""
+    try:
+        KINDS[kind]().close()
+    except (ImportError, DiskError) as error:
+        return f"{kind}: {error}"
+    return ""
+
+
+def parameter(kind: str) -> object:
+    reason = why_not(kind)
+    native = [pytest.mark.native] * (kind != "python")
+    return pytest.param(kind, marks=[*native, pytest.mark.skipif(bool(reason), reason=reason)])
+
+
+PARAMETERS = [parameter(kind) for kind in KINDS]
 
 
 def aligned(size: int) -> Slot:

@@ -111,7 +111,7 @@ class Receipt:
     @property
     def expert_hits(self) -> float | None:
         """Share of experts that no read had to begin for; None where all are in memory."""
-        return None if self.streamed is None else self.streamed.hits
+        return None if self.streamed is None else self.streamed.hit_share
 
     @property
     def tok_per_s(self) -> float | None:
@@ -181,9 +181,6 @@ class Receipt:
         if streamed is None:
             return None
         return {
-            "pinned": streamed.pinned,
-            "cached": streamed.cached,
-            "prefetched": streamed.prefetched,
-            "missed": streamed.missed,
+            **streamed.outcomes(),
             "disk_bytes_per_s": streamed.disk_bytes_per_s,
         }

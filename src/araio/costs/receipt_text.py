@@ -119,14 +119,16 @@ def _disk(receipt: Receipt) -> str:
 def _streamed_line(receipt: Receipt) -> str:
     """What a token read from disk, how fast, and how many experts were there already."""
     streamed = receipt.streamed
-    if streamed is None or streamed.hits is None:
+    if streamed is None or streamed.hit_share is None:
         return ""
     speed = streamed.disk_bytes_per_s
     a_token = streamed.disk_bytes / (
         receipt.prompt_tokens - receipt.cached_tokens + receipt.completion_tokens
     )
     at = f" at {quantity_text(speed, 'B/s')}" if speed is not None else ""
-    return f"{quantity_text(a_token, 'B')} a token from disk{at}, {streamed.hits:.0%} of experts in memory"
+    return (
+        f"{quantity_text(a_token, 'B')} a token from disk{at}, {streamed.hit_share:.0%} of experts in memory"
+    )
 
 
 def _experts_row(receipt: Receipt) -> str | None:

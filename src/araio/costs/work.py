@@ -6,9 +6,9 @@ that attention saw. Read `engine/ledger.py` for who counts, `rates.py` for what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-__all__ = ["HeldBytes", "StreamedWork", "Work"]
+__all__ = ["ExpertUses", "HeldBytes", "StreamedWork", "Work"]
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,55 @@ class HeldBytes:
 
 
 @dataclass
-class StreamedWork:
-    """What became of the experts that layers asked for while a request ran, where not all are in memory.
+class ExpertUses:
+    """What became of experts that layers asked for, where not all are in memory.
 
-    An expert that several tokens of a step choose is one use, shared by the requests of the step.
+    An expert that several tokens of a step choose is one use.
 
     pinned      uses of experts that stay in memory whatever happens
     cached      uses of experts that lay in memory
     prefetched  uses of experts that were read, or being read, because they were foreseen
     missed      uses of experts whose reading began when they were needed
-    disk_bytes  that were read
-    disk_ns     nanoseconds in which the disk was busy
     """
 
     pinned: int = 0
     cached: int = 0
     prefetched: int = 0
     missed: int = 0
-    disk_bytes: int = 0
-    disk_ns: int = 0
+
+    def outcomes(self) -> dict[str, int]:
+        """The four counts by their names."""
+        return {name: getattr(self, name) for name in OUTCOMES}
 
     @property
     def uses(self) -> int:
         """Experts that were asked for."""
-        return self.pinned + self.cached + self.prefetched + self.missed
+        return sum(self.outcomes().values())
 
     @property
-    def hits(self) -> float | None:
-        """Share of them that no read had to begin for; None if none was asked for."""
-        return 1 - self.missed / self.uses if self.uses else None
+    def hits(self) -> int:
+        """Uses that did not have to begin a read."""
+        return self.uses - self.missed
+
+    @property
+    def hit_share(self) -> float | None:
+        """The same as a share; None if nothing was asked for."""
+        return self.hits / self.uses if self.uses else None
+
+
+OUTCOMES = tuple(field.name for field in fields(ExpertUses))
+
+
+@dataclass
+class StreamedWork(ExpertUses):
+    """One request's share of what its steps asked for and read.
+
+    disk_bytes  that were read
+    disk_ns     nanoseconds in which the disk was busy
+    """
+
+    disk_bytes: int = 0
+    disk_ns: int = 0
 
     @property
     def disk_bytes_per_s(self) -> float | None:

@@ -166,25 +166,11 @@ class Ledger:
         """Book what was asked for and read since the step before, in the same shares as its seconds."""
         new = counters.since(self._streamed_before)
         weights = [weight for _, weight in self._weights]
-        amounts = (
-            new.pinned,
-            new.cached,
-            new.prefetched,
-            new.missed,
-            new.read_bytes,
-            round(new.busy_s * 1e9),
-        )
-        parts = zip(*(split(amount, weights) for amount in amounts), strict=True)
-        for (job, _), (pinned, cached, prefetched, missed, disk_bytes, disk_ns) in zip(
-            self._weights, parts, strict=True
-        ):
-            work = job.streamed = job.streamed or StreamedWork()
-            work.pinned += pinned
-            work.cached += cached
-            work.prefetched += prefetched
-            work.missed += missed
-            work.disk_bytes += disk_bytes
-            work.disk_ns += disk_ns
+        amounts = new.outcomes() | {"disk_bytes": new.read_bytes, "disk_ns": round(new.busy_s * 1e9)}
+        for name, amount in amounts.items():
+            for (job, _), share in zip(self._weights, split(amount, weights), strict=True):
+                work = job.streamed = job.streamed or StreamedWork()
+                setattr(work, name, getattr(work, name) + share)
 
     @cached_property
     def _rates(self) -> tuple[Rates, int]:

@@ -66,13 +66,17 @@ class InMemory(Protocol):
         """For each expert (E,) of a layer, whether it is in memory or on its way there."""
 
 
-def approximation(name: str, config: ModelConfig, ops: Ops, experts: InMemory | None) -> Approximation | None:
-    """The approximation of that name; None for `cached` where it would change nothing.
+def approximation(
+    name: str | None, config: ModelConfig, ops: Ops, experts: InMemory | None
+) -> Approximation | None:
+    """The approximation of that name; None for no name, and for `cached` where it would change nothing.
 
     experts  where they come from if not all are in memory
 
     Raises RequestError for a name that this model has no approximation of.
     """
+    if name is None:
+        return None
     chosen = config.num_experts_per_tok if config.moe_layers else 0
     if (match := re.fullmatch(r"top-([0-9]{1,4})", name)) and 1 <= int(match[1]) < chosen:
         return TopN(int(match[1]))

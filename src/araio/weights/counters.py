@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from araio.costs.work import ExpertUses
+
 __all__ = ["StreamCounters"]
 
 
 @dataclass
-class StreamCounters:
-    """Counts since loading. An expert that several tokens of a step choose is one use.
+class StreamCounters(ExpertUses):
+    """Counts since loading.
 
-    pinned         uses of experts that stay in memory whatever happens
-    cached         uses of experts that lay in memory
-    prefetched     uses of experts that had been read, or were being read, because they were foreseen
-    missed         uses of experts whose reading began when they were needed
     reads          of experts, from disk
     read_bytes     that files gave for them
     unused_bytes   of foreseen experts that left again without ever having been used
@@ -25,25 +23,11 @@ class StreamCounters:
     busy_s         seconds in which at least one read was running
     """
 
-    pinned: int = 0
-    cached: int = 0
-    prefetched: int = 0
-    missed: int = 0
     reads: int = 0
     read_bytes: int = 0
     unused_bytes: int = 0
     wait_s: float = 0.0
     busy_s: float = 0.0
-
-    @property
-    def uses(self) -> int:
-        """Experts that layers asked for."""
-        return self.pinned + self.cached + self.prefetched + self.missed
-
-    @property
-    def hits(self) -> int:
-        """Uses that did not have to begin a read."""
-        return self.uses - self.missed
 
     def samples(self) -> dict[str, float]:
         """The counts as Prometheus has them, one for each line of its text format.
@@ -55,9 +39,9 @@ class StreamCounters:
         araio_expert_wait_seconds_total     in which nothing could be computed
         araio_expert_busy_seconds_total     in which at least one read was running
         """
-        outcomes = ("pinned", "cached", "prefetched", "missed")
-        uses = {f'araio_experts_total{{outcome="{name}"}}': getattr(self, name) for name in outcomes}
-        return uses | {
+        uses = {f'araio_experts_total{{outcome="{name}"}}': count for name, count in self.outcomes().items()}
+        return {
+            **uses,
             "araio_expert_reads_total": self.reads,
             "araio_expert_read_bytes_total": self.read_bytes,
             "araio_expert_unused_bytes_total": self.unused_bytes,

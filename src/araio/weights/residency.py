@@ -16,9 +16,6 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +28,7 @@ from araio.tensors import Float32Array
 from araio.weights.counters import StreamCounters
 from araio.weights.expert_files import ExpertFiles
 from araio.weights.foresight import Foresight
+from araio.weights.guesses import Guesses, Kind
 from araio.weights.places import FORESEEN, NEEDED, NOBODY, Keys, Places
 from araio.weights.policies import Policy
 from araio.weights.pressure import Pressure
@@ -44,29 +42,6 @@ DECODED_TOKENS = 32
 
 # More reads than this at a time do not make a disk faster, and each takes a place that could hold an expert.
 MOST_IN_FLIGHT = 16
-
-
-class Kind(NamedTuple):
-    """Of a guess: for one token or several, how many layers ahead, before or after the layer's experts."""
-
-    is_one: bool
-    distance: int
-    is_correction: bool
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """What a layer is expected to ask for.
-
-    kind    of guess, for `Foresight`
-    keys    best first
-    made_s  when
-    """
-
-    layer: int
-    kind: Kind
-    keys: list[int]
-    made_s: float
 
 
 class _AtHand:
@@ -135,11 +110,11 @@ class StreamedExperts:
         self._pressure = pressure
         self._in_flight: set[int] = set()
         self._is_sound = True
-        self._guesses: list[_Guess] = []  # for layers to come, the latest last
         self._place = NOBODY  # of the layer that runs
         self._counts = StreamCounters()
         self.missed = np.zeros(len(self.layers), np.int64)
         self.foresight = Foresight()
+        self._guesses = Guesses(self.foresight)
         self._timed = reader.counters
 
     @property
@@ -262,9 +237,12 @@ class StreamedExperts:
             ids, tokens = np.unique(expert_ids, return_counts=True)
             weight = tokens / len(expert_ids)
         keys: Keys = ids.astype(np.int64) + self._base[layer]
-        self._judge(layer, set(keys.tolist()))
+        chosen = set(keys.tolist())
+        self._guesses.judge(place, chosen)
+        self._drop(self._in_flight - chosen.union(self._guesses.keys()))
+        self._time_reads()
         self.places.let_go()
-        self.places.keep(self._foreseen(), FORESEEN)
+        self.places.keep(self._guesses.keys(), FORESEEN)
         self.policy.use(keys, weight)
         return keys
 
@@ -385,13 +363,10 @@ class StreamedExperts:
         """Read ahead what is worth it; see `nn.lookahead.Foreseeing`."""
         with self._consistent():
             keys = self._ranked(layer, expert_ids, weights)
-            is_correction = any(
-                guess.layer == layer and guess.kind.distance == distance for guess in self._guesses
-            )
-            kind = Kind(len(expert_ids) == 1, distance, is_correction)
-            self._guesses.append(_Guess(layer, kind, keys, time.perf_counter()))
-            if is_correction:
-                unforeseen = self._in_flight.difference(self._foreseen())
+            place = self._base[layer] // self._experts
+            kind = self._guesses.add(place, len(expert_ids) == 1, distance, keys)
+            if kind.is_correction:
+                unforeseen = self._in_flight.difference(self._guesses.keys())
                 self._drop([key for key in unforeseen if not self.places.is_needed(key)])
             # What is here already must not leave for what is read ahead.
             self.places.keep(keys, FORESEEN)
@@ -400,11 +375,6 @@ class StreamedExperts:
             for key, slot in zip(wanted, room, strict=False):
                 self._begin_read(key, slot, FORESEEN)
             return not self._in_flight
-
-    def _foreseen(self) -> list[int]:
-        """Keys of the latest guess for each layer to come."""
-        latest = {guess.layer: guess.keys for guess in self._guesses}
-        return list(chain.from_iterable(latest.values()))
 
     def _ranked(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> list[int]:
         """Keys of a guess, each once, by the weight that all its tokens together give them."""
@@ -428,16 +398,6 @@ class StreamedExperts:
             if is_on_disk and self.foresight.is_worth(kind, rank, under_way + len(wanted)):
                 wanted.append(key)
         return wanted
-
-    def _judge(self, layer: int, chosen: set[int]) -> None:
-        """Learn from the guesses, and drop what was guessed wrong and has not begun."""
-        now_s = time.perf_counter()
-        for guess in self._guesses:
-            if guess.layer == layer:
-                self.foresight.judge(guess.kind, guess.keys, chosen, now_s - guess.made_s)
-        self._guesses = [guess for guess in self._guesses if self._base[guess.layer] > self._base[layer]]
-        self._drop(self._in_flight - chosen.union(self._foreseen()))
-        self._time_reads()
 
     def _drop(self, keys: Collection[int]) -> None:
         """Cancel those reads that have not begun."""
