@@ -1,15 +1,16 @@
-"""Which expert leaves memory first when room is needed for another: one protocol, the default, a yardstick.
+"""Which expert leaves memory first when room is needed for another: the protocol, and what ids alone tell.
 
 Experts of all layers compete for one budget. A key is an int in [0, keys), `place of the layer * experts of a
 layer + expert`. A policy is told what is used and gives each key a priority; it neither knows what is in
 memory nor moves anything. `residency.py` asks it; `simulate.py` plays recorded routes to it.
 
-The default is `Forecast`: it learns what follows on what, and starts from `TwoRates`. Those are two because
-no single half-life serves: where memory is small what was just used is worth keeping, where it is large what
-is used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns of a key's
-own layer, not in time: just after its layer's turn a key has longest to wait for the next, when plain LRU
-holds it dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how near to the
-optimum anything that cannot see ahead can come.
+`Forecast` learns what follows on what, and starts from `TwoRates`. It is the default where layers have very
+many experts; elsewhere that is `Regression` (regression.py), which learns more and holds more. Rates are two
+because no single half-life serves: where memory is small what was just used is worth keeping, where it is
+large what is used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns
+of a key's own layer, not in time: just after its layer's turn a key has longest to wait for the next, when
+plain LRU holds it dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how
+near to the optimum anything that cannot see ahead can come.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class TwoRates:
 
 
 class Forecast:
-    """The default: `TwoRates`, corrected by what a token's experts say about the next tokens of their layer.
+    """`TwoRates`, corrected by what a token's experts say about the next tokens of their layer.
 
     The value of a key is what its next use is worth: 1 at the layer's next turn, STAYS times as much with
     every turn later. The two rates give a first guess, as if each turn chose it with the same chance. Added
