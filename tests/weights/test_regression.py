@@ -121,6 +121,31 @@ def test_scores_that_are_all_alike_and_long_runs_stay_finite() -> None:
     assert np.linalg.eigvalsh(spread.astype(np.float64)).min() > 0
 
 
+def test_scores_that_are_no_numbers_are_as_good_as_none() -> None:
+    chosen, scores = walk(5 * HORIZON)
+    told, untold = Regression(EXPERTS, EXPERTS), Regression(EXPERTS, EXPERTS)
+    play(told, chosen, np.full_like(scores, np.nan))
+    play(untold, chosen)
+    assert (told.priorities(ALL) == untold.priorities(ALL)).all()
+
+
+def test_an_interrupt_while_it_learns_costs_only_what_was_not_yet_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    chosen, scores = walk(6 * HORIZON)
+    policy = Regression(EXPERTS, EXPERTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(np.linalg, "cholesky", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            play(policy, chosen, scores)
+    play(policy, chosen, scores)
+    assert np.isfinite(policy.priorities(ALL)).all()
+    assert policy._layers[0]._weights.any()
+
+
 def test_what_lasts_is_a_beginning_elsewhere() -> None:
     before, after = Regression(EXPERTS, EXPERTS), Regression(EXPERTS, EXPERTS)
     play(before, np.array([[0, 1], [0, 4], [0, 1]]))

@@ -121,6 +121,8 @@ class _Layer:
         scores  (E,) or None
         guess   (E,) their values as far as the two rates know
         """
+        if len(self._chosen) == 2 * HORIZON:  # Ctrl-C has come while it learned
+            self.forget_turns()
         now = len(self._chosen)
         inputs = self._inputs[now]
         self._note(inputs, chosen, scores)
@@ -141,7 +143,8 @@ class _Layer:
         inputs[chosen] = 1
         if self._chosen:
             inputs[experts + self._chosen[-1]] = 1
-        if scores is not None:
+        # What is not a number, from a model that is broken, would stay for good.
+        if scores is not None and np.isfinite(scores).all():
             centred = scores - scores.mean()
             # A router that scores all alike says nothing, and must not divide by zero.
             length = max(math.sqrt(centred @ centred), 1e-6)
