@@ -60,6 +60,7 @@ def load(
     io: str | None = None,
     pins: Mapping[int, Collection[int]] | None = None,
     approximate: str | None = None,
+    max_batch: int = 16,
     country: str | None = None,
     prices: str | None = None,
     tdp: float | None = None,
@@ -81,6 +82,7 @@ def load(
     approximate  choose other experts than the model's own router would, for less work: "top-N", N of them for
                each token, or "cached", those in memory before others that are nearly as good. Answers change;
                `eval.approximation` measures how much. None is exact
+    max_batch  requests that run together; more of them wait
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
     prices     by which receipts count money; the same
     tdp        watts of the processor for the energy model; `meters.modelled.estimate_power` says of what
@@ -117,6 +119,7 @@ def load(
         meter,
         tariff,
         approximation(approximate, config, ops, loaded.experts),
+        max_batch,
     )
 
 
@@ -187,6 +190,7 @@ class Model:
         meter: Meter | None = None,
         tariff: Tariff | None = None,
         approximation: Approximation | None = None,
+        max_batch: int = 16,
     ) -> None:
         network = loaded.network
         self.name = name
@@ -203,6 +207,7 @@ class Model:
         self.engine = Engine(
             network,
             tokenizer,
+            max_batch=max_batch,
             chunk=loaded.budget.chunk,
             cache_tokens=loaded.budget.cache_tokens,
             speculate=speculate,

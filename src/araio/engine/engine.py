@@ -81,6 +81,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
+        self.max_batch = max_batch
         self._scheduler = Scheduler(max_batch, chunk, self._pool.size)
         self._drafter = None if model.mtp is None else Drafter(model, model.mtp)
         self._speculation = Speculation(speculate)

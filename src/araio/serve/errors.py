@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastapi.exceptions import HTTPException
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
@@ -52,7 +53,7 @@ TYPES = {
 }
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """An answer that is an error.
 
     status   of HTTP
@@ -75,14 +76,12 @@ class ApiError(Exception):
         more: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message, dict(headers or {}))
         self.message = message
         self.param = param
         self.code = code
         self.kind = kind or TYPES.get(status, INVALID if status < 500 else "server_error")
         self.more = dict(more or {})
-        self.headers = dict(headers or {})
 
 
 class ErrorDetail(BaseModel):
@@ -164,4 +163,4 @@ def error_body(error: ApiError) -> dict[str, Any]:
 
 def error_response(error: ApiError) -> JSONResponse:
     """The response that carries it."""
-    return JSONResponse(error_body(error), error.status, headers=error.headers)
+    return JSONResponse(error_body(error), error.status_code, headers=error.headers)
