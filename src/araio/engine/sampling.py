@@ -1,6 +1,6 @@
 """Logits to the next token: `Sampler`, one per request.
 
-The order is fixed: penalties, temperature, top-k, top-p, min-p, one draw. Each filter sees the distribution
+The order is fixed: biases, penalties, temperature, top-k, top-p, min-p, one draw. Each filter sees the distribution
 that the one before it left, renormalised, and always keeps the most likely token. All arithmetic is float64
 on one row of logits, so the choice does not depend on what else runs. The draws come from a Philox stream
 keyed by the request's seed and by nothing global. Read `generate.py` next for the loop around it.
@@ -25,7 +25,7 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sampled:
-    """One chosen token, and what the model thought of it before penalties and temperature."""
+    """One chosen token, and what the model thought of it before biases, penalties and temperature."""
 
     id: int
     logprob: float | None
@@ -43,6 +43,8 @@ class Sampler:
         self._counts = np.zeros(vocab_size, dtype=np.int64)  # of the answer so far
         self._is_seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or the answer
         self._is_seen[np.asarray(prompt_ids, dtype=np.int64)] = True
+        self._biased = np.array([*params.logit_bias], dtype=np.int64)
+        self._biases = np.array([*params.logit_bias.values()], dtype=np.float64)
 
     def sample(self, logits: npt.NDArray[np.float32]) -> Sampled:
         """Choose from one row of logits and remember the choice.
@@ -64,8 +66,11 @@ class Sampler:
         return self._report(token, raw)
 
     def _penalise(self, logits: Float64Array) -> Float64Array:
-        """Repetition penalty (Keskar et al. 2019, arXiv 1909.05858, section 4.1), then the additive two."""
+        """Biases, the repetition penalty (Keskar et al. 2019, arXiv 1909.05858, section 4.1), the additive two."""
         params = self._params
+        if self._biases.size:
+            logits = logits.copy()
+            logits[self._biased] += self._biases
         if params.repetition_penalty != 1.0:
             # Division makes a negative logit larger, so those are multiplied.
             factor = np.where(logits > 0, 1.0 / params.repetition_penalty, params.repetition_penalty)
