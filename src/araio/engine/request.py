@@ -23,6 +23,7 @@ __all__ = [
     "SamplingParams",
     "check_ids",
     "check_prompt",
+    "check_thinking_budget",
     "params_from",
     "read_generation_defaults",
     "read_stop_ids",
@@ -122,6 +123,16 @@ def check_prompt(
         )
     if params.stop and not has_tokenizer:
         raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
+
+
+def check_thinking_budget(tokens: object) -> None:
+    """Refuse what is no number of tokens, nor None.
+
+    Raises:
+        RequestError: saying what it is.
+    """
+    if tokens is not None:
+        _check_integer("thinking_budget", tokens, 0, None)
 
 
 def room_for(config: ModelConfig, ids: Sequence[object], params: SamplingParams) -> int:
