@@ -95,18 +95,17 @@ class GrammarCompiler:
         return self._compile("\n".join(lines), schemas)
 
     def _compile(self, lark: str, schemas: Mapping[str, Mapping[str, Any]]) -> Grammar:
-        matcher = LLMatcher(self._vocabulary, lark, log_level=0, limits=LIMITS)
-        if not matcher.is_error():
-            # Some grammars turn out to be impossible, or too large, only when the first mask is computed.
-            mask = Matcher(matcher.deep_copy(), self._n_rows).mask() if not matcher.is_error() else None
-            if mask is not None and mask.any():
-                return Grammar(matcher, self._n_rows)
-        for name, schema in schemas.items():
-            fault = find_fault(schema)
-            if fault is not None:
-                raise TextError(f"{name} cannot be used, at {fault}")
-        reason = matcher.get_error().splitlines() or ["no text satisfies it"]
-        raise TextError(f"{' and '.join(schemas)} cannot be used: {reason[0]}")
+        grammar = Grammar(LLMatcher(self._vocabulary, lark, log_level=0, limits=LIMITS), self._n_rows)
+        try:
+            # Some forms turn out to be impossible, or too large, only when the first mask is computed.
+            grammar.matcher().mask()
+        except TextError as error:
+            for name, schema in schemas.items():
+                fault = find_fault(schema)
+                if fault is not None:
+                    raise TextError(f"{name} cannot be used, at {fault}") from None
+            raise TextError(f"{' and '.join(schemas)} cannot be used: {error}") from None
+        return grammar
 
     def _control(self, token: str) -> str:
         """A control token in the grammar's notation."""
@@ -145,7 +144,7 @@ class Matcher:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is complete and its ending token has been taken."""
+        """Whether the form is complete, so that nothing but the token that ends the answer can follow."""
         return self._native.is_stopped()
 
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -167,7 +166,7 @@ class Matcher:
     def _check(self) -> None:
         if self._native.is_error():
             reason = self._native.get_error().splitlines()[0]
-            raise TextError(f"the answer's form cannot be followed any further: {reason}")
+            raise TextError(f"nothing more can follow in the form that the answer must have: {reason}")
 
 
 class _Vocabulary:

@@ -33,7 +33,7 @@ LIMITS = LLParserLimits(
 WHITE_SPACE = r"( |\n {0,40})"
 
 # Where a schema holds other schemas: by name, in a list, or as the value itself.
-NAMED_PARTS = ("properties", "patternProperties", "$defs", "definitions")
+NAMED_PARTS = ("$defs", "definitions", "properties", "patternProperties")
 LISTED_PARTS = ("anyOf", "allOf", "oneOf", "prefixItems")
 SINGLE_PARTS = ("items", "additionalProperties")
 MOST_TRIES = 200
@@ -95,7 +95,7 @@ def _fault(schema: Mapping[str, Any]) -> str | None:
     if not failed:
         return None
     message = messages[0].split("\n   1 | ")[0]  # behind it comes an excerpt of a grammar nobody wrote
-    reason = message.split("failed to compile JSON schema: ")[-1].strip()
+    reason = " ".join(message.split("failed to compile JSON schema: ")[-1].split())
     return reason if len(reason) <= 300 else reason[:300] + "..."
 
 

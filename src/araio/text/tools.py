@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from araio.errors import TextError
@@ -22,9 +21,6 @@ from araio.text.tokenizer import Span
 __all__ = ["Tool", "ToolChoice", "read_tools", "tools_prompt"]
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-# What OpenAI says a function without parameters takes.
-NO_PARAMETERS = MappingProxyType({"type": "object", "properties": {}, "additionalProperties": False})
-
 INTRODUCTION = (
     "You can call tools. Each is listed with its name, what it does, and the JSON schema that its arguments "
     "follow."
@@ -40,13 +36,23 @@ FORM = (
 CONCLUSION = "You are given their outputs next."
 
 
+def no_parameters() -> dict[str, Any]:
+    """What a function takes that says nothing of it, as OpenAI reads it: nothing."""
+    return {"type": "object", "properties": {}, "additionalProperties": False}
+
+
 @dataclass(frozen=True)
 class Tool:
     """A function that the model may ask to have called; `parameters` is a JSON schema of an object."""
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = NO_PARAMETERS
+    parameters: Mapping[str, Any] = field(default_factory=no_parameters)
+
+    def to_document(self) -> dict[str, Any]:
+        """The tool in OpenAI's shape."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function}
 
 
 @dataclass(frozen=True)
