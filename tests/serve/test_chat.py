@@ -1,10 +1,5 @@
 """Chat completions, asked by OpenAI's own client."""
 
-import json
-
-import openai
-import pytest
-
 QUESTION = [{"role": "user", "content": "What is 47 + 38 - 12?"}]
 
 

@@ -131,8 +131,8 @@ class Service:
         if self._pending + count > room:
             raise ApiError(
                 503,
-                f"{self._pending} answers are under way or wait, and there is room for {room} (`--queue`); try "
-                "again later",
+                f"{self._pending} answers are under way or wait, and there is room for {room} (`--queue`); "
+                "try again later",
                 code="queue_full",
                 headers={"Retry-After": str(RETRY_S)},
             )
