@@ -25,7 +25,7 @@ __all__ = ["Server", "bind"]
 
 BACKLOG = 1024
 
-# What the system keeps for a client that does not read, of each connection. Left to itself it takes megabytes,
+# What the system keeps for a client that does not read. Left to itself it takes megabytes for each connection,
 # and says too late that a slow one has read some of them.
 SEND_BUFFER_BYTES = 128 << 10
 
