@@ -61,7 +61,7 @@ class Toy:
         self.listeners = 0
         self.gate = threading.Event()
         self._ready = threading.Event()
-        guard = Guard(self._app, self.settings, self.drain, {"/"}, self.refused.append)
+        guard = Guard(self._app, self.settings, self.drain, self.refused.append)
         self.server = Server(guard, self.settings, self.drain, self._ready.set)
         self._socket = bind(self.settings.host, 0)
         self.address = self._socket.getsockname()[:2]
