@@ -30,6 +30,7 @@ const views = new Map();
 let asking = null;
 /** @type {any} */
 let model = null;
+let needsKey = false;
 
 // --- what is shown -----------------------------------------------------------------------------------------
 
@@ -185,6 +186,7 @@ function stop() {
 /** @param {ServerError} trouble @param {() => void} retry */
 function explain(trouble, retry) {
   if (trouble.kind === "key") {
+    needsKey = true;
     notice("This server asks for a key.", button("Enter the key", () => openSettings("key")));
   } else if (trouble.kind === "away") {
     notice("The server is away. Your conversation is kept in this browser.", button("Retry", retry));
@@ -215,7 +217,8 @@ async function connect() {
   try {
     model = await getModel();
     await panel.describe(model);
-    if (!asking) inspect(conversation.turns.at(-1));
+    if (needsKey) notice("");
+    needsKey = false;
   } catch (error) {
     explain(/** @type {ServerError} */ (error), () => (notice(""), connect()));
   }

@@ -182,20 +182,24 @@ export class ExpertMap {
     const ticks = [0, n / 4, n / 2, (3 * n) / 4, n - 1].map(Math.floor);
     for (const tick of new Set(ticks)) {
       const x = MARGIN.left + (tick + 0.5) * wide;
-      this.pen.fillText(String(tick), Math.min(x, MARGIN.left + n * wide - 7), 6);
+      this.pen.fillText(String(tick), Math.min(x, MARGIN.left + n * wide - 10), 6);
     }
   }
 
   /** @param {ReturnType<ExpertMap["measure"]>} size @param {ReturnType<ExpertMap["colours"]>} colours */
   drawCells({ wide, high, gap, gapY }, colours) {
     const { layers, n_experts: n, domains } = this.shape;
+    const scale = devicePixelRatio || 1;
+    const snap = (/** @type {number} */ x) => Math.round(x * scale) / scale;
     const alone = new Map();
     if (this.token) this.each(this.token, (cell, share) => alone.set(cell, 0.35 + 0.65 * Math.min(1, (share * this.shape.top_k) / 2)));
     for (let row = 0; row < layers.length; row++) {
       for (let column = 0; column < n; column++) {
         const cell = row * n + column;
-        const [x, y] = [MARGIN.left + column * wide, MARGIN.top + row * high];
-        const box = /** @type {const} */ ([x, y, Math.max(wide - gap, 0.6), high - gapY]);
+        // On whole pixels of the screen, or narrow cells would shimmer.
+        const x = snap(MARGIN.left + column * wide);
+        const width = Math.max(snap(MARGIN.left + (column + 1) * wide) - gap - x, 0.5);
+        const box = /** @type {const} */ ([x, MARGIN.top + row * high, width, high - gapY]);
         this.pen.globalAlpha = 1;
         this.pen.fillStyle = colours.rest;
         this.pen.fillRect(...box);

@@ -18,6 +18,7 @@ const POLL_MS = 2000;
 export class Panel {
   /** @type {Answer | null} */
   answer = null;
+  name = "";
   isServerView = false;
   /** @type {{layers: number[], n_experts: number}} */
   shape = { layers: [], n_experts: 0 };
@@ -43,12 +44,13 @@ export class Panel {
     this.strip.layers = experts.layers;
     this.map.setShape({ ...experts, domains: asDomains(experts.domains) });
     this.drawLegend(asDomains(experts.domains));
-    this.show(this.answer, "");
+    this.show(this.answer, this.name);
   }
 
   /** @param {ReturnType<typeof asDomains>} domains */
   drawLegend(domains) {
     const swatch = (/** @type {string} */ hue, /** @type {string} */ name) => el("li", {}, el("i", { class: "swatch", "data-hue": hue }), name);
+    byId("panel").toggleAttribute("data-domains", domains !== null);
     byId("legend-domains").replaceChildren(
       ...(domains ? [...domains.names.map((name, hue) => swatch(String(hue % HUES), name)), swatch("none", "no domain")] : []),
     );
@@ -57,6 +59,7 @@ export class Panel {
   /** Shows another answer. @param {Answer | null} answer @param {string} name */
   show(answer, name) {
     this.answer = answer;
+    this.name = name;
     byId("panel-of").textContent = name;
     const empty = answer ? "The tokens of this answer were not kept." : "Each token of an answer will be here, with the experts that it was given to.";
     this.strip.show(answer?.tokens ?? [], empty);

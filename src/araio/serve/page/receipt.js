@@ -57,8 +57,8 @@ export function receiptTable(answer, shape) {
     ),
     figure(
       quantity(receipt.flops, "FLOP"),
-      `of ${quantity(receipt.flops_dense, "FLOP")} if it were dense`,
-      `${(receipt.flops_dense / receipt.flops).toFixed(1)} × fewer`,
+      `of ${quantity(receipt.flops_dense, "FLOP")} if dense`,
+      `${(receipt.flops_dense / receipt.flops).toFixed(1)}× fewer`,
       receipt.flops / receipt.flops_dense,
     ),
     el("dl", { class: "figures" }, ...rows(answer, receipt, shape).flatMap(([label, value, note]) => [
@@ -100,8 +100,10 @@ const hits = (receipt) => (receipt.expert_hits === null ? "" : `; ${percent(rece
 /** @param {any} receipt */
 function energyNote(receipt) {
   const range = `${quantity(receipt.joules_low, "J")} to ${quantity(receipt.joules_high, "J")}`;
-  const how = isModelled(receipt) ? el("em", { class: "tag" }, "model") : el("em", { class: "tag measured" }, "measured");
-  return el("span", {}, how, ` ${range}, ${String(receipt.joules_method).replace("model:", "")}`);
+  const how = isModelled(receipt)
+    ? el("em", { class: "tag" }, String(receipt.joules_method).replace("model:", "model, "))
+    : el("em", { class: "tag measured" }, `measured, ${receipt.joules_method}`);
+  return el("span", {}, how, ` ${range}`);
 }
 
 /** @param {any} receipt @returns {[string, string]} */
