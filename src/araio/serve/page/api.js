@@ -38,8 +38,19 @@ async function request(path, init = {}) {
 async function refusal(response) {
   const body = await response.json().catch(() => null);
   const message = body?.error?.message ?? `The server answered ${response.status}.`;
-  const kinds = /** @type {Record<number, Kind>} */ ({ 401: "key", 403: "key", 429: "busy", 503: "busy", 502: "away", 504: "away" });
-  return new ServerError(kinds[response.status] ?? "refused", message, Number(response.headers.get("retry-after")) || 0);
+  const kinds = /** @type {Record<number, Kind>} */ ({
+    401: "key",
+    403: "key",
+    429: "busy",
+    503: "busy",
+    502: "away",
+    504: "away",
+  });
+  return new ServerError(
+    kinds[response.status] ?? "refused",
+    message,
+    Number(response.headers.get("retry-after")) || 0,
+  );
 }
 
 /** The first model, with what `araio` says of it. */
@@ -57,9 +68,16 @@ export async function isThere() {
   }
 }
 
-/** Ends the thinking, or all of it. @param {string} id @param {"reasoning_end" | "cancel"} action @returns {Promise<boolean>} */
+/**
+ * Ends the thinking, or all of it.
+ * @param {string} id @param {"reasoning_end" | "cancel"} action
+ * @returns {Promise<boolean>} whether there was something to end
+ */
 export async function control(id, action) {
-  const response = await request("v1/chat/completions/control", { method: "POST", body: JSON.stringify({ id, action }) });
+  const response = await request("v1/chat/completions/control", {
+    method: "POST",
+    body: JSON.stringify({ id, action }),
+  });
   return (await response.json()).done;
 }
 
@@ -69,7 +87,11 @@ export async function control(id, action) {
  * @returns {AsyncGenerator<any>}
  */
 export async function* complete(body, signal) {
-  const response = await request("v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal });
+  const response = await request("v1/chat/completions", {
+    method: "POST",
+    body: JSON.stringify(body),
+    signal,
+  });
   for await (const data of events(response, signal)) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data);
@@ -79,7 +101,10 @@ export async function* complete(body, signal) {
   throw new ServerError("away", CUT);
 }
 
-/** The `data` of each server-sent event; comments are pings. @param {Response} response @param {AbortSignal} signal */
+/**
+ * The `data` of each server-sent event; comments are pings.
+ * @param {Response} response @param {AbortSignal} signal
+ */
 async function* events(response, signal) {
   const reader = /** @type {ReadableStream} */ (response.body).getReader();
   const decoder = new TextDecoder();

@@ -14,7 +14,8 @@ const GRACE_MS = 400;
 
 /**
  * The body of the request.
- * @param {string} model @param {object[]} messages @param {Settings} settings @param {number} attempt  a set seed gives another answer to each
+ * @param {string | undefined} model @param {object[]} messages @param {Settings} settings
+ * @param {number} attempt  a set seed gives another answer to each
  */
 function requestBody(model, messages, settings, attempt) {
   const number = (/** @type {string} */ text) => (text === "" ? undefined : Number(text));
@@ -47,7 +48,8 @@ export class Asking {
 
   /**
    * Resolves when the answer is over, whatever became of it.
-   * @param {string} model @param {import("./conversation.js").Conversation} conversation
+   * @param {string | undefined} model  the server's own if it is not known yet
+   * @param {import("./conversation.js").Conversation} conversation
    * @param {Settings} settings @param {boolean} withEarlier
    * @returns {Promise<ServerError | null>} what went wrong
    */

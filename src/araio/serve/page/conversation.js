@@ -39,15 +39,27 @@
 const MOST_SAVED_ROUTES = 40_000;
 
 /** @returns {Conversation} */
-export const newConversation = () => ({ id: crypto.randomUUID?.() ?? String(Date.now() + Math.random()), changed: Date.now(), turns: [] });
+export const newConversation = () => ({
+  id: crypto.randomUUID?.() ?? String(Date.now() + Math.random()),
+  changed: Date.now(),
+  turns: [],
+});
 
 /** @param {string} question @returns {Turn} */
 export const newTurn = (question) => ({ question, answers: [], shown: -1 });
 
 /** @returns {Answer} */
 export const newAnswer = () => ({
-  id: "", reasoning: "", content: "", tokens: [], usage: null, state: "waiting", finish: "", trouble: "",
-  thinkingStart: null, thinkingMs: 0,
+  id: "",
+  reasoning: "",
+  content: "",
+  tokens: [],
+  usage: null,
+  state: "waiting",
+  finish: "",
+  trouble: "",
+  thinkingStart: null,
+  thinkingMs: 0,
 });
 
 /** The answer that a turn shows. @param {Turn} turn @returns {Answer | null} */
@@ -57,7 +69,8 @@ export const shownAnswer = (turn) => turn.answers[turn.shown] ?? null;
 export const isRunning = (answer) => ["waiting", "thinking", "answering"].includes(answer.state);
 
 /** @param {Conversation} conversation */
-export const title = (conversation) => conversation.turns[0]?.question.replace(/\s+/g, " ").slice(0, 90) || "New conversation";
+export const title = (conversation) =>
+  conversation.turns[0]?.question.replace(/\s+/g, " ").slice(0, 90) || "New conversation";
 
 /** How many tokens it thought: as counted at the end, or so far. @param {Answer} answer */
 export const reasoningTokens = (answer) =>
@@ -93,7 +106,8 @@ export function addChunk(answer, chunk, now) {
     answer.reasoning += thought;
   }
   if (said) {
-    if (answer.thinkingStart !== null && answer.state === "thinking") answer.thinkingMs = now - answer.thinkingStart;
+    if (answer.thinkingStart !== null && answer.state === "thinking")
+      answer.thinkingMs = now - answer.thinkingStart;
     answer.state = "answering";
     answer.content += said;
   }
@@ -107,16 +121,21 @@ export function addChunk(answer, chunk, now) {
 
 /** What is kept of it. @param {Conversation} conversation @param {boolean} withRoutes */
 export function asSaved(conversation, withRoutes) {
-  const numbers = (/** @type {Answer} */ answer) => answer.tokens.length * (answer.tokens[0]?.experts.flat().length ?? 0);
+  const numbers = (/** @type {Answer} */ answer) =>
+    answer.tokens.length * (answer.tokens[0]?.experts.flat().length ?? 0);
   const turns = conversation.turns.map((turn) => ({
     ...turn,
     answers: turn.answers.map((answer) =>
-      withRoutes && numbers(answer) <= MOST_SAVED_ROUTES ? answer : { ...answer, tokens: [] }),
+      withRoutes && numbers(answer) <= MOST_SAVED_ROUTES ? answer : { ...answer, tokens: [] },
+    ),
   }));
   return { ...conversation, turns };
 }
 
-/** What was kept, with answers that were running when the page went away marked as cut off. @param {any} saved @returns {Conversation} */
+/**
+ * What was kept; answers that were running when the page went away are marked as cut off.
+ * @param {any} saved @returns {Conversation}
+ */
 export function asLoaded(saved) {
   for (const turn of saved.turns) {
     turn.answers = turn.answers.map((/** @type {Answer} */ answer) => ({ ...newAnswer(), ...answer }));

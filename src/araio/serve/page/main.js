@@ -10,7 +10,14 @@ import { newConversation, newTurn, shownAnswer, title } from "./conversation.js"
 import { button, byId, el, oncePerFrame } from "./dom.js";
 import { Panel } from "./panel.js";
 import { openSettings, setUpSettings, setUpTheme } from "./settings.js";
-import { deleteConversation, loadConversations, loadDraft, loadSettings, saveConversation, saveDraft } from "./store.js";
+import {
+  deleteConversation,
+  loadConversations,
+  loadDraft,
+  loadSettings,
+  saveConversation,
+  saveDraft,
+} from "./store.js";
 import { TurnView } from "./turn.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -56,7 +63,8 @@ function inspect(turn) {
 
 function showConversation() {
   views.clear();
-  for (const [index, turn] of conversation.turns.entries()) views.set(turn, new TurnView(turn, index + 1, actions));
+  for (const [index, turn] of conversation.turns.entries())
+    views.set(turn, new TurnView(turn, index + 1, actions));
   turnList.replaceChildren(...[...views.values()].map((view) => view.element));
   document.body.classList.toggle("is-empty", conversation.turns.length === 0);
   inspect(conversation.turns.at(-1));
@@ -96,7 +104,10 @@ function showButtons() {
 
 function keep() {
   conversation.changed = Date.now();
-  if (!saveConversation(conversation)) notice("The browser has no room left: delete old conversations, or this one is lost when the tab closes.");
+  if (!saveConversation(conversation))
+    notice(
+      "The browser has no room left: delete old conversations, or this one is lost when the tab closes.",
+    );
 }
 
 /** @param {import("./conversation.js").Conversation} other */
@@ -125,7 +136,11 @@ function remove(one) {
     notice("");
     open(one);
   };
-  notice(`“${title(one)}” was deleted.`, button("Undo", undo), button("Dismiss", () => notice("")));
+  notice(
+    `“${title(one)}” was deleted.`,
+    button("Undo", undo),
+    button("Dismiss", () => notice("")),
+  );
 }
 
 /** Whether earlier turns go along: pocket was taught single questions only. */
@@ -156,7 +171,7 @@ async function run(turn) {
   keep();
   const saving = setInterval(keep, SAVE_EVERY_MS);
   const ticking = setInterval(grow, 100);
-  const trouble = await mine.run(model?.id ?? "", home, loadSettings(), sendsEarlier());
+  const trouble = await mine.run(model?.id, home, loadSettings(), sendsEarlier());
   clearInterval(saving);
   clearInterval(ticking);
   asking = null;
@@ -187,7 +202,10 @@ function stop() {
 function explain(trouble, retry) {
   if (trouble.kind === "key") {
     needsKey = true;
-    notice("This server asks for a key.", button("Enter the key", () => openSettings("key")));
+    notice(
+      "This server asks for a key.",
+      button("Enter the key", () => openSettings("key")),
+    );
   } else if (trouble.kind === "away") {
     notice("The server is away. Your conversation is kept in this browser.", button("Retry", retry));
     awaitReturn(retry);
@@ -195,7 +213,10 @@ function explain(trouble, retry) {
     const wait = trouble.retryAfter ? ` It asks for ${trouble.retryAfter} s of patience.` : "";
     notice(`The server is busy.${wait}`, button("Retry", retry));
   } else {
-    notice(trouble.message, button("Dismiss", () => notice("")));
+    notice(
+      trouble.message,
+      button("Dismiss", () => notice("")),
+    );
   }
 }
 
@@ -208,7 +229,11 @@ function awaitReturn(retry) {
     if (asking) return clearInterval(lookout);
     if (!(await isThere())) return;
     clearInterval(lookout);
-    notice("The server is back.", button("Retry", retry), button("Dismiss", () => notice("")));
+    notice(
+      "The server is back.",
+      button("Retry", retry),
+      button("Dismiss", () => notice("")),
+    );
     connect();
   }, LOOK_EVERY_MS);
 }
@@ -270,7 +295,10 @@ function submit() {
   ask(question);
 }
 
-byId("composer").addEventListener("submit", (/** @type {Event} */ event) => (event.preventDefault(), submit()));
+byId("composer").addEventListener(
+  "submit",
+  (/** @type {Event} */ event) => (event.preventDefault(), submit()),
+);
 box.addEventListener("input", () => (saveDraft(box.value), fitBox()));
 box.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), submit());
@@ -278,7 +306,8 @@ box.addEventListener("keydown", (event) => {
 addEventListener("keydown", (event) => {
   const isTyping = event.target instanceof Element && event.target.matches("input, textarea, select");
   if (event.key === "Escape" && asking && !document.querySelector("dialog[open]")) stop();
-  if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey) (event.preventDefault(), showTab("talk"), box.focus());
+  if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey)
+    (event.preventDefault(), showTab("talk"), box.focus());
 });
 byId("stop").addEventListener("click", () => (stop(), box.focus()));
 byId("answer-now").addEventListener("click", async () => {

@@ -1,7 +1,7 @@
 /**
- * The map of experts: a row for each MoE layer, a column for each expert, drawn on one canvas that holds up to
- * 58 x 256 of them. Three lights lie over each other: how often the shown answer used an expert, what has just
- * been lit and fades, and, alone, the experts of one token.
+ * The map of experts: a row for each MoE layer, a column for each expert, on one canvas that has room for
+ * 58 x 256 of them. Two lights lie over each other: how often the shown answer used an expert, and what has
+ * just been lit and fades. While one token is looked at, its experts are lit alone.
  */
 
 import { byId, isStill, oncePerFrame } from "./dom.js";
@@ -12,7 +12,8 @@ import { byId, isStill, oncePerFrame } from "./dom.js";
  * @property {number[]} layers  numbers of the MoE layers
  * @property {number} n_experts
  * @property {number} top_k
- * @property {{names: string[], experts: (number | null)[][]} | null} domains  an index into names for each expert of each layer
+ * @property {{names: string[], experts: (number | null)[][]} | null} domains  for each expert of each layer,
+ *     an index into the names
  */
 
 const FADE_MS = 900;
@@ -41,7 +42,9 @@ export class ExpertMap {
     this.pen = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.redraw = oncePerFrame(() => this.draw());
     new ResizeObserver(this.redraw).observe(byId("map-frame"));
-    this.canvas.addEventListener("pointermove", (event) => this.point(this.cellAt(event.offsetX, event.offsetY)));
+    this.canvas.addEventListener("pointermove", (event) =>
+      this.point(this.cellAt(event.offsetX, event.offsetY)),
+    );
     this.canvas.addEventListener("pointerleave", () => this.point(null));
     this.canvas.addEventListener("blur", () => this.point(null));
     this.canvas.addEventListener("keydown", (event) => this.step(event));
@@ -53,7 +56,11 @@ export class ExpertMap {
     const grown = cells !== this.heat.length;
     this.shape = shape;
     if (grown) {
-      [this.heat, this.used, this.counts] = [new Float32Array(cells), new Float32Array(cells), new Float32Array(cells)];
+      [this.heat, this.used, this.counts] = [
+        new Float32Array(cells),
+        new Float32Array(cells),
+        new Float32Array(cells),
+      ];
     }
     this.canvas.setAttribute(
       "aria-label",
@@ -82,7 +89,10 @@ export class ExpertMap {
     this.showCounts(tokens.length);
   }
 
-  /** Shows what the server counted for everybody. @param {number[][]} counts @param {number[][]} recent @param {number} tokens */
+  /**
+   * Shows what the server counted for all requests.
+   * @param {number[][]} counts @param {number[][]} recent @param {number} tokens
+   */
   showServer(counts, recent, tokens) {
     this.counts.set(counts.flat());
     const most = Math.max(...recent.flat(), 1e-9);
@@ -105,7 +115,7 @@ export class ExpertMap {
     this.redraw();
   }
 
-  /** @param {Token} token @param {(cell: number, weight: number) => void} visit  with the weight's share of the layer */
+  /** @param {Token} token @param {(cell: number, share: number) => void} visit  with its part of the layer */
   each(token, visit) {
     token.experts.forEach((ids, row) => {
       const sum = token.weights[row].reduce((total, weight) => total + weight, 0) || 1;
@@ -119,7 +129,8 @@ export class ExpertMap {
     for (let row = 0; row < this.shape.layers.length; row++) {
       let most = 0;
       for (let cell = row * n; cell < (row + 1) * n; cell++) most = Math.max(most, this.counts[cell]);
-      for (let cell = row * n; cell < (row + 1) * n; cell++) this.used[cell] = most ? this.counts[cell] / most : 0;
+      for (let cell = row * n; cell < (row + 1) * n; cell++)
+        this.used[cell] = most ? this.counts[cell] / most : 0;
     }
   }
 
@@ -128,7 +139,14 @@ export class ExpertMap {
     const rows = this.shape.layers.length || 1;
     const wide = (width - MARGIN.left) / (this.shape.n_experts || 1);
     const high = Math.min(28, Math.max(3, Math.floor(HEIGHT / rows)));
-    return { width, wide, high, height: MARGIN.top + rows * high, gap: wide >= 6 ? 2 : wide >= 3 ? 1 : 0, gapY: high >= 8 ? 2 : high >= 4 ? 1 : 0 };
+    return {
+      width,
+      wide,
+      high,
+      height: MARGIN.top + rows * high,
+      gap: wide >= 6 ? 2 : wide >= 3 ? 1 : 0,
+      gapY: high >= 8 ? 2 : high >= 4 ? 1 : 0,
+    };
   }
 
   draw() {
@@ -162,7 +180,10 @@ export class ExpertMap {
   }
 
   colours() {
-    const swatch = (/** @type {string} */ name) => getComputedStyle(/** @type {Element} */ (document.querySelector(`.swatches [data-hue=${JSON.stringify(name)}]`))).color;
+    const swatch = (/** @type {string} */ name) =>
+      getComputedStyle(
+        /** @type {Element} */ (document.querySelector(`.swatches [data-hue=${JSON.stringify(name)}]`)),
+      ).color;
     const hues = Array.from({ length: HUES }, (_, hue) => swatch(String(hue)));
     return { rest: swatch("rest"), text: swatch("text"), lit: swatch("lit"), none: swatch("none"), hues };
   }
@@ -176,7 +197,8 @@ export class ExpertMap {
     this.pen.textAlign = "right";
     const every = high >= 11 ? 1 : Math.ceil(22 / high);
     layers.forEach((layer, row) => {
-      if (row % every === 0) this.pen.fillText(String(layer), MARGIN.left - 7, MARGIN.top + (row + 0.5) * high);
+      if (row % every === 0)
+        this.pen.fillText(String(layer), MARGIN.left - 7, MARGIN.top + (row + 0.5) * high);
     });
     this.pen.textAlign = "center";
     const ticks = [0, n / 4, n / 2, (3 * n) / 4, n - 1].map(Math.floor);
@@ -192,7 +214,10 @@ export class ExpertMap {
     const scale = devicePixelRatio || 1;
     const snap = (/** @type {number} */ x) => Math.round(x * scale) / scale;
     const alone = new Map();
-    if (this.token) this.each(this.token, (cell, share) => alone.set(cell, 0.35 + 0.65 * Math.min(1, (share * this.shape.top_k) / 2)));
+    if (this.token)
+      this.each(this.token, (cell, share) =>
+        alone.set(cell, 0.35 + 0.65 * Math.min(1, (share * this.shape.top_k) / 2)),
+      );
     for (let row = 0; row < layers.length; row++) {
       for (let column = 0; column < n; column++) {
         const cell = row * n + column;
@@ -206,7 +231,11 @@ export class ExpertMap {
         const light = this.token ? (alone.get(cell) ?? 0) : Math.max(this.heat[cell], this.used[cell] * 0.55);
         if (light > 0) {
           const domain = domains?.experts[row]?.[column];
-          this.pen.fillStyle = !domains ? colours.lit : domain == null ? colours.none : colours.hues[domain % HUES];
+          this.pen.fillStyle = !domains
+            ? colours.lit
+            : domain == null
+              ? colours.none
+              : colours.hues[domain % HUES];
           this.pen.globalAlpha = light;
           this.pen.fillRect(...box);
         }
@@ -225,19 +254,29 @@ export class ExpertMap {
     const { wide, high } = this.measure();
     const row = Math.floor((y - MARGIN.top) / high);
     const column = Math.floor((x - MARGIN.left) / wide);
-    const isInside = row >= 0 && row < this.shape.layers.length && column >= 0 && column < this.shape.n_experts;
+    const isInside =
+      row >= 0 && row < this.shape.layers.length && column >= 0 && column < this.shape.n_experts;
     return isInside ? { row, column } : null;
   }
 
   /** @param {KeyboardEvent} event */
   step(event) {
-    const moves = /** @type {Record<string, [number, number]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });
+    const moves = /** @type {Record<string, [number, number]>} */ ({
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    });
     const move = moves[event.key];
     if (!move || !this.shape.layers.length) return;
     event.preventDefault();
-    const within = (/** @type {number} */ value, /** @type {number} */ size) => Math.max(0, Math.min(size - 1, value));
+    const within = (/** @type {number} */ value, /** @type {number} */ size) =>
+      Math.max(0, Math.min(size - 1, value));
     const from = this.cursor ?? { row: 0, column: -move[1] };
-    this.point({ row: within(from.row + move[0], this.shape.layers.length), column: within(from.column + move[1], this.shape.n_experts) });
+    this.point({
+      row: within(from.row + move[0], this.shape.layers.length),
+      column: within(from.column + move[1], this.shape.n_experts),
+    });
   }
 
   /** Says what is under the cursor. @param {{row: number, column: number} | null} cursor */
@@ -252,7 +291,9 @@ export class ExpertMap {
     const cell = row * this.shape.n_experts + column;
     const domain = this.shape.domains?.experts[row]?.[column];
     const name = domain == null ? "" : `, ${this.shape.domains?.names[domain]}`;
-    const use = this.tokens ? `: ${this.counts[cell].toLocaleString("en")} of ${this.tokens.toLocaleString("en")} tokens` : "";
+    const use = this.tokens
+      ? `: ${this.counts[cell].toLocaleString("en")} of ${this.tokens.toLocaleString("en")} tokens`
+      : "";
     return `Layer ${this.shape.layers[row]}, expert ${column}${name}${use}`;
   }
 

@@ -1,8 +1,8 @@
 /**
  * Markdown as models write it, to elements: headings, lists, quotes, rules, fenced and inline code, bold,
  * italic, links. Text becomes text nodes and nothing else; a link leads to http(s) or stays text; TeX is left
- * as it was written. While an answer grows, blocks that did not change keep their elements, and a selection in
- * them.
+ * as it was written. While an answer grows, blocks that did not change keep their elements, and what is
+ * selected in them.
  */
 
 import { el } from "./dom.js";
@@ -42,7 +42,8 @@ function splitBlocks(text) {
   for (const line of text.split("\n")) {
     if (kind === "fence") {
       blocks.at(-1)?.push(line);
-      if (line.trim().startsWith(fence) && !line.trim().slice(fence.length).replaceAll(fence[0], "")) kind = "";
+      if (line.trim().startsWith(fence) && !line.trim().slice(fence.length).replaceAll(fence[0], ""))
+        kind = "";
       continue;
     }
     const opened = FENCE.exec(line);
@@ -78,7 +79,13 @@ function renderBlock(source) {
   if (ITEM.test(source.split("\n", 1)[0])) return renderList(source.split("\n"));
   if (QUOTE.test(source)) {
     const quote = el("blockquote");
-    renderMarkdown(quote, source.split("\n").map((line) => line.replace(QUOTE, "")).join("\n"));
+    renderMarkdown(
+      quote,
+      source
+        .split("\n")
+        .map((line) => line.replace(QUOTE, ""))
+        .join("\n"),
+    );
     return quote;
   }
   return el("p", {}, ...inline(source));
@@ -88,7 +95,11 @@ function renderBlock(source) {
 function renderCode(source, fence) {
   const lines = source.split("\n").slice(1);
   if (lines.at(-1)?.trim().startsWith(fence[1])) lines.pop();
-  return el("pre", { tabindex: 0, "aria-label": fence[2] ? `${fence[2]} code` : "code" }, el("code", {}, lines.join("\n")));
+  return el(
+    "pre",
+    { tabindex: 0, "aria-label": fence[2] ? `${fence[2]} code` : "code" },
+    el("code", {}, lines.join("\n")),
+  );
 }
 
 /** A list; deeper lines belong to the item above them. @param {string[]} lines @returns {Element} */
@@ -114,7 +125,12 @@ function renderList(lines) {
 
 /** What may open here, and how it ends: code, TeX, bold, italic. */
 const SPANS = [
-  ["`", "`"], ["\\(", "\\)"], ["\\[", "\\]"], ["$$", "$$"], ["**", "**"], ["*", "*"],
+  ["`", "`"],
+  ["\\(", "\\)"],
+  ["\\[", "\\]"],
+  ["$$", "$$"],
+  ["**", "**"],
+  ["*", "*"],
 ];
 
 /** @param {string} text @returns {(Node | string)[]} */
@@ -123,7 +139,7 @@ function inline(text) {
   /** @type {(Node | string)[]} */
   const out = [];
   let plain = "";
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const span = linkAt(text, at) ?? spanAt(text, at);
     if (span) {
       if (plain) out.push(plain);
@@ -142,7 +158,8 @@ function inline(text) {
 function spanAt(text, at) {
   const span = SPANS.find(([open]) => text.startsWith(open, at));
   if (!span) return null;
-  const ticks = span[0] === "`" ? /** @type {RegExpExecArray} */ (/^`+/.exec(text.slice(at, at + 64)))[0] : "";
+  const ticks =
+    span[0] === "`" ? /** @type {RegExpExecArray} */ (/^`+/.exec(text.slice(at, at + 64)))[0] : "";
   const [open, close] = ticks ? [ticks, ticks] : span;
   const from = at + open.length;
   const to = text.indexOf(close, from + 1);

@@ -20,14 +20,16 @@ export class Panel {
   answer = null;
   name = "";
   isServerView = false;
-  /** @type {{layers: number[], n_experts: number}} */
-  shape = { layers: [], n_experts: 0 };
+  /** @type {import("./map.js").Shape} */
+  shape = { layers: [], n_experts: 0, top_k: 0, domains: null };
 
   constructor() {
     this.map = new ExpertMap();
     this.strip = new TokenStrip((token) => this.map.showToken(token));
     for (const choice of document.querySelectorAll("input[name=view]")) {
-      choice.addEventListener("change", () => this.setView(/** @type {HTMLInputElement} */ (choice).value === "server"));
+      choice.addEventListener("change", () =>
+        this.setView(/** @type {HTMLInputElement} */ (choice).value === "server"),
+      );
     }
     setInterval(() => this.isServerView && !document.hidden && this.poll(), POLL_MS);
   }
@@ -37,22 +39,30 @@ export class Panel {
     const facts = model.araio ?? {};
     byId("model-name").textContent = model.id;
     byId("model-facts").textContent = facts.parameters_total
-      ? `${parameters(facts.parameters_total)} parameters, ${parameters(facts.parameters_active)} at work for a token`
+      ? `${parameters(facts.parameters_total)} parameters, ${parameters(facts.parameters_active)} for a token`
       : "";
-    const experts = await getExperts();
-    this.shape = experts;
-    this.strip.layers = experts.layers;
-    this.map.setShape({ ...experts, domains: asDomains(experts.domains) });
-    this.drawLegend(asDomains(experts.domains));
+    const domains = asDomains((await getExperts()).domains);
+    this.shape = {
+      layers: facts.layers ?? [],
+      n_experts: facts.n_experts ?? 0,
+      top_k: facts.top_k ?? 0,
+      domains,
+    };
+    this.strip.layers = this.shape.layers;
+    this.map.setShape(this.shape);
+    this.drawLegend(domains);
     this.show(this.answer, this.name);
   }
 
   /** @param {ReturnType<typeof asDomains>} domains */
   drawLegend(domains) {
-    const swatch = (/** @type {string} */ hue, /** @type {string} */ name) => el("li", {}, el("i", { class: "swatch", "data-hue": hue }), name);
+    const swatch = (/** @type {string} */ hue, /** @type {string} */ name) =>
+      el("li", {}, el("i", { class: "swatch", "data-hue": hue }), name);
     byId("panel").toggleAttribute("data-domains", domains !== null);
     byId("legend-domains").replaceChildren(
-      ...(domains ? [...domains.names.map((name, hue) => swatch(String(hue % HUES), name)), swatch("none", "no domain")] : []),
+      ...(domains
+        ? [...domains.names.map((name, hue) => swatch(String(hue % HUES), name)), swatch("none", "no domain")]
+        : []),
     );
   }
 
@@ -61,7 +71,9 @@ export class Panel {
     this.answer = answer;
     this.name = name;
     byId("panel-of").textContent = name;
-    const empty = answer ? "The tokens of this answer were not kept." : "Each token of an answer will be here, with the experts that it was given to.";
+    const empty = answer
+      ? "The tokens of this answer were not kept."
+      : "Each token of an answer will be here, with the experts that it was given to.";
     this.strip.show(answer?.tokens ?? [], empty);
     if (!this.isServerView) this.map.showTokens(answer?.tokens ?? []);
     this.updateReceipt();
@@ -99,7 +111,10 @@ export class Panel {
   }
 }
 
-/** What `/v1/experts` says of domains, if the map can use it. @param {any} domains @returns {import("./map.js").Shape["domains"]} */
+/**
+ * What `/v1/experts` says of domains, if the map can use it.
+ * @param {any} domains @returns {import("./map.js").Shape["domains"]}
+ */
 function asDomains(domains) {
   return Array.isArray(domains?.names) && Array.isArray(domains?.experts) ? domains : null;
 }

@@ -1,6 +1,6 @@
 /**
- * What an answer took, as the server counted it: in a line below the answer, and in full beside it. A modelled
- * number never looks like a measured one: it has a `~`, its range and the word.
+ * What an answer took, as the server counted it: in a line below the answer, and in full beside it. A
+ * modelled number never looks like a measured one: it has a `~`, its range and the word.
  */
 
 import { el } from "./dom.js";
@@ -21,7 +21,8 @@ const wholeSeconds = (receipt) => receipt.queue_s + receipt.prefill_s + receipt.
 /** How many different experts its tokens were given to. @param {Answer} answer */
 export function expertsUsed(answer) {
   const seen = new Set();
-  for (const { experts } of answer.tokens) experts.forEach((ids, row) => ids.forEach((id) => seen.add(row * 65536 + id)));
+  for (const { experts } of answer.tokens)
+    experts.forEach((ids, row) => ids.forEach((id) => seen.add(row * 65536 + id)));
   return seen.size;
 }
 
@@ -61,41 +62,94 @@ export function receiptTable(answer, shape) {
       `${(receipt.flops_dense / receipt.flops).toFixed(1)}× fewer`,
       receipt.flops / receipt.flops_dense,
     ),
-    el("dl", { class: "figures" }, ...rows(answer, receipt, shape).flatMap(([label, value, note]) => [
-      el("dt", {}, label),
-      el("dd", {}, el("span", { class: "value" }, value), note && el("span", { class: "note" }, note)),
-    ])),
+    el(
+      "dl",
+      { class: "figures" },
+      ...rows(answer, receipt, shape).flatMap(([label, value, note]) => [
+        el("dt", {}, label),
+        el("dd", {}, el("span", { class: "value" }, value), note && el("span", { class: "note" }, note)),
+      ]),
+    ),
   );
 }
 
-/** A number, what it is a part of, and the part as a bar. @param {string} value @param {string} whole @param {string} part @param {number} share */
+/**
+ * A number, what it is a part of, and the part as a bar.
+ * @param {string} value @param {string} whole @param {string} part @param {number} share
+ */
 function figure(value, whole, part, share) {
   const bar = el("div", { class: "bar", "aria-hidden": "true" }, el("i"));
   bar.style.setProperty("--share", String(share));
-  return el("div", { class: "figure" }, el("p", {}, el("b", {}, value), el("span", {}, whole), el("span", {}, part)), bar);
+  return el(
+    "div",
+    { class: "figure" },
+    el("p", {}, el("b", {}, value), el("span", {}, whole), el("span", {}, part)),
+    bar,
+  );
 }
 
-/** Label, value and where it comes from. @param {Answer} answer @param {any} receipt @param {{layers: number[], n_experts: number}} shape @returns {[string, string | Node, string | Node | null][]} */
+/**
+ * Label, value and what is to be said of it.
+ * @param {Answer} answer @param {any} receipt @param {{layers: number[], n_experts: number}} shape
+ * @returns {[string, string | Node, string | Node | null][]}
+ */
 function rows(answer, receipt, shape) {
-  const tokens = receipt.tokens;
+  const { tokens, grid } = receipt;
   const used = expertsUsed(answer);
   const all = shape.layers.length * shape.n_experts;
-  const drafts = receipt.draft_tokens ? `; ${receipt.accepted_draft_tokens} of ${receipt.draft_tokens} drafts right` : "";
+  const drafts = receipt.draft_tokens
+    ? `; ${receipt.accepted_draft_tokens} of ${receipt.draft_tokens} drafts right`
+    : "";
   return [
-    ["Tokens", String(reasoningTokens(answer) + tokens.answer), `${tokens.reasoning} thinking, ${tokens.answer} answer${drafts}`],
-    ["Prompt", String(tokens.prompt), tokens.cached ? `${tokens.cached} of them from the cache` : "none from the cache"],
-    ["Experts", used ? used.toLocaleString("en") : "not kept", used ? `of ${all.toLocaleString("en")} were asked by its tokens` : null],
-    ["Read", quantity(receipt.memory_bytes, "B"), receipt.disk_bytes ? `of memory, ${quantity(receipt.disk_bytes, "B")} of disk${hits(receipt)}` : "of memory, none of disk"],
-    ["Time", seconds(wholeSeconds(receipt) * 1000), receipt.tok_per_s ? `${Math.round(receipt.tok_per_s)} tokens per second` : null],
+    [
+      "Tokens",
+      String(reasoningTokens(answer) + tokens.answer),
+      `${tokens.reasoning} thinking, ${tokens.answer} answer${drafts}`,
+    ],
+    [
+      "Prompt",
+      String(tokens.prompt),
+      tokens.cached ? `${tokens.cached} of them from the cache` : "none from the cache",
+    ],
+    [
+      "Experts",
+      used ? used.toLocaleString("en") : "not kept",
+      used ? `of ${all.toLocaleString("en")} were asked by its tokens` : null,
+    ],
+    [
+      "Read",
+      quantity(receipt.memory_bytes, "B"),
+      receipt.disk_bytes
+        ? `of memory, ${quantity(receipt.disk_bytes, "B")} of disk${hits(receipt)}`
+        : "of memory, none of disk",
+    ],
+    [
+      "Time",
+      seconds(wholeSeconds(receipt) * 1000),
+      receipt.tok_per_s ? `${Math.round(receipt.tok_per_s)} tokens per second` : null,
+    ],
     ["Energy", energy(receipt, receipt.joules, "J"), energyNote(receipt)],
-    ["Carbon", energy(receipt, receipt.grams_co2e, "g"), `CO₂e at ${Math.round(receipt.grid.grams_per_kwh)} g/kWh, ${receipt.grid.country}${receipt.grid.year ? ` ${receipt.grid.year}` : ""}`],
+    [
+      "Carbon",
+      energy(receipt, receipt.grams_co2e, "g"),
+      `CO₂e at ${Math.round(grid.grams_per_kwh)} g/kWh, ${grid.country} ${grid.year ?? ""}`,
+    ],
     ["Money", ...moneyRow(receipt)],
-    ...(receipt.approximation ? [/** @type {[string, string, string]} */ (["Approximate", receipt.approximation, "an exact answer may be another"])] : []),
+    ...(receipt.approximation
+      ? [
+          /** @type {[string, string, string]} */ ([
+            "Approximate",
+            receipt.approximation,
+            "an exact answer may be another",
+          ]),
+        ]
+      : []),
   ];
 }
 
 /** @param {any} receipt */
-const hits = (receipt) => (receipt.expert_hits === null ? "" : `; ${percent(receipt.expert_hits)} of experts were in memory`);
+const hits = (receipt) =>
+  receipt.expert_hits === null ? "" : `; ${percent(receipt.expert_hits)} of experts were in memory`;
 
 /** @param {any} receipt */
 function energyNote(receipt) {
@@ -109,5 +163,8 @@ function energyNote(receipt) {
 /** @param {any} receipt @returns {[string, string]} */
 function moneyRow(receipt) {
   if (receipt.money === null || !receipt.prices) return ["none", "the server has no price list"];
-  return [money(receipt.money, receipt.prices.currency), `at the prices of ${receipt.prices.name}${receipt.prices.date ? `, ${receipt.prices.date}` : ""}`];
+  return [
+    money(receipt.money, receipt.prices.currency),
+    `at the prices of ${receipt.prices.name}${receipt.prices.date ? `, ${receipt.prices.date}` : ""}`,
+  ];
 }

@@ -15,7 +15,9 @@ export function setUpSettings(onsave) {
   byId("close-settings").addEventListener("click", () => dialog.close());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    saveSettings(/** @type {any} */ (Object.fromEntries(FIELDS.map((name) => [name, byId(`set-${name}`).value.trim()]))));
+    saveSettings(
+      /** @type {any} */ (Object.fromEntries(FIELDS.map((name) => [name, byId(`set-${name}`).value.trim()]))),
+    );
     saveKey(byId("set-key").value.trim());
     dialog.close();
     onsave();

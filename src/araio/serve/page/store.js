@@ -23,7 +23,10 @@ const DRAFT = "araio.draft";
 /** @type {Settings} */
 const DEFAULTS = { temperature: "", seed: "", maxTokens: "", thinkingBudget: "", context: "" };
 
-/** @param {Storage} storage @param {string} name @returns {any} what was kept, or null where it cannot be read */
+/**
+ * @param {Storage} storage @param {string} name
+ * @returns {any} what was kept, or null where it cannot be read
+ */
 function read(storage, name) {
   try {
     return JSON.parse(storage.getItem(name) ?? "null");

@@ -1,6 +1,6 @@
 /**
- * The strip of an answer's tokens: one at a time may be looked at, by pointing or with the arrow keys, and says
- * which experts it was given to.
+ * The strip of an answer's tokens: one at a time may be looked at, by pointing or with the arrow keys, and
+ * says which experts it was given to.
  */
 
 import { byId, el } from "./dom.js";
@@ -21,7 +21,7 @@ export class TokenStrip {
 
   /** @param {(token: Token | null) => void} onlook */
   constructor(onlook) {
-    this.list = byId("strip");
+    this.list = /** @type {HTMLElement} */ (byId("strip"));
     this.detail = byId("token-detail");
     this.onlook = onlook;
     this.list.addEventListener("pointerover", (event) => this.look(tokenElement(event.target), false));
@@ -48,7 +48,14 @@ export class TokenStrip {
     const starts = before !== undefined && before.phase !== token.phase;
     const element = el(
       "span",
-      { class: "token", role: "option", "aria-selected": "false", tabindex: this.tokens.length ? -1 : 0, "data-phase": token.phase, "data-starts": starts },
+      {
+        class: "token",
+        role: "option",
+        "aria-selected": "false",
+        tabindex: this.tokens.length ? -1 : 0,
+        "data-phase": token.phase,
+        "data-starts": starts,
+      },
       visible(token.text),
     );
     this.tokens.push(token);
@@ -89,7 +96,14 @@ export class TokenStrip {
   step(event) {
     const at = [...this.list.children].indexOf(/** @type {Element} */ (document.activeElement));
     const last = this.list.children.length - 1;
-    const goals = /** @type {Record<string, number>} */ ({ ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: last });
+    const goals = /** @type {Record<string, number>} */ ({
+      ArrowRight: at + 1,
+      ArrowDown: at + 1,
+      ArrowLeft: at - 1,
+      ArrowUp: at - 1,
+      Home: 0,
+      End: last,
+    });
     const goal = goals[event.key];
     if (goal === undefined || at < 0) return;
     event.preventDefault();
@@ -99,7 +113,9 @@ export class TokenStrip {
   /** @param {Token} token @param {number} number @returns {Element} */
   describe(token, number) {
     const rows = token.experts.map((ids, row) => {
-      const order = ids.map((id, k) => ({ id, weight: token.weights[row][k] })).sort((one, other) => other.weight - one.weight);
+      const order = ids
+        .map((id, k) => ({ id, weight: token.weights[row][k] }))
+        .sort((one, other) => other.weight - one.weight);
       const most = order[0]?.weight || 1;
       const cells = order.map(({ id, weight }) => {
         const bar = el("i", { class: "weight", "aria-hidden": "true" });
@@ -112,14 +128,21 @@ export class TokenStrip {
     return el(
       "table",
       { class: "experts" },
-      el("caption", {}, `Token ${number}, `, el("q", {}, visible(token.text)), `, ${kind}: experts and their weights by layer`),
+      el(
+        "caption",
+        {},
+        `Token ${number}, `,
+        el("q", {}, visible(token.text)),
+        `, ${kind}: experts and their weights by layer`,
+      ),
       el("tbody", {}, ...rows),
     );
   }
 }
 
 /** @param {EventTarget | null} target @returns {HTMLElement | null} */
-const tokenElement = (target) => (target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest(".token")) : null);
+const tokenElement = (target) =>
+  target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest(".token")) : null;
 
 /** Line ends are seen, and still end lines. @param {string} text */
 const visible = (text) => (text === "" ? "∅" : text.replaceAll("\n", "↵\n").replaceAll("\t", "⇥"));

@@ -1,6 +1,6 @@
 /**
- * One turn on the page: the question, the thinking that folds when the answer begins, the answer, and what can
- * be done with them.
+ * One turn on the page: the question, the thinking that folds when the answer begins, the answer, and what
+ * can be done with them.
  */
 
 import { isRunning, reasoningTokens, shownAnswer } from "./conversation.js";
@@ -39,14 +39,23 @@ export class TurnView {
     this.waiting = el("p", { class: "waiting" }, "Waiting for the first token");
     this.prose = el("div", { class: "prose" });
     this.trouble = el("p", { class: "trouble" });
-    this.receipt = el("button", { type: "button", class: "receipt-line", onclick: () => actions.inspect(turn), "aria-label": "Show the experts and the receipt of this answer" });
+    this.receipt = el("button", {
+      type: "button",
+      class: "receipt-line",
+      onclick: () => actions.inspect(turn),
+      "aria-label": "Show the experts and the receipt of this answer",
+    });
     this.pager = el("span", { class: "pager" });
     this.tools = el("div", { class: "tools" });
     this.element = el(
       "article",
       { class: "turn", "aria-label": `Question ${number}` },
       el("span", { class: "number", "aria-hidden": "true" }, String(number)),
-      this.ask, this.thinking, this.waiting, this.prose, this.trouble,
+      this.ask,
+      this.thinking,
+      this.waiting,
+      this.prose,
+      this.trouble,
       el("footer", {}, this.receipt, this.tools),
     );
     this.tools.append(
@@ -79,7 +88,8 @@ export class TurnView {
   /** @param {Answer | null} answer */
   note(answer) {
     if (answer?.state === "stopped") return "Stopped.";
-    if (answer?.finish === "length") return answer.content ? "Cut off at the token limit." : "The token limit came before the answer.";
+    if (answer?.finish === "length")
+      return answer.content ? "Cut off at the token limit." : "The token limit came before the answer.";
     return "";
   }
 
@@ -87,8 +97,13 @@ export class TurnView {
   updateThinking(answer) {
     const isThinking = answer.state === "thinking";
     const count = reasoningTokens(answer);
-    const time = seconds(isThinking && answer.thinkingStart !== null ? performance.now() - answer.thinkingStart : answer.thinkingMs);
-    this.summary.textContent = `${isThinking ? "Thinking for" : "Thought for"} ${time}${count ? `, ${plural(count, "token")}` : ""}`;
+    const time = seconds(
+      isThinking && answer.thinkingStart !== null
+        ? performance.now() - answer.thinkingStart
+        : answer.thinkingMs,
+    );
+    const verb = isThinking ? "Thinking" : "Thought";
+    this.summary.textContent = `${verb} for ${time}${count ? `, ${plural(count, "token")}` : ""}`;
     if (this.scratch.textContent !== answer.reasoning) this.scratch.textContent = answer.reasoning;
     // Without an answer the thinking is all there is to see.
     this.thinking.open = this.fold ?? (isThinking || !answer.content);
@@ -103,7 +118,10 @@ export class TurnView {
     this.pager.replaceChildren(
       button("‹", () => turnTo(shown - 1), { "aria-label": "The answer before", disabled: shown === 0 }),
       `${shown + 1} of ${answers.length}`,
-      button("›", () => turnTo(shown + 1), { "aria-label": "The answer after", disabled: shown === answers.length - 1 }),
+      button("›", () => turnTo(shown + 1), {
+        "aria-label": "The answer after",
+        disabled: shown === answers.length - 1,
+      }),
     );
   }
 
@@ -120,7 +138,11 @@ export class TurnView {
   startEdit() {
     if (this.actions.isBusy()) return;
     const below = this.actions.turnsBelow(this.turn);
-    const box = el("textarea", { class: "edit", rows: Math.min(8, this.turn.question.split("\n").length + 1), "aria-label": "The question" });
+    const box = el("textarea", {
+      class: "edit",
+      rows: Math.min(8, this.turn.question.split("\n").length + 1),
+      "aria-label": "The question",
+    });
     box.value = this.turn.question;
     const end = () => {
       this.ask.replaceChildren(this.question);
@@ -136,7 +158,13 @@ export class TurnView {
       "form",
       { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), send()) },
       box,
-      el("div", { class: "tools" }, el("button", { class: "solid" }, "Ask"), button("Cancel", end), below > 0 && el("span", { class: "faint" }, `replaces ${plural(below, "turn")} below`)),
+      el(
+        "div",
+        { class: "tools" },
+        el("button", { class: "solid" }, "Ask"),
+        button("Cancel", end),
+        below > 0 && el("span", { class: "faint" }, `replaces ${plural(below, "turn")} below`),
+      ),
     );
     box.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Escape") (event.stopPropagation(), end());
