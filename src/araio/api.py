@@ -262,8 +262,13 @@ class Model:
         """Continue plain text, without a chat format: all that follows is `content`; see `prepare_text`."""
         return _last(self._events(self.prepare_text(text, **sampling)))
 
-    def prepare(self, messages: Messages, **sampling: Any) -> Generation:
+    def prepare(
+        self, messages: Messages, *, thinking_budget: int | None = None, **sampling: Any
+    ) -> Generation:
         """The request for an answer, checked and ready to run; any thread may make one.
+
+        thinking_budget  tokens of thinking after which it is closed and the answer begins, if it has not by
+                         itself; the closing tag comes on top
 
         Raises:
             RequestError: a parameter out of range, or a conversation that fills the context.
@@ -271,7 +276,7 @@ class Model:
             CacheFullError: a conversation that fills the cache.
         """
         conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        return self._preparer.chat(conversation, sampling)
+        return self._preparer.chat(conversation, sampling, thinking_budget)
 
     def prepare_text(self, prompt: str | Sequence[int], **sampling: Any) -> Generation:
         """The request to continue plain text, ready to run; token ids are taken as they are.

@@ -7,11 +7,13 @@ here, never while it runs. Read `generation.py` for what comes out.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from araio.engine.engine import Engine
 from araio.engine.generation import Generation
-from araio.engine.request import params_from
+from araio.engine.guide import ThinkingGuide, ThinkingTags
+from araio.engine.request import check_thinking_budget, params_from
 from araio.engine.transcript import Transcript
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
@@ -50,14 +52,26 @@ class Preparer:
         self._stop_ids = frozenset(stop_ids)
         self._receipts = receipts
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> Generation:
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Mapping[str, Any],
+        thinking_budget: int | None = None,
+    ) -> Generation:
         """The next answer of a conversation; `Model.prepare` says what is refused."""
+        check_thinking_budget(thinking_budget)
         prompt = self._chat_format.render(messages)
-        return self._generation(prompt.ids, ReasoningSplitter(prompt.starts_in_reasoning), sampling)
+        starts_in_reasoning = prompt.starts_in_reasoning
+        guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, thinking_budget)
+        return self._generation(prompt.ids, ReasoningSplitter(starts_in_reasoning), guide, sampling)
 
     def text(self, prompt: str | Sequence[int], sampling: Mapping[str, Any]) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
-        return self._generation(self._ids(prompt), None, sampling)
+        return self._generation(self._ids(prompt), None, None, sampling)
+
+    @cached_property
+    def _tags(self) -> ThinkingTags:
+        return ThinkingTags(self._tokenizer)
 
     def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(prompt, str):
@@ -66,8 +80,13 @@ class Preparer:
         return opening + self._tokenizer.encode(prompt)
 
     def _generation(
-        self, ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: Mapping[str, Any]
+        self,
+        ids: Sequence[int],
+        splitter: ReasoningSplitter | None,
+        thinking: ThinkingGuide | None,
+        sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids)
-        return Generation(self._model, job, Transcript(self._tokenizer, splitter), self._receipts)
+        job = self._engine.prepare(ids, params, self._stop_ids, thinking)
+        transcript = Transcript(self._tokenizer, splitter)
+        return Generation(self._model, job, transcript, self._receipts, thinking)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -23,7 +24,7 @@ from araio.serve.sse import DONE, EventStream, data_event, unless_gone
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import usage_of
-from araio.serve.worker import merged
+from araio.serve.worker import Steps, merged
 
 __all__ = ["router"]
 
@@ -47,7 +48,7 @@ async def chat_completions(body: ChatRequest, request: Request, service: Service
     body.check(service.settings, service.context)
     asked = AskedChat(body, service)
     if body.stream:
-        return EventStream(asked.events(), service.settings.stall_s)
+        return EventStream(asked.events())
     return JSONResponse(await unless_gone(request.receive, asked.answer()))
 
 
@@ -90,7 +91,7 @@ class AskedChat:
                 yield data_event(chunks.usage())
             yield DONE
 
-    def _answering(self) -> Any:
+    def _answering(self) -> AbstractAsyncContextManager[list[Steps]]:
         return self._service.answering(self._id, self._body.choices, self._prepare)
 
     def _prepare(self) -> list[Generation]:

@@ -47,6 +47,8 @@ class Steps:
         self.generation = generation
         self.job = generation.job
         self.wake = asyncio.Event()
+        self.ids: list[int] = []
+        """Of the tokens that were taken."""
         self.last = 0.0
         """When its newest token came, by `perf_counter`."""
         self._backlog = backlog
@@ -62,7 +64,9 @@ class Steps:
     def take(self) -> Step | None:
         """The next step if it is there."""
         if self._waiting:
-            return self.generation.take(*self._waiting.popleft())
+            token, seconds = self._waiting.popleft()
+            self.ids.append(token.id)
+            return self.generation.take(token, seconds)
         if self._error is not None:
             raise self._error
         return None

@@ -15,7 +15,7 @@ import typer
 import uvicorn
 
 from araio import env
-from araio.api import Model, load
+from araio.api import load
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.load_options import (
