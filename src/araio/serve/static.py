@@ -16,13 +16,10 @@ from pathlib import PurePosixPath
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-__all__ = ["POLICY", "PUBLIC_PATHS", "PageFile", "page_files", "router"]
+__all__ = ["POLICY", "PageFile", "page_files", "page_paths", "router"]
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 """What a browser may do with the page: everything from here, nothing from elsewhere, no inline code."""
-
-PUBLIC_PATHS = ("/", "/page/{name}")
-"""The routes that need no key: the page has to be there before anyone can type one."""
 
 INDEX = "index.html"
 
@@ -35,7 +32,6 @@ _TYPES = {
 
 _HEADERS = {
     "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -70,6 +66,11 @@ def page_files() -> dict[str, PageFile]:
             digest = hashlib.sha256(content).hexdigest()[:32]
             files[entry.name] = PageFile(content, _TYPES[PurePosixPath(entry.name).suffix], f'"{digest}"')
     return files
+
+
+def page_paths() -> frozenset[str]:
+    """Where they are; none needs a key, since the page has to be there before anyone can type one."""
+    return frozenset({"/", *(f"/page/{name}" for name in page_files())})
 
 
 @router.api_route("/", methods=["GET", "HEAD"])

@@ -114,7 +114,12 @@ export function addChunk(answer, chunk, now) {
   if (answer.state === "thinking") answer.thinkingMs = now - (answer.thinkingStart ?? now);
   if (choice?.finish_reason) answer.finish = choice.finish_reason;
   if (chunk.usage) answer.usage = chunk.usage;
-  const tokens = chunk.araio?.tokens ?? [];
+  // Of some tokens nobody knows the experts: those that were put in, not computed.
+  const tokens = (chunk.araio?.tokens ?? []).map((/** @type {any} */ token) => ({
+    ...token,
+    experts: token.experts ?? [],
+    weights: token.weights ?? [],
+  }));
   answer.tokens.push(...tokens);
   return tokens;
 }

@@ -1,35 +1,29 @@
 /**
- * The page: wires the composer, the conversation, the panel beside it and what the browser keeps. Read
- * `conversation.js` for what a conversation is, `asking.js` for how a question is asked, `panel.js` for the
- * experts; everything that comes from the server passes `api.js`.
+ * The page: which conversation is shown, what is under way, and what happens to both. Read
+ * `conversation.js` for what a conversation is, `asking.js` for how a question is asked, `turn.js` for how it
+ * looks, `panel.js` for the experts; everything that comes from the server passes `api.js`.
  */
 
-import { getModel, isThere } from "./api.js";
+import { getModel } from "./api.js";
 import { Asking } from "./asking.js";
+import { focusBox, setUpComposer, showButtons } from "./composer.js";
 import { newConversation, newTurn, shownAnswer, title } from "./conversation.js";
 import { button, byId, el, oncePerFrame } from "./dom.js";
+import { closeRail, setUpFrame, showView } from "./frame.js";
+import { dismiss, explain, keyWasTaken, notice, say } from "./notices.js";
 import { Panel } from "./panel.js";
-import { openSettings, setUpSettings, setUpTheme } from "./settings.js";
-import {
-  deleteConversation,
-  loadConversations,
-  loadDraft,
-  loadSettings,
-  saveConversation,
-  saveDraft,
-} from "./store.js";
+import { setUpSettings, setUpTheme } from "./settings.js";
+import { deleteConversation, loadConversations, loadSettings, saveConversation } from "./store.js";
 import { TurnView } from "./turn.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./api.js").ServerError} ServerError */
 
 const SAVE_EVERY_MS = 1000;
-const LOOK_EVERY_MS = 2000;
 
-const box = /** @type {HTMLTextAreaElement} */ (byId("box"));
 const turnList = byId("turns");
 const panel = new Panel();
-let conversations = loadConversations();
+const conversations = loadConversations();
 let conversation = conversations[0] ?? newConversation();
 /** @type {Map<Turn, TurnView>} */
 const views = new Map();
@@ -37,20 +31,8 @@ const views = new Map();
 let asking = null;
 /** @type {any} */
 let model = null;
-let needsKey = false;
 
 // --- what is shown -----------------------------------------------------------------------------------------
-
-/** @param {string} text */
-function say(text) {
-  byId("status").textContent = text;
-}
-
-/** A line above the box, with what can be done about it. @param {string} text @param {...Node} actions */
-function notice(text, ...actions) {
-  byId("notice").hidden = !text;
-  byId("notice").replaceChildren(...(text ? [el("p", {}, text), ...actions] : []));
-}
 
 /** @param {Turn} turn */
 const nameOf = (turn) => `answer ${conversation.turns.indexOf(turn) + 1}`;
@@ -90,24 +72,15 @@ const grow = oncePerFrame(() => {
   const follow = isAtEnd();
   if (asking) views.get(asking.turn)?.update();
   if (follow) turnList.scrollTop = turnList.scrollHeight;
-  showButtons();
+  showButtons(asking !== null, asking?.answer.state === "thinking");
 });
-
-function showButtons() {
-  document.body.classList.toggle("is-busy", asking !== null);
-  byId("ask").hidden = asking !== null;
-  byId("stop").hidden = asking === null;
-  byId("answer-now").hidden = asking?.answer.state !== "thinking";
-}
 
 // --- what is done ------------------------------------------------------------------------------------------
 
 function keep() {
   conversation.changed = Date.now();
-  if (!saveConversation(conversation))
-    notice(
-      "The browser has no room left: delete old conversations, or this one is lost when the tab closes.",
-    );
+  if (saveConversation(conversation)) return;
+  notice("The browser has no room left: delete old conversations, or this one goes with the tab.");
 }
 
 /** @param {import("./conversation.js").Conversation} other */
@@ -115,12 +88,8 @@ function open(other) {
   stop();
   conversation = other;
   showConversation();
-  document.body.classList.remove("shows-rail");
-  box.focus();
-}
-
-function startNew() {
-  open(newConversation());
+  closeRail();
+  focusBox();
 }
 
 /** @param {import("./conversation.js").Conversation} one */
@@ -128,7 +97,7 @@ function remove(one) {
   const at = conversations.indexOf(one);
   conversations.splice(at, 1);
   deleteConversation(one.id);
-  if (one === conversation) startNew();
+  if (one === conversation) open(newConversation());
   showList();
   const undo = () => {
     conversations.splice(at, 0, one);
@@ -136,11 +105,7 @@ function remove(one) {
     notice("");
     open(one);
   };
-  notice(
-    `“${title(one)}” was deleted.`,
-    button("Undo", undo),
-    button("Dismiss", () => notice("")),
-  );
+  notice(`“${title(one)}” was deleted.`, button("Undo", undo), dismiss());
 }
 
 /** Whether earlier turns go along: pocket was taught single questions only. */
@@ -175,12 +140,12 @@ async function run(turn) {
   clearInterval(saving);
   clearInterval(ticking);
   asking = null;
-  home.changed = Date.now();
-  saveConversation(home);
+  // It may have been deleted meanwhile.
+  if (conversations.includes(home)) saveConversation(home);
   views.get(turn)?.update();
-  showButtons();
+  showButtons(false, false);
   if (panel.answer === mine.answer) panel.updateReceipt();
-  if (trouble) explain(trouble, () => run(turn));
+  if (trouble) explain(trouble, () => run(turn), connect);
   else say(mine.answer.state === "stopped" ? "Stopped." : `The answer is: ${mine.answer.content.trim()}`);
 }
 
@@ -198,54 +163,17 @@ function stop() {
   asking?.stop();
 }
 
-/** @param {ServerError} trouble @param {() => void} retry */
-function explain(trouble, retry) {
-  if (trouble.kind === "key") {
-    needsKey = true;
-    notice(
-      "This server asks for a key.",
-      button("Enter the key", () => openSettings("key")),
-    );
-  } else if (trouble.kind === "away") {
-    notice("The server is away. Your conversation is kept in this browser.", button("Retry", retry));
-    awaitReturn(retry);
-  } else if (trouble.kind === "busy") {
-    const wait = trouble.retryAfter ? ` It asks for ${trouble.retryAfter} s of patience.` : "";
-    notice(`The server is busy.${wait}`, button("Retry", retry));
-  } else {
-    notice(
-      trouble.message,
-      button("Dismiss", () => notice("")),
-    );
-  }
-}
-
-let lookout = 0;
-
-/** Looks for the server until it is back. @param {() => void} retry */
-function awaitReturn(retry) {
-  clearInterval(lookout);
-  lookout = setInterval(async () => {
-    if (asking) return clearInterval(lookout);
-    if (!(await isThere())) return;
-    clearInterval(lookout);
-    notice(
-      "The server is back.",
-      button("Retry", retry),
-      button("Dismiss", () => notice("")),
-    );
-    connect();
-  }, LOOK_EVERY_MS);
+async function answerNow() {
+  if (!(await asking?.answerNow())) say("The thinking is over already.");
 }
 
 async function connect() {
   try {
     model = await getModel();
     await panel.describe(model);
-    if (needsKey) notice("");
-    needsKey = false;
+    keyWasTaken();
   } catch (error) {
-    explain(/** @type {ServerError} */ (error), () => (notice(""), connect()));
+    explain(/** @type {ServerError} */ (error), connect, connect);
   }
 }
 
@@ -259,7 +187,7 @@ const actions = {
   turnsBelow: (turn) => conversation.turns.length - conversation.turns.indexOf(turn) - 1,
   inspect(turn) {
     inspect(turn);
-    showTab("panel");
+    showView("panel");
   },
   page(turn, shown) {
     turn.shown = shown;
@@ -271,64 +199,11 @@ const actions = {
   say,
 };
 
-// --- the keyboard, the buttons, the start ------------------------------------------------------------------
-
-/** On a phone, one of the two at a time. @param {string} name */
-function showTab(name) {
-  document.body.dataset.tab = name;
-  for (const tab of document.querySelectorAll("[role=tab]")) {
-    tab.setAttribute("aria-selected", String(tab.getAttribute("aria-controls") === name));
-  }
-}
-
-function fitBox() {
-  box.style.height = "auto";
-  box.style.height = `${Math.min(box.scrollHeight, 240)}px`;
-}
-
-function submit() {
-  const question = box.value.trim();
-  if (!question || asking) return;
-  box.value = "";
-  saveDraft("");
-  fitBox();
-  ask(question);
-}
-
-byId("composer").addEventListener(
-  "submit",
-  (/** @type {Event} */ event) => (event.preventDefault(), submit()),
-);
-box.addEventListener("input", () => (saveDraft(box.value), fitBox()));
-box.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), submit());
-});
-addEventListener("keydown", (event) => {
-  const isTyping = event.target instanceof Element && event.target.matches("input, textarea, select");
-  if (event.key === "Escape" && asking && !document.querySelector("dialog[open]")) stop();
-  if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey)
-    (event.preventDefault(), showTab("talk"), box.focus());
-});
-byId("stop").addEventListener("click", () => (stop(), box.focus()));
-byId("answer-now").addEventListener("click", async () => {
-  if (!(await asking?.answerNow())) say("The thinking is over already.");
-});
-byId("new").addEventListener("click", startNew);
-byId("menu").addEventListener("click", () => document.body.classList.toggle("shows-rail"));
-byId("scrim").addEventListener("click", () => document.body.classList.remove("shows-rail"));
-for (const tab of document.querySelectorAll("[role=tab]")) {
-  tab.addEventListener("click", () => showTab(tab.getAttribute("aria-controls") ?? "talk"));
-}
-for (const example of document.querySelectorAll(".example")) {
-  example.addEventListener("click", () => asking || ask(example.querySelector("q")?.textContent ?? ""));
-}
-addEventListener("pagehide", () => asking && keep());
-
 setUpTheme();
+setUpFrame();
 setUpSettings(connect);
-box.value = loadDraft();
-fitBox();
-showTab("talk");
+setUpComposer({ ask, stop, answerNow, isBusy: () => asking !== null });
+byId("new").addEventListener("click", () => open(newConversation()));
+addEventListener("pagehide", () => asking && keep());
 showConversation();
-showButtons();
 connect();

@@ -20,12 +20,12 @@ export class Panel {
   answer = null;
   name = "";
   isServerView = false;
-  /** @type {import("./map.js").Shape} */
+  /** @type {import("./lights.js").Shape} */
   shape = { layers: [], n_experts: 0, top_k: 0, domains: null };
 
   constructor() {
     this.map = new ExpertMap();
-    this.strip = new TokenStrip((token) => this.map.showToken(token));
+    this.strip = new TokenStrip((token) => this.map.light((lights) => lights.showAlone(token)));
     for (const choice of document.querySelectorAll("input[name=view]")) {
       choice.addEventListener("change", () =>
         this.setView(/** @type {HTMLInputElement} */ (choice).value === "server"),
@@ -75,15 +75,19 @@ export class Panel {
       ? "The tokens of this answer were not kept."
       : "Each token of an answer will be here, with the experts that it was given to.";
     this.strip.show(answer?.tokens ?? [], empty);
-    if (!this.isServerView) this.map.showTokens(answer?.tokens ?? []);
+    if (!this.isServerView) this.lightAnswer();
     this.updateReceipt();
+  }
+
+  lightAnswer() {
+    this.map.light((lights) => lights.showTokens(this.answer?.tokens ?? []));
   }
 
   /** More of the answer that is shown has come. @param {Token[]} tokens */
   add(tokens) {
     for (const token of tokens) {
       this.strip.add(token);
-      if (!this.isServerView) this.map.light(token);
+      if (!this.isServerView) this.map.light((lights) => lights.add(token));
     }
   }
 
@@ -98,13 +102,13 @@ export class Panel {
   setView(isServerView) {
     this.isServerView = isServerView;
     if (isServerView) this.poll();
-    else this.map.showTokens(this.answer?.tokens ?? []);
+    else this.lightAnswer();
   }
 
   async poll() {
     try {
       const { counts, recent, tokens } = await getExperts();
-      if (this.isServerView) this.map.showServer(counts, recent, tokens);
+      if (this.isServerView) this.map.light((lights) => lights.showServer(counts, recent, tokens));
     } catch {
       // Whether the server is there is the composer's to say.
     }
@@ -113,7 +117,7 @@ export class Panel {
 
 /**
  * What `/v1/experts` says of domains, if the map can use it.
- * @param {any} domains @returns {import("./map.js").Shape["domains"]}
+ * @param {any} domains @returns {import("./lights.js").Shape["domains"]}
  */
 function asDomains(domains) {
   return Array.isArray(domains?.names) && Array.isArray(domains?.experts) ? domains : null;

@@ -84,6 +84,7 @@ export class TokenStrip {
       if (holds) {
         this.list.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
         element.setAttribute("tabindex", "0");
+        element.setAttribute("aria-describedby", "token-detail");
       }
     }
     this.onlook(token);
