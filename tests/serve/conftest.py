@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2 as httpx
+import openai
 import pytest
 
+import araio
 from araio.serve.drain import Drain
 from araio.serve.guard import Guard
+from araio.serve.launch import server_of
 from araio.serve.server import Server, bind
+from araio.serve.service import Service
 from araio.serve.settings import Settings
 
 
@@ -172,3 +177,61 @@ def toy() -> Iterator[Callable[..., Toy]]:
     yield start
     for each in started:
         each.stop()
+
+
+class Live:
+    """`pocket` behind everything that `araio serve` has, on a thread of its own."""
+
+    def __init__(self, **settings: Any) -> None:
+        model = araio.load("pocket", threads=1, max_batch=settings.pop("max_batch", 16))
+        self.service = Service(model, Settings(port=0, **settings))
+        ready = threading.Event()
+        self.server = server_of(self.service, ready.set)
+        listener = bind("127.0.0.1", 0)
+        self.address = listener.getsockname()[:2]
+        self.url = f"http://127.0.0.1:{self.address[1]}"
+        self._thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        assert ready.wait(30)
+
+    def stop(self) -> None:
+        self.server.drain.seconds = 0
+        self.server.drain.begin()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    """One server for all tests that do not need their own."""
+    server = Live()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_live() -> Iterator[Callable[..., Live]]:
+    """Starts servers with other settings; they are stopped behind the test."""
+    started: list[Live] = []
+
+    def start(**settings: Any) -> Live:
+        started.append(Live(**settings))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def http(live: Live) -> Iterator[httpx.Client]:
+    """A client of the session's server."""
+    with httpx.Client(base_url=live.url, timeout=120) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def client(live: Live) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client of it, which does not try again what fails."""
+    with openai.OpenAI(base_url=f"{live.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+        yield client

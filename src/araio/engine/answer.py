@@ -72,13 +72,20 @@ class Timings:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token of the answer with its log-probability, and the most likely tokens in its place."""
+    """One token with its log-probability, and the most likely tokens in its place.
+
+    text   as the token alone decodes, U+FFFD for a character that it holds in part
+    bytes  that it stands for
+    alternatives  (id, text, logprob), best first
+    is_reasoning  it belongs to the thinking, or to a tag around it
+    """
 
     id: int
     text: str
+    bytes: bytes
     logprob: float
     alternatives: tuple[tuple[int, str, float], ...]
-    """(id, text, logprob), best first."""
+    is_reasoning: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ class Answer:
     usage: Usage
     timings: Timings
     receipt: Receipt
+    stop_reason: str | None = None
+    """The stop string that ended the text; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from araio.engine.answer import (
     Usage,
 )
 from araio.engine.job import Job
+from araio.engine.sampling import Sampled
 from araio.engine.tokens import FinishReason, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
@@ -55,6 +56,7 @@ class Transcript:
         self._seconds: list[float] = []
         self._reasoning_tokens = 0
         self._finish_reason: FinishReason | None = None
+        self._stop_reason: str | None = None
 
     @property
     def is_reasoning(self) -> bool:
@@ -75,11 +77,13 @@ class Transcript:
         """Take the next token, which took so many seconds to make."""
         self._seconds.append(seconds)
         self._finish_reason = token.finish_reason
-        logprob = None if token.sampled.logprob is None else self._named(token, token.sampled.logprob)
-        if logprob is not None:
-            self._logprobs.append(logprob)
+        self._stop_reason = token.stop_reason
         split, is_reasoning = self._split(token)
         self._reasoning_tokens += is_reasoning
+        logprob = None
+        if token.sampled.logprob is not None:
+            logprob = self._named(token.sampled, token.sampled.logprob, is_reasoning)
+            self._logprobs.append(logprob)
         return Step(token.id, self._keep(split), logprob, is_reasoning, token.finish_reason)
 
     def answer(self, model: str, job: Job, receipts: Receipts) -> Answer:
@@ -109,6 +113,7 @@ class Transcript:
             usage=usage,
             timings=timings,
             receipt=receipt,
+            stop_reason=self._stop_reason,
             logprobs=tuple(self._logprobs) or None,
         )
 
@@ -135,11 +140,13 @@ class Transcript:
             deltas.append(ContentDelta(split.content))
         return deltas
 
-    def _named(self, token: GeneratedToken, logprob: float) -> TokenLogprob:
+    def _named(self, sampled: Sampled, logprob: float, is_reasoning: bool) -> TokenLogprob:
         decode = self._tokenizer.decode
         return TokenLogprob(
-            token.id,
-            decode([token.id]),
+            sampled.id,
+            decode([sampled.id]),
+            self._tokenizer.token_bytes(sampled.id),
             logprob,
-            tuple((i, decode([i]), logprob) for i, logprob in token.sampled.alternatives),
+            tuple((i, decode([i]), logprob) for i, logprob in sampled.alternatives),
+            is_reasoning,
         )

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from araio.engine.generation import Generation
-from araio.serve.chat_answer import chat_answer
+from araio.serve.chat_answer import chat_choice
 from araio.serve.chat_chunks import ChatChunks
 from araio.serve.schema_answers import ChatAnswer
 from araio.serve.schema_chat import ChatRequest
@@ -67,21 +67,24 @@ class AskedChat:
             async for _ in merged(flows):
                 pass
             answers = [flow.generation.answer() for flow in flows]
-        return {
+        field = self._service.settings.reasoning_field
+        document = {
             **self._head("chat.completion"),
             "choices": [
-                chat_answer(index, flow.generation, answer, self._body, self._service.settings)
+                chat_choice(index, flow, answer, self._body, field)
                 for index, (flow, answer) in enumerate(zip(flows, answers, strict=True))
             ],
             "usage": usage_of(answers),
         }
+        if self._body.return_token_ids:
+            document["prompt_token_ids"] = flows[0].job.prompt.tolist()
+        return document
 
     async def events(self) -> AsyncGenerator[bytes]:
         """The answer as it comes."""
         async with self._answering() as flows:
-            chunks = ChatChunks(
-                self._head("chat.completion.chunk"), flows, self._body, self._service.settings
-            )
+            head, field = self._head("chat.completion.chunk"), self._service.settings.reasoning_field
+            chunks = ChatChunks(head, flows, self._body, field)
             for document in chunks.opening():
                 yield data_event(document)
             async for index, step in merged(flows):

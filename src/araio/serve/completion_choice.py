@@ -24,7 +24,7 @@ def completion_choice(index: int, echo: str, flow: Steps, body: CompletionReques
         "text": echo + answer.content,
         "logprobs": None,
         "finish_reason": answer.finish_reason,
-        "stop_reason": getattr(answer, "stop_reason", None),
+        "stop_reason": answer.stop_reason,
     }
     if body.logprobs is not None:
         choice["logprobs"] = logprobs_of(answer.logprobs or (), len(echo))

@@ -135,7 +135,7 @@ class AskedCompletion:
             "text": text,
             "logprobs": None,
             "finish_reason": finish_reason,
-            "stop_reason": None,
+            "stop_reason": None if finish_reason is None else flows[index].stop_reason,
             **more,
         }
         chunk = {**self._head(), "choices": [choice]}

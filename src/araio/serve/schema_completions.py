@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias, cast
 
-from pydantic import FailFast, Field
+from pydantic import Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.serve.errors import invalid
@@ -19,9 +19,9 @@ __all__ = ["CompletionRequest", "Prompt"]
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 # Each form is tried in turn, and a prompt of many tokens is no text a hundred thousand times over.
-TokenIds = Annotated[list[TokenId], Field(min_length=1), FailFast()]
-Texts = Annotated[list[str], Field(min_length=1), FailFast()]
-ManyTokenIds = Annotated[list[TokenIds], Field(min_length=1), FailFast()]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
+ManyTokenIds = Annotated[list[TokenIds], Field(min_length=1, fail_fast=True)]
 
 Prompt: TypeAlias = str | Sequence[int]
 

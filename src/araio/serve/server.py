@@ -68,14 +68,14 @@ class Server(uvicorn.Server):
         on_late: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(HttpConfig(app, settings))
-        self._drain, self._on_ready, self._on_late = drain, on_ready, on_late
+        self.drain, self._on_ready, self._on_late = drain, on_ready, on_late
         _allow_files(settings.connections + OTHER_FILES)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal asks for the end; unlike uvicorn's own, it is not raised again when all is done."""
-        if self._drain.has_begun:
+        if self.drain.has_begun:
             os._exit(128 + sig)
-        self._drain.begin()
+        self.drain.begin()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -85,12 +85,12 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end; asked ten times a second."""
-        return await super().on_tick(counter) or self._drain.is_over
+        return await super().on_tick(counter) or self.drain.is_over
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything: at once what rests, in two seconds at most what still has an error to send."""
-        self._drain.begin()
-        if self._drain.running and self._on_late is not None:
+        self.drain.begin()
+        if self.drain.running and self._on_late is not None:
             self._on_late()
         await super().shutdown(sockets)
 

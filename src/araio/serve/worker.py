@@ -49,6 +49,8 @@ class Steps:
         self.wake = asyncio.Event()
         self.ids: list[int] = []
         """Of the tokens that were taken."""
+        self.stop_reason: str | None = None
+        """The stop string that ended the text, if one did."""
         self.last = 0.0
         """When its newest token came, by `perf_counter`."""
         self._backlog = backlog
@@ -66,6 +68,7 @@ class Steps:
         if self._waiting:
             token, seconds = self._waiting.popleft()
             self.ids.append(token.id)
+            self.stop_reason = token.stop_reason
             return self.generation.take(token, seconds)
         if self._error is not None:
             raise self._error
