@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-__all__ = ["ANTHROPIC_PATH", "KINDS", "Headers", "RefusedError"]
+__all__ = ["ANTHROPIC_KINDS", "KINDS", "Headers", "RefusedError", "is_anthropic"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -32,6 +32,11 @@ KINDS = {
 ANTHROPIC_KINDS = KINDS | {413: "request_too_large", 500: "api_error", 503: "overloaded_error"}
 
 
+def is_anthropic(path: str) -> bool:
+    """Whether a request of this path comes from a client of Anthropic's."""
+    return path == ANTHROPIC_PATH or path.startswith(ANTHROPIC_PATH + "/")
+
+
 class RefusedError(Exception):
     """One of them, raised where something is found wrong and answered by the guard.
 
@@ -46,10 +51,10 @@ class RefusedError(Exception):
 
     def body(self, path: str = "") -> bytes:
         """The JSON document, for a request of this path."""
-        is_anthropic = path == ANTHROPIC_PATH or path.startswith(ANTHROPIC_PATH + "/")
-        kind = (ANTHROPIC_KINDS if is_anthropic else KINDS)[self.status]
+        is_message = is_anthropic(path)
+        kind = (ANTHROPIC_KINDS if is_message else KINDS)[self.status]
         error = {"message": self.message, "type": kind, "param": None, "code": self.reason}
-        document = {"type": "error", "error": error} if is_anthropic else {"error": error}
+        document = {"type": "error", "error": error} if is_message else {"error": error}
         return json.dumps(document).encode()
 
     def headers(self, body: bytes) -> Headers:
