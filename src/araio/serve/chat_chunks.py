@@ -15,6 +15,7 @@ from araio.serve.chat_answer import logprobs_of
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.usage import running_usage, usage_of
 from araio.serve.worker import Steps
+from araio.text.tool_calls import ToolCallDelta
 
 __all__ = ["ChatChunks"]
 
@@ -45,7 +46,7 @@ class ChatChunks:
     def of_step(self, index: int, step: Step) -> Iterator[dict[str, Any]]:
         """What one token brings; often nothing. What is told of the token comes with its first chunk."""
         more = self._of_token(step)
-        deltas = [delta for delta in map(self._delta, step.deltas) if delta is not None]
+        deltas = [shown for delta in step.deltas if (shown := self._delta(delta)) is not None]
         if more and not deltas and step.finish_reason is None:
             deltas = [{}]
         for delta in deltas:
@@ -66,6 +67,17 @@ class ChatChunks:
                 return None if self._reasoning_field is None else {self._reasoning_field: text}
             case ContentDelta(text):
                 return {"content": text}
+            case ToolCallDelta():
+                return self._call(delta)
+
+    def _call(self, delta: ToolCallDelta) -> dict[str, Any] | None:
+        if delta.index > 0 and self._body.parallel_tool_calls is False:
+            return None
+        function = {"arguments": delta.arguments}
+        if delta.id is None:
+            return {"tool_calls": [{"index": delta.index, "function": function}]}
+        head = {"index": delta.index, "id": delta.id, "type": "function"}
+        return {"tool_calls": [{**head, "function": {"name": delta.name, **function}}]}
 
     def _of_token(self, step: Step) -> dict[str, Any]:
         """What is told of a token beside its text, if that was asked for."""
