@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from araio.engine.answer import Answer, TokenLogprob
+from araio.serve.experts import routed_experts
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.worker import Steps
 from araio.text.tool_calls import ToolCall
@@ -39,6 +40,8 @@ def chat_choice(
         choice["logprobs"] = logprobs_of(answer.logprobs, reasoning_field if shows_reasoning else None)
     if body.return_token_ids:
         choice["token_ids"] = flow.ids
+    if body.return_routed_experts:
+        choice["routed_experts"] = routed_experts(answer, body.routed_experts_prompt_start or 0)
     return choice
 
 
