@@ -15,6 +15,7 @@ from araio.engine.engine import Engine
 from araio.engine.generate import generate
 from araio.engine.job import Job
 from araio.engine.request import SamplingParams
+from araio.engine.sampling import score
 from araio.engine.tokens import GeneratedToken
 from araio.errors import CacheFullError, GenerationError, RequestError
 from araio.formats.store_layout import StoreCodecs
@@ -386,4 +387,40 @@ def test_an_answer_that_fills_the_cache_ends_there(model) -> None:
     run(engine)
     *_, last = job.tokens
     assert (len(job.tokens), last.finish_reason) == (3, "length")
+    assert nothing_is_held(engine)
+
+
+@pytest.mark.parametrize("speculate", ["off", "on"])
+@pytest.mark.parametrize("chunk", [7, 512])
+def test_a_prompt_can_be_scored_token_by_token(model, expected, speculate: str, chunk: int) -> None:
+    engine = Engine(model, chunk=chunk, speculate=speculate)
+    prompt, params = REQUESTS[3]
+    engine.submit(prompt, params)
+    run(engine)
+    scored = engine.submit(prompt, replace(params, prompt_logprobs=3))
+    others = [engine.submit(*request) for request in REQUESTS[:3]]
+    only = engine.submit(prompt, replace(params, prompt_logprobs=3, max_tokens=0))
+    run(engine)
+    assert kept(iter(scored.tokens)) == expected[3]
+    assert [kept(iter(job.tokens)) for job in others] == expected[:3]
+    assert scored.cached_tokens == 0
+    hidden = model.forward(np.array(prompt), model.new_cache())
+    rows = model.logits(hidden)
+    assert scored.prompt_logprobs == [
+        score(token, row, 3) for token, row in zip(prompt[1:], rows, strict=False)
+    ]
+    assert only.prompt_logprobs == scored.prompt_logprobs
+    assert (only.is_done, len(only.tokens)) == (True, 0)
+    assert nothing_is_held(engine)
+
+
+def test_the_naive_loop_gives_no_token_where_none_is_wanted(model) -> None:
+    assert list(generate(model, [1, 2], SamplingParams(max_tokens=0, prompt_logprobs=0))) == []
+
+
+def test_a_prompt_to_score_may_fill_the_cache(model) -> None:
+    engine = Engine(model, cache_tokens=PAGE)
+    job = engine.submit(PROMPTS[3][:PAGE], SamplingParams(max_tokens=0, prompt_logprobs=0))
+    run(engine)
+    assert len(job.prompt_logprobs) == PAGE - 1
     assert nothing_is_held(engine)

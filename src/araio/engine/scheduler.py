@@ -16,6 +16,10 @@ from araio.engine.job import Job
 __all__ = ["Scheduler", "Work"]
 
 
+SCORED_CHUNK = 64
+"""Tokens in a step of a prompt whose log-probabilities were asked for, so that their logits stay small."""
+
+
 class Work(NamedTuple):
     """One request's part in a step: how many tokens run, and after how many of them logits are wanted."""
 
@@ -80,8 +84,11 @@ class Scheduler:
         for job in self.running:
             if (left := job.prompt_left) and budget:
                 count = min(left, budget)
+                if job.prompt_logprobs is not None:  # a row of logits for each
+                    count = min(count, SCORED_CHUNK)
                 budget -= count
-                plan.append(Work(job, count, int(count == left)))
+                wanted = int(count == left) if job.prompt_logprobs is None else count
+                plan.append(Work(job, count, wanted))
         return plan
 
     def _promised(self) -> int:
