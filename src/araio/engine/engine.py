@@ -13,7 +13,7 @@ one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
 
@@ -27,6 +27,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import ExpertRoutes, GeneratedToken
+from araio.engine.watch import EngineState, EngineStep, ran
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
@@ -80,6 +81,8 @@ class Engine:
         self.model = model
         self.lock = Lock()
         """Held during a step. Whoever runs the model beside the engine takes it."""
+        self.watcher: Callable[[EngineStep], None] | None = None
+        """Told of every step, behind it and with the lock held; so it must be quick."""
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
@@ -88,6 +91,7 @@ class Engine:
         self._speculation = Speculation(speculate)
         position_bytes = self._pool.position_bytes
         meter = choose_meter() if meter is None else meter
+        self._streamed = streamed
         self._ledger = Ledger(model, position_bytes, meter, streamed)
 
     @property
@@ -105,6 +109,20 @@ class Engine:
         """Pages that no request holds: those that nobody holds, and those kept for prompts to come."""
         with self.lock:
             return self._pool.free + self._prefix.idle
+
+    def state(self) -> EngineState:
+        """How things stand. Takes no lock, so it never waits for a step."""
+        running = list(self._scheduler.running)
+        caches = [cache for job in running if (cache := job.cache) is not None]
+        held = {page for cache in caches for page in list(cache.pages)}
+        return EngineState(
+            running=len(running),
+            waiting=len(self._scheduler.waiting),
+            free_pages=self._pool.size - len(held),
+            total_pages=self._pool.size,
+            prefix_queries=self._prefix.queries,
+            prefix_hits=self._prefix.hits,
+        )
 
     def prepare(
         self,
@@ -226,7 +244,8 @@ class Engine:
         An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
         the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
         """
-        routes = Routes()
+        routes, started = Routes(), perf_counter()
+        parts = None if self.watcher is None else ran(plan)
         try:
             segments = [work.job.segment(work.tokens) for work in plan]
             hidden = self.model.step(segments, routes, lambda: _is_unwanted(plan))
@@ -241,6 +260,9 @@ class Engine:
             self._ledger.count(plan, routes.ids)
             progress = self._take_all(plan, hidden, logits, routes)
             self._draft([entry for entry in progress if entry.job.is_drafting])
+            if self.watcher is not None and parts is not None:
+                counters = None if self._streamed is None else self._streamed.counters
+                self.watcher(EngineStep(parts, routes.ids, perf_counter() - started, counters))
             return progress
         return [entry for work in plan for entry in self._run([work])]
 
@@ -334,5 +356,5 @@ class Engine:
 
 
 def _is_unwanted(plan: Sequence[Work]) -> bool:
-    """Whether every request of a step was cancelled. Asked for each layer, so the first one decides mostly."""
+    """Whether every request of a step was cancelled; asked at each layer, so mostly the first one decides."""
     return plan[0].job.is_cancelled and all(work.job.is_cancelled for work in plan)
