@@ -14,7 +14,7 @@ from araio.errors import TextError
 from araio.testing.tokenizers import tiny_tokenizer_document, write_tiny_tokenizer
 from araio.text.deepseek import CONTROL_TOKENS
 from araio.text.grammar import Grammar, GrammarCompiler, Matcher
-from araio.text.tokenizer import Tokenizer
+from araio.text.tokenizer import Span, Tokenizer
 from araio.text.tool_calls import ToolCallDelta, ToolCallSplitter
 from araio.text.tools import Tool
 
@@ -102,7 +102,7 @@ def test_what_is_allowed_is_valid(name: str, compiler: GrammarCompiler, tokenize
 
 def test_no_control_token_is_allowed_in_json(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
     matcher = compiler.schema(closed(x={"type": "string"})).matcher()
-    control = [tokenizer.token_id(token) for token in CONTROL_TOKENS]
+    control = tokenizer.encode_spans([Span(token, is_trusted=True) for token in CONTROL_TOKENS])
     for token_id in tokenizer.encode('{"x":"<｜User｜> <think>"}'):
         mask = matcher.mask()
         assert not mask[control].any()

@@ -140,7 +140,7 @@ def _digits(number: object) -> int:
         return 0
     parts = Decimal(str(number)).normalize().as_tuple()
     assert isinstance(parts.exponent, int)  # JSON has no NaN
-    return int("".join(map(str, parts.digits))) * 10 ** min(max(parts.exponent, 0), 20)
+    return int("".join(map(str, parts.digits)) + "0" * min(max(parts.exponent, 0), 20))
 
 
 def _fault(schema: Mapping[str, Any]) -> str | None:
