@@ -26,6 +26,7 @@ from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
+from araio.engine.state import EngineState
 from araio.engine.tokens import GeneratedToken
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int32Array, Int64Array
@@ -89,6 +90,8 @@ class Engine:
         position_bytes = self._pool.position_bytes
         meter = choose_meter() if meter is None else meter
         self._ledger = Ledger(model, position_bytes, meter, streamed)
+        self._prefix_queries = 0
+        self._prefix_hits = 0
 
     @property
     def meter(self) -> Meter:
@@ -105,6 +108,20 @@ class Engine:
         """Pages that no request holds: those that nobody holds, and those kept for prompts to come."""
         with self.lock:
             return self._pool.free + self._prefix.idle
+
+    def state(self) -> EngineState:
+        """How busy it is. No lock is taken: a step that runs meanwhile may be seen half done."""
+        running = list(self._scheduler.running)
+        caches = [cache for job in running if (cache := job.cache) is not None]
+        held = {page for cache in caches for page in tuple(cache.pages)}
+        return EngineState(
+            len(running),
+            len(self._scheduler.waiting),
+            self._pool.size - len(held),
+            self._pool.size,
+            self._prefix_queries,
+            self._prefix_hits,
+        )
 
     def prepare(
         self,
@@ -193,6 +210,8 @@ class Engine:
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
             shared = self._prefix.match(job.prompt, job.is_drafting)
             job.leave_queue(LatentCache(self._pool, shared))
+            self._prefix_queries += len(job.prompt)
+            self._prefix_hits += job.cached_tokens
         plan = self._scheduler.plan()
         if not plan:
             return False
