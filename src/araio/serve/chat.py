@@ -66,7 +66,7 @@ class AskedChat:
         async with self._answering() as flows:
             async for _ in merged(flows):
                 pass
-            answers = [flow.generation.answer() for flow in flows]
+            answers = [flow.answer() for flow in flows]
         field = self._service.settings.reasoning_field
         document = {
             **self._head("chat.completion"),

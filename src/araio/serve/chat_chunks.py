@@ -66,7 +66,7 @@ class ChatChunks:
 
     def usage(self) -> dict[str, Any]:
         """The last chunk, which has no choices."""
-        answers = [flow.generation.answer() for flow in self._flows]
+        answers = [flow.answer() for flow in self._flows]
         return {**self._head, "choices": [], "usage": usage_of(answers)}
 
     def _delta(self, delta: Delta) -> dict[str, Any] | None:

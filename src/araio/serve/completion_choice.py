@@ -19,7 +19,7 @@ def completion_choice(index: int, echo: str, flow: Steps, body: CompletionReques
 
     echo  the prompt's text, if it was asked for
     """
-    answer = flow.generation.answer()
+    answer = flow.answer()
     choice: dict[str, Any] = {
         "index": index,
         "text": echo + answer.content,

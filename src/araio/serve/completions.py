@@ -108,7 +108,7 @@ class AskedCompletion:
         return echoed(self._prompts[index // self._body.choices], self._service.model.tokenizer)
 
     def _usage(self, flows: list[Steps]) -> dict[str, Any]:
-        answers = [flow.generation.answer() for flow in flows]
+        answers = [flow.answer() for flow in flows]
         n = self._body.choices
         return usage_of_prompts([answers[start : start + n] for start in range(0, len(answers), n)])
 
