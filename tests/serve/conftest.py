@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -15,7 +16,7 @@ import openai
 import pytest
 
 import araio
-from araio.engine.answer import Step
+from araio.engine.answer import Step, ToolCallDelta
 from araio.engine.transcript import timed
 from araio.serve.drain import Drain
 from araio.serve.guard import Guard
@@ -23,7 +24,6 @@ from araio.serve.launch import server_of
 from araio.serve.server import Server, bind
 from araio.serve.service import Service
 from araio.serve.settings import Settings
-from araio.text.tool_calls import ToolCallDelta
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Toy:
         self.listeners = 0
         self.gate = threading.Event()
         self._ready = threading.Event()
-        guard = Guard(self._app, self.settings, self.drain, {"/"}, self.refused.append)
+        guard = Guard(self._app, self.settings, self.drain, self.refused.append)
         self.server = Server(guard, self.settings, self.drain, self._ready.set)
         self._socket = bind(self.settings.host, 0)
         self.address = self._socket.getsockname()[:2]
@@ -183,10 +183,10 @@ def toy() -> Iterator[Callable[..., Toy]]:
 
 
 class Live:
-    """`pocket` behind everything that `araio serve` has, on a thread of its own."""
+    """A model behind everything that `araio serve` has, on a thread of its own."""
 
-    def __init__(self, **settings: Any) -> None:
-        model = araio.load("pocket", threads=1, max_batch=settings.pop("max_batch", 16))
+    def __init__(self, model: str | Path = "pocket", max_batch: int = 16, **settings: Any) -> None:
+        model = araio.load(model, threads=1, max_batch=max_batch)
         self.service = Service(model, Settings(port=0, **settings))
         ready = threading.Event()
         self.server = server_of(self.service, ready.set)
@@ -217,8 +217,8 @@ def start_live() -> Iterator[Callable[..., Live]]:
     """Starts servers with other settings; they are stopped behind the test."""
     started: list[Live] = []
 
-    def start(**settings: Any) -> Live:
-        started.append(Live(**settings))
+    def start(model: str | Path = "pocket", **settings: Any) -> Live:
+        started.append(Live(model, **settings))
         return started[-1]
 
     yield start

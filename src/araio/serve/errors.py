@@ -26,7 +26,6 @@ from araio.errors import (
     RequestError,
     TextError,
 )
-from araio.serve.refusals import ANTHROPIC_KINDS, is_anthropic
 
 __all__ = [
     "ApiError",
@@ -54,6 +53,15 @@ TYPES = {
     500: "server_error",
     501: "not_supported_error",
     503: "unavailable_error",
+}
+ANTHROPIC_PATH = "/v1/messages"
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
 }
 
 
@@ -169,7 +177,7 @@ def error_body(error: ApiError) -> dict[str, Any]:
 def message_error_body(error: ApiError) -> dict[str, Any]:
     """The same under Anthropic's types, as its clients read it."""
     detail = error_body(error)["error"]
-    kind = ANTHROPIC_KINDS.get(error.status_code, INVALID if error.status_code < 500 else "api_error")
+    kind = ANTHROPIC_TYPES.get(error.status_code, INVALID if error.status_code < 500 else "api_error")
     return {"type": "error", "error": {**detail, "type": kind}}
 
 
@@ -182,7 +190,7 @@ class ErrorResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_message = is_anthropic(scope["path"])
+        is_message = scope["path"].startswith(ANTHROPIC_PATH)
         body = message_error_body(self._error) if is_message else error_body(self._error)
         await JSONResponse(body, self.status_code, self._error.headers)(scope, receive, send)
 
