@@ -72,11 +72,14 @@ class Preparer:
         guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, options.thinking_budget, form)
         calls = None if choice.mode == "none" else ToolCallSplitter()
         transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
-        return self._generation(prompt.ids, transcript, guide, sampling)
+        return self._generation(prompt.ids, transcript, guide, options.watch_experts, sampling)
 
-    def text(self, prompt: str | Sequence[int], sampling: Mapping[str, Any]) -> Generation:
+    def text(
+        self, prompt: str | Sequence[int], watch_experts: bool, sampling: Mapping[str, Any]
+    ) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
-        return self._generation(self._ids(prompt), Transcript(self._tokenizer), None, sampling)
+        transcript = Transcript(self._tokenizer)
+        return self._generation(self._ids(prompt), transcript, None, watch_experts, sampling)
 
     @cached_property
     def _tags(self) -> ThinkingTags:
@@ -93,8 +96,9 @@ class Preparer:
         ids: Sequence[int],
         transcript: Transcript,
         thinking: ThinkingGuide | None,
+        watch_experts: bool,
         sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids, thinking)
+        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches_experts=watch_experts)
         return Generation(self._model, job, transcript, self._receipts, thinking)
