@@ -119,10 +119,8 @@ def _check_costs(schema: Mapping[str, Any], limits: SchemaLimits) -> None:
             )
     most = limits.joint_patterns if are_joint else limits.patterns
     if patterns > most:
-        where = " where they may have to hold together (allOf, or beside $ref, anyOf, oneOf)"
-        raise TextError(
-            f"the JSON schema has {patterns} patterns{where if are_joint else ''}; at most {most} are accepted"
-        )
+        where = " that may have to hold together (allOf, or beside $ref, anyOf, oneOf)" if are_joint else ""
+        raise TextError(f"the JSON schema has {patterns} patterns{where}; at most {most} are accepted")
 
 
 def _objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -140,10 +138,9 @@ def _digits(number: object) -> int:
     """A number without its decimal point and the zeros around: 0.25 is 25; what is no number is 0."""
     if isinstance(number, bool) or not isinstance(number, int | float):
         return 0
-    digits = "".join(map(str, Decimal(str(number)).normalize().as_tuple().digits))
-    exponent = Decimal(str(number)).normalize().as_tuple().exponent
-    assert isinstance(exponent, int)
-    return int(digits) * 10 ** min(max(exponent, 0), 20)
+    parts = Decimal(str(number)).normalize().as_tuple()
+    assert isinstance(parts.exponent, int)  # JSON has no NaN
+    return int("".join(map(str, parts.digits)) + "0" * min(max(parts.exponent, 0), 20))
 
 
 def _fault(schema: Mapping[str, Any]) -> str | None:
