@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -60,7 +61,7 @@ class Toy:
         self.listeners = 0
         self.gate = threading.Event()
         self._ready = threading.Event()
-        guard = Guard(self._app, self.settings, self.drain, {"/"}, self.refused.append)
+        guard = Guard(self._app, self.settings, self.drain, self.refused.append)
         self.server = Server(guard, self.settings, self.drain, self._ready.set)
         self._socket = bind(self.settings.host, 0)
         self.address = self._socket.getsockname()[:2]
@@ -180,10 +181,10 @@ def toy() -> Iterator[Callable[..., Toy]]:
 
 
 class Live:
-    """`pocket` behind everything that `araio serve` has, on a thread of its own."""
+    """A model behind everything that `araio serve` has, on a thread of its own."""
 
-    def __init__(self, **settings: Any) -> None:
-        model = araio.load("pocket", threads=1, max_batch=settings.pop("max_batch", 16))
+    def __init__(self, model: str | Path = "pocket", max_batch: int = 16, **settings: Any) -> None:
+        model = araio.load(model, threads=1, max_batch=max_batch)
         self.service = Service(model, Settings(port=0, **settings))
         ready = threading.Event()
         self.server = server_of(self.service, ready.set)
@@ -214,8 +215,8 @@ def start_live() -> Iterator[Callable[..., Live]]:
     """Starts servers with other settings; they are stopped behind the test."""
     started: list[Live] = []
 
-    def start(**settings: Any) -> Live:
-        started.append(Live(**settings))
+    def start(model: str | Path = "pocket", **settings: Any) -> Live:
+        started.append(Live(model, **settings))
         return started[-1]
 
     yield start

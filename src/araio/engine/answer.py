@@ -7,9 +7,9 @@ under its own key: the receipt. Read `araio/api.py` next, which makes these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
-from araio.engine.tokens import FinishReason
+from araio.text.tool_calls import ToolCall, ToolCallDelta
 
 if TYPE_CHECKING:
     from araio.costs.receipt import Receipt
@@ -20,12 +20,18 @@ __all__ = [
     "Delta",
     "Event",
     "Finish",
+    "FinishReason",
     "ReasoningDelta",
     "Step",
     "Timings",
     "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
+"""Why an answer ended: by itself or at a stop string, at a limit, or by itself with calls in it."""
 
 
 class PromptTokensDetails(TypedDict):
@@ -99,6 +105,7 @@ class Answer:
     usage: Usage
     timings: Timings
     receipt: Receipt
+    tool_calls: tuple[ToolCall, ...] = ()
     stop_reason: str | None = None
     """The stop string that ended the text; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
@@ -128,7 +135,7 @@ class ContentDelta:
     text: str
 
 
-Delta: TypeAlias = ReasoningDelta | ContentDelta
+Delta: TypeAlias = ReasoningDelta | ContentDelta | ToolCallDelta
 """Something to show."""
 
 

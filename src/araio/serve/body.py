@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from araio.serve.refusals import RefusedError
+from araio.serve.errors import ApiError
 
 __all__ = ["BodyReader", "Message", "Receive"]
 
@@ -37,7 +37,7 @@ class BodyReader:
         """The body; None if the client went away before it was there.
 
         Raises:
-            RefusedError: it is too large or too slow, or there are too many at once.
+            ApiError: it is too large or too slow, or there are too many at once.
         """
         length = headers.get(b"content-length", b"0")
         # A number of so many digits is none that fits; h11 has seen that all of them are digits.
@@ -48,8 +48,8 @@ class BodyReader:
             async with asyncio.timeout(self.most_seconds):
                 return await self._fill(body, receive)
         except TimeoutError:
-            raise RefusedError(
-                408, "body_time", f"the body did not arrive within {self.most_seconds:g} s; send it in one go"
+            raise ApiError(
+                408, f"the body did not arrive within {self.most_seconds:g} s (body_s)", code="body_time"
             ) from None
         finally:
             self.held_bytes -= len(body)
@@ -66,15 +66,16 @@ class BodyReader:
             self.held_bytes += len(piece)
             is_crowded = self.held_bytes > FULL_BODIES * self.most_bytes
             if is_crowded and len(body) > SMALL_BODY_BYTES:
-                raise RefusedError(
-                    503, "body_memory", "too many large requests arrive at once", retry_after_s=2
+                raise ApiError(
+                    503,
+                    "too many large requests arrive at once",
+                    code="body_memory",
+                    headers={"Retry-After": "2"},
                 )
             if not message.get("more_body", False):
                 return bytes(body)
 
-    def _too_large(self) -> RefusedError:
-        return RefusedError(
-            413,
-            "body_size",
-            f"the body is larger than {self.most_bytes:,} bytes; `araio serve --body-bytes` sets this limit",
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            413, f"the body is larger than {self.most_bytes:,} bytes (body_bytes)", code="body_size"
         )

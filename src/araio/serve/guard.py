@@ -7,34 +7,39 @@
 5. The key, or everybody together where there are no keys, has not too many requests under way.
 6. The body arrives whole, in size and time (`body.py`), and does not nest too deep (`nesting.py`).
 
-What it refuses is answered in the shape of the API's other errors (`refusals.py`). Limits of connections are
+What it refuses is answered in the shape of the API's other errors (`errors.py`). Limits of connections are
 those of `http.py`; limits of what a request may ask for are those of the routes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from araio.serve.body import BodyReader, Message, Receive
 from araio.serve.drain import Drain
+from araio.serve.errors import ApiError, error_response
 from araio.serve.keys import KeyRing, presented_key
 from araio.serve.nesting import nesting_failure
 from araio.serve.origins import Origins
-from araio.serve.refusals import Headers, RefusedError
 from araio.serve.settings import Settings
 
 __all__ = ["CONTROL_PATH", "HEALTH_PATH", "METRICS_PATH", "Guard", "headers_too_large"]
 
 Scope: TypeAlias = dict[str, Any]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 CONTROL_PATH = "/v1/chat/completions/control"
+
+# What anybody may fetch: whether the server lives, and the files of the page, where a key is typed in.
+OPEN_PATHS = {HEALTH_PATH, "/"}
+OPEN_FOLDER = "/page/"
 
 # Answered at once and needed most when there is too much to do: no place among the requests of a key is asked
 # for these, and a server that ends still answers them.
@@ -43,8 +48,8 @@ ALWAYS_ANSWERED = {HEALTH_PATH, METRICS_PATH, CONTROL_PATH}
 EVERYBODY = ""
 """Whoever asks where nobody needs a key."""
 
-RETRY_WHEN_BUSY_S = 1
-RETRY_WHEN_ENDING_S = 5
+RETRY_WHEN_BUSY_S = "1"
+RETRY_WHEN_ENDING_S = "5"
 
 
 class Guard:
@@ -53,7 +58,6 @@ class Guard:
     app         what is guarded
     settings    whom it answers to, and the limits
     drain       says whether the server is about to end; told of every request that runs
-    open_paths  beside `/health`: files that anybody may fetch
     on_refusal  called with the reason of each refusal, a word of a fixed set
     """
 
@@ -62,14 +66,12 @@ class Guard:
         app: App,
         settings: Settings,
         drain: Drain,
-        open_paths: Collection[str] = (),
         on_refusal: Callable[[str], None] | None = None,
     ) -> None:
         self._app, self._settings, self._drain = app, settings, drain
         self._origins = Origins(settings.host, settings.hosts, settings.origins)
         self._keys = KeyRing(settings.keys)
         self._bodies = BodyReader(settings.body_bytes, settings.body_s)
-        self._open_paths = {HEALTH_PATH, *open_paths}
         self._on_refusal = on_refusal
         self._under_way: Counter[str] = Counter()
 
@@ -91,11 +93,10 @@ class Guard:
                     return
                 added += self._origins.cors_headers(headers[b"origin"])
             await self._admit(scope, headers, receive, send)
-        except RefusedError as refusal:
+        except ApiError as refusal:
             if self._on_refusal is not None:
-                self._on_refusal(refusal.reason)
-            body = refusal.body(scope["path"])
-            await _answer(send, refusal.status, refusal.headers(body), body)
+                self._on_refusal(refusal.code or "")
+            await error_response(refusal)(scope, receive, send)
 
     def _check_stranger(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Whether the request may come from where it comes from at all."""
@@ -106,27 +107,25 @@ class Guard:
             raise headers_too_large(self._settings.header_bytes)
         host, origin = headers.get(b"host"), headers.get(b"origin")
         if host is None:
-            raise RefusedError(400, "host", "the request has no Host header")
+            raise ApiError(400, "the request has no Host header", code="host")
         reached = scope["server"][0] if scope.get("server") else None
         if not self._origins.allows_host(host, reached):
-            raise RefusedError(
+            raise ApiError(
                 403,
-                "host",
-                f"this server does not answer to the name {_shown(host)}; `araio serve --allowed-host NAME` "
-                "adds one",
+                f"this server does not answer to the name {_shown(host)}; `--allow-host NAME` adds one",
+                code="host",
             )
         if origin is not None and not self._origins.allows_origin(origin, host):
-            raise RefusedError(
+            raise ApiError(
                 403,
-                "origin",
-                f"pages of {_shown(origin)} may not ask this server; `araio serve --allowed-origin ORIGIN` "
-                "lets them",
+                f"pages of {_shown(origin)} may not ask this server; `--allow-origin ORIGIN` lets them",
+                code="origin",
             )
 
     async def _admit(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         """Let the app have the request once the key is known, there is room, and the body is there."""
         path, is_reading = scope["path"], scope["method"] in ("GET", "HEAD")
-        is_open = is_reading and path in self._open_paths
+        is_open = is_reading and (path in OPEN_PATHS or path.startswith(OPEN_FOLDER))
         holder = EVERYBODY if is_open else self._holder(scope["headers"])
         is_always_answered = is_open or path in ALWAYS_ANSWERED
         # What only reads is answered at once, and takes no place that others could need.
@@ -134,7 +133,7 @@ class Guard:
 
         def check_room() -> None:
             if self._drain.has_begun and not is_always_answered:
-                raise RefusedError(503, "ending", "the server is about to end", RETRY_WHEN_ENDING_S)
+                raise _ending()
             if is_work and self._under_way[holder] >= self._settings.per_key:
                 raise self._too_many()
 
@@ -144,7 +143,7 @@ class Guard:
             if body is None:
                 return
             if failure := nesting_failure(body):
-                raise RefusedError(400, "nesting", failure)
+                raise ApiError(400, failure, code="nesting")
             receive = _replaying(body, receive)
             check_room()  # others may have come while it arrived
         if is_work:
@@ -167,27 +166,37 @@ class Guard:
             return EVERYBODY
         key = presented_key(headers)
         if key is None:
-            raise RefusedError(
-                401, "key", "no API key; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
-            )
+            raise _unknown_key("no API key; send `Authorization: Bearer KEY`, or `x-api-key: KEY`")
         holder = self._keys.find(key)
         if holder is None:
-            raise RefusedError(401, "key", "the API key is not one of this server's")
+            raise _unknown_key("the API key is not one of this server's")
         return holder
 
-    def _too_many(self) -> RefusedError:
-        return RefusedError(
+    def _too_many(self) -> ApiError:
+        most = self._settings.per_key
+        return ApiError(
             429,
-            "key_limit",
-            f"{self._settings.per_key} requests of this key are under way, which is the limit; wait for one "
-            "to end (`araio serve --per-key` sets it)",
-            RETRY_WHEN_BUSY_S,
+            f"{most} requests are under way, as many as one key may have (per_key); wait for one to end",
+            code="key_limit",
+            headers={"Retry-After": RETRY_WHEN_BUSY_S},
         )
 
 
-def headers_too_large(most_bytes: int) -> RefusedError:
+def headers_too_large(most_bytes: int) -> ApiError:
     """What is said to a request whose first line and headers exceed a size."""
-    return RefusedError(431, "header_size", f"the request's headers are larger than {most_bytes:,} bytes")
+    return ApiError(
+        431, f"the headers are larger than {most_bytes:,} bytes (header_bytes)", code="header_size"
+    )
+
+
+def _unknown_key(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _ending() -> ApiError:
+    return ApiError(
+        503, "the server is about to end", code="draining", headers={"Retry-After": RETRY_WHEN_ENDING_S}
+    )
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

@@ -14,6 +14,7 @@ there.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,13 +25,14 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState
 
+from araio.serve.errors import ApiError, error_body
 from araio.serve.guard import headers_too_large
-from araio.serve.refusals import Headers, RefusedError
 from araio.serve.settings import Settings
 
 __all__ = ["Connection", "HttpConfig"]
 
-# A reader has to take this much of its answer in `stall_s`.
+# A reader has to take this much of its answer in `stall_s`, as seen from here: the system's own buffer is in
+# between, and wants to be filled again only when a good part of it is free.
 LEAST_READ_BYTES = 1024
 
 # What a client that was refused may take to read why, while the rest of what it sends is thrown away. Closed
@@ -127,7 +129,8 @@ class Connection(H11Protocol):
         if has_room:
             self._watch_rest()
         else:
-            self._refuse(RefusedError(503, "connections", "too many connections", retry_after_s=2))
+            more = {"Retry-After": "2"}
+            self._refuse(ApiError(503, "too many connections", code="connections", headers=more))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over, from either side."""
@@ -161,7 +164,7 @@ class Connection(H11Protocol):
             self._refuse(headers_too_large(self._settings.header_bytes))
         else:
             status = 501 if hint == 501 else 400
-            self._refuse(RefusedError(status, "malformed", f"this is not valid HTTP: {error}"))
+            self._refuse(ApiError(status, f"this is not valid HTTP: {error}", code="malformed"))
 
     def pause_writing(self) -> None:
         """The client has not taken all yet."""
@@ -194,7 +197,8 @@ class Connection(H11Protocol):
             self.transport.close()
             return
         seconds = self._settings.header_s
-        self._refuse(RefusedError(408, "header_time", f"the headers did not arrive within {seconds:g} s"))
+        message = f"the headers did not arrive within {seconds:g} s (header_s)"
+        self._refuse(ApiError(408, message, code="header_time"))
 
     def _make_room(self) -> bool:
         """Close the connection that has rested longest; False if none has rested long enough."""
@@ -224,7 +228,7 @@ class Connection(H11Protocol):
 
         self._stall_timer.start(self._settings.stall_s, look)
 
-    def _refuse(self, refusal: RefusedError) -> None:
+    def _refuse(self, refusal: ApiError) -> None:
         """Answer what is no request, or comes when there is no room, and end the connection."""
         self.connections.discard(self)
         self._is_refused = True
@@ -236,10 +240,17 @@ class Connection(H11Protocol):
         if has_answer or len(self.config.lingering) >= MOST_LINGERING:
             self.transport.abort()
             return
-        body = refusal.body()
-        headers: Headers = [*refusal.headers(body), (b"connection", b"close")]
+        body = json.dumps(error_body(refusal)).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            **(refusal.headers or {}),
+        }
         response = h11.Response(
-            status_code=refusal.status, headers=headers, reason=STATUS_PHRASES[refusal.status]
+            status_code=refusal.status_code,
+            headers=[*headers.items()],
+            reason=STATUS_PHRASES[refusal.status_code],
         )
         events: tuple[h11.Event, ...] = (response, h11.Data(data=body), h11.EndOfMessage())
         self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))

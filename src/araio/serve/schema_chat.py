@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.serve.errors import invalid
@@ -129,6 +129,10 @@ class ResponseFormat(Body):
 
 class ChatRequest(SamplingFields):
     """A conversation that asks for its next answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "What is 2 + 3?"}]}]}
+    )
 
     unsupported: ClassVar[Mapping[str, str]] = {
         "functions": "give tools",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias, cast
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.serve.errors import invalid
@@ -28,6 +28,10 @@ Prompt: TypeAlias = str | Sequence[int]
 
 class CompletionRequest(SamplingFields):
     """Text to be continued, without a chat format."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "Once upon a time", "max_tokens": 8}]}
+    )
 
     unsupported: ClassVar[Mapping[str, str]] = {
         "response_format": "ask /v1/chat/completions",

@@ -25,6 +25,10 @@ __all__ = ["Server", "bind"]
 
 BACKLOG = 1024
 
+# What the system keeps for a client that does not read. Left to itself it takes megabytes for each connection,
+# and says too late that a slow one has read some of them.
+SEND_BUFFER_BYTES = 128 << 10
+
 # Files that are open beside connections: weights, the log, libraries.
 OTHER_FILES = 256
 
@@ -43,6 +47,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise RequestError(f"--host {host}: {error.strerror}; expected an address of this machine") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit it
         listener.bind(address)
     except OSError as error:
         listener.close()
