@@ -1,4 +1,4 @@
-"""A real server with pocket, slowed to the pace of a large model, and Debian's chromium to look at its page."""
+"""A real server with pocket, slowed to the pace of a larger model, and Debian's chromium for its page."""
 
 import json
 import os

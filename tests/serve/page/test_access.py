@@ -1,4 +1,4 @@
-"""Whoever cannot see, point, or bear things that move can use the page; and what a model writes stays text."""
+"""Whoever cannot see or point, or bears no motion, can use the page; what a model writes stays text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ NAMELESS = """() => {
     const name = (element) => (
         element.getAttribute("aria-label") || element.labels?.[0]?.textContent || element.textContent || ""
     ).trim();
-    const controls = document.querySelectorAll("button, input, select, textarea, canvas, a, [role], aside, nav");
-    return [...controls].filter((one) => !name(one) && one.id !== "notice" && one.id !== "status")
+    const controls = "button, input, select, textarea, canvas, a, [role], aside, nav";
+    return [...document.querySelectorAll(controls)].filter((one) => !name(one) && one.id !== "notice" && one.id !== "status")
         .map((one) => one.outerHTML.slice(0, 120));
 }"""
 

@@ -14,9 +14,8 @@ LIT_CELLS = """([rows, columns]) => {
     const [left, top] = [26, 16];
     const [wide, high] = [(map.clientWidth - left) / columns, (map.clientHeight - top) / rows];
     const pen = map.getContext("2d");
-    const colour = (row, column) => pen.getImageData(
-        Math.round((left + (column + 0.4) * wide) * scale), Math.round((top + (row + 0.4) * high) * scale), 1, 1,
-    ).data.join();
+    const at = (start, size, index) => Math.round((start + (index + 0.4) * size) * scale);
+    const colour = (row, column) => pen.getImageData(at(left, wide, column), at(top, high, row), 1, 1).data.join();
     const cells = [];
     for (let row = 0; row < rows; row++)
         for (let column = 0; column < columns; column++) cells.push([row, column, colour(row, column)]);

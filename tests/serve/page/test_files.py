@@ -48,8 +48,17 @@ def test_a_head_request_gets_the_length_alone(server: ServedPage) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/page/", "/page/nothing.js", "/page/../static.py", "/page/..%2fstatic.py", "/page/%2e%2e/static.py"]
-    + ["/page/%2fetc%2fpasswd", "/page/main.js%00.css", "/page/page/main.js", "/static.py"],
+    [
+        "/page/",
+        "/page/nothing.js",
+        "/page/../static.py",
+        "/page/..%2fstatic.py",
+        "/page/%2e%2e/static.py",
+        "/page/%2fetc%2fpasswd",
+        "/page/main.js%00.css",
+        "/page/page/main.js",
+        "/static.py",
+    ],
 )
 def test_nothing_outside_the_folder_is_served(server: ServedPage, path: str) -> None:
     assert fetch(server, path)[0] == 404

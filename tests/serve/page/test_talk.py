@@ -11,8 +11,8 @@ from .conftest import ServedPage, Watched
 SUM = "What is 47 + 38 - 12?"
 FASTEST = "Iris is slower than Zoe. Jane is faster than Zoe. Jane is slower than Karl. Who is the fastest?"
 LONG = (
-    'Sam says: "Karl is a knave or Maya is a knight." Karl says: "Sam and Maya are different." Maya says: "Karl '
-    'is a knave." Knights tell the truth, knaves lie. Who is what?'
+    'Sam says: "Karl is a knave or Maya is a knight." Karl says: "Sam and Maya are different." '
+    'Maya says: "Karl is a knave." Knights tell the truth, knaves lie. Who is what?'
 )
 
 Ask = Callable[[Any, str], None]
