@@ -13,7 +13,9 @@ NAMELESS = """() => {
         element.getAttribute("aria-label") || element.labels?.[0]?.textContent || element.textContent || ""
     ).trim();
     const controls = "button, input, select, textarea, canvas, a, [role], aside, nav";
-    return [...document.querySelectorAll(controls)].filter((one) => !name(one) && one.id !== "notice" && one.id !== "status")
+    const areRegions = ["notice", "status"];
+    return [...document.querySelectorAll(controls)]
+        .filter((one) => !name(one) && !areRegions.includes(one.id))
         .map((one) => one.outerHTML.slice(0, 120));
 }"""
 

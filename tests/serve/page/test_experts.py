@@ -15,7 +15,8 @@ LIT_CELLS = """([rows, columns]) => {
     const [wide, high] = [(map.clientWidth - left) / columns, (map.clientHeight - top) / rows];
     const pen = map.getContext("2d");
     const at = (start, size, index) => Math.round((start + (index + 0.4) * size) * scale);
-    const colour = (row, column) => pen.getImageData(at(left, wide, column), at(top, high, row), 1, 1).data.join();
+    const colour = (row, column) =>
+        pen.getImageData(at(left, wide, column), at(top, high, row), 1, 1).data.join();
     const cells = [];
     for (let row = 0; row < rows; row++)
         for (let column = 0; column < columns; column++) cells.push([row, column, colour(row, column)]);
