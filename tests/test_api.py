@@ -59,7 +59,7 @@ def scripted(folder, text):
         mtp=None,
         new_pool=lambda tokens, cache_type: LatentPool(config.latent_dim, tokens, cache_type),
         held=HeldBytes(dense=1000, head=100, row=10, expert=50, draft=0),
-        step=lambda segments, routes: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
+        step=lambda segments, *_: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,
     )
     budget = SimpleNamespace(chunk=512, cache_tokens=1024)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from araio.config import ModelConfig
-from araio.errors import ConfigError, FormatError, RequestError
+from araio.errors import ConfigError, ContextError, FormatError, RequestError
 from araio.json_reader import ObjectReader, read_object, shown
 
 __all__ = [
@@ -119,7 +119,8 @@ def check_prompt(
     if (highest := max(params.logit_bias, default=0)) >= config.vocab_size:
         raise RequestError(
             f"logit_bias has the token {highest}; expected ids from 0 to {config.vocab_size - 1}, the "
-            "model's vocabulary"
+            "model's vocabulary",
+            param="logit_bias",
         )
     if params.stop and not has_tokenizer:
         raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
@@ -149,20 +150,23 @@ def check_ids(config: ModelConfig, ids: Sequence[object], spare: int = 0) -> Non
         RequestError: naming the first bad id, or the length, and the limit.
     """
     if len(ids) == 0:
-        raise RequestError("the prompt is empty; give at least one token")
+        raise RequestError("the prompt is empty; give at least one token", param="prompt")
     context = config.max_position_embeddings
     if len(ids) + spare > context:
         for_answer = ", one of them for the answer" if spare else ""
-        raise RequestError(
+        raise ContextError(
             f"the prompt has {len(ids)} tokens and the model's context holds {context}{for_answer}; shorten "
-            "the prompt or the conversation"
+            "the prompt or the conversation",
+            len(ids),
+            context,
         )
     for place, token in enumerate(ids):
         is_integer = isinstance(token, Integral) and not isinstance(token, bool)
         if not is_integer or not 0 <= token < config.vocab_size:  # type: ignore[operator]
             raise RequestError(
                 f"token {place} of the prompt is {token!r}; expected an integer from 0 to "
-                f"{config.vocab_size - 1}, the model's vocabulary"
+                f"{config.vocab_size - 1}, the model's vocabulary",
+                param="prompt",
             )
 
 
@@ -217,7 +221,7 @@ def _check_number(name: str, value: object, low: float, high: float, *, above_lo
     if is_number and low <= value <= high and not (above_low and value == low):  # type: ignore[operator]
         return
     bound = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
-    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}")
+    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}", param=name)
 
 
 def _check_integer(name: str, value: object, low: int, high: int | None) -> None:
@@ -225,7 +229,7 @@ def _check_integer(name: str, value: object, low: int, high: int | None) -> None
     if is_integer and low <= value and (high is None or value <= high):  # type: ignore[operator]
         return
     bound = f"of {low} or more" if high is None else f"from {low} to {high}"
-    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}")
+    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}", param=name)
 
 
 def _shown(value: object) -> str:

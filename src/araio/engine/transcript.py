@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from araio.engine.answer import (
     Answer,
     ContentDelta,
@@ -22,7 +24,7 @@ from araio.engine.answer import (
 )
 from araio.engine.job import Job
 from araio.engine.sampling import Sampled
-from araio.engine.tokens import GeneratedToken
+from araio.engine.tokens import ExpertRoutes, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
 from araio.text.tool_calls import ToolCall, ToolCallDelta, ToolCallSplitter
@@ -96,7 +98,7 @@ class Transcript:
         self._finish_reason = token.finish_reason
         if self._finish_reason == "stop" and self.tool_calls:
             self._finish_reason = "tool_calls"
-        return Step(token.id, deltas, logprob, is_reasoning, self._finish_reason)
+        return Step(token.id, deltas, logprob, is_reasoning, self._finish_reason, token.routes)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -133,6 +135,9 @@ class Transcript:
             tool_calls=self.tool_calls,
             stop_reason=self._stop_reason,
             logprobs=tuple(self._logprobs) or None,
+            routes=None
+            if job.routes is None
+            else ExpertRoutes(*map(np.concatenate, zip(*job.routes, strict=True))),
         )
 
     def _split(self, token: GeneratedToken) -> tuple[Split, bool]:

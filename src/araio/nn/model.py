@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from araio.config import ModelConfig
 from araio.costs.work import HeldBytes
-from araio.kernels.ops import Int32Array, IntArray, Matrix, Ops
+from araio.kernels.ops import IntArray, Matrix, Ops
 from araio.nn.approximations import Approximation
-from araio.nn.batch import Batch, Segment
+from araio.nn.batch import Batch, Routes, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
@@ -74,11 +74,11 @@ class Model:
         cache.advance(len(ids))
         return hidden
 
-    def step(self, segments: Sequence[Segment], routes: list[Int32Array] | None = None) -> Float32Array:
+    def step(self, segments: Sequence[Segment], routes: Routes | None = None) -> Float32Array:
         """Run the next tokens of several sequences, which the caller advances if it wants to keep them.
 
         segments  one or more, each of another sequence, all in one pool
-        routes    gets the ids (T, K) of the experts that each routed layer chose, if given
+        routes    gets what each routed layer chose, if given
         returns   (T, D) for the tokens of all segments in their order, as `forward`
 
         Raises:
