@@ -32,7 +32,7 @@ from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
 from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
-from araio.nn.model import Model
+from araio.nn.model import Model, Unwanted
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts
@@ -163,6 +163,7 @@ class Engine:
 
         Whoever must not wait for that step sets `job.is_cancelled` instead; the next step then does the rest.
         """
+        # At once: a step that runs for nobody else then stops at its next layer.
         job.is_cancelled = True
         with self.lock:
             self._drop(job)
@@ -228,8 +229,11 @@ class Engine:
         """
         routes = Routes()
         try:
-            hidden = self.model.step([work.job.segment(work.tokens) for work in plan], routes)
+            segments = [work.job.segment(work.tokens) for work in plan]
+            hidden = self.model.step(segments, routes, lambda: _is_unwanted(plan))
             logits = self._logits(plan, hidden)
+        except Unwanted:
+            return []  # its requests end with the next step
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(plan) == 1:
                 self._fail(plan[0].job, error)
@@ -328,3 +332,8 @@ class Engine:
         if job.cache is not None:
             job.cache.truncate(0)
             job.cache = None
+
+
+def _is_unwanted(plan: Sequence[Work]) -> bool:
+    """Whether every request of a step was cancelled. Asked for each layer, so the first one decides mostly."""
+    return plan[0].job.is_cancelled and all(work.job.is_cancelled for work in plan)

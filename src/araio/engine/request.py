@@ -53,9 +53,10 @@ class SamplingParams:
     frequency_penalty    -2 to 2; taken as often as the token occurs in the answer so far
     logit_bias           at most 300 token ids with -100 to 100, added to their logits before all of this
     seed                 0 to 2**64 - 1; one seed gives one text. None draws a fresh one
-    max_tokens           1 or more; reasoning and answer together
+    max_tokens           1 or more, reasoning and answer together; 0 too with `prompt_logprobs`
     stop                 up to 16 strings that end the text, reasoning too, and are cut from it
     logprobs             0 to 20 alternatives reported per token; None reports nothing
+    prompt_logprobs      the same for the prompt's own tokens, which are then all run
 
     Raises:
         RequestError: a value outside its range, naming field, value and range.
@@ -73,6 +74,7 @@ class SamplingParams:
     max_tokens: int = DEFAULT_MAX_TOKENS
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _check_number("temperature", self.temperature, 0, 100)
@@ -82,11 +84,13 @@ class SamplingParams:
         _check_number("presence_penalty", self.presence_penalty, -2, 2)
         _check_number("frequency_penalty", self.frequency_penalty, -2, 2)
         _check_integer("top_k", self.top_k, 0, None)
-        _check_integer("max_tokens", self.max_tokens, 1, None)
+        _check_integer("max_tokens", self.max_tokens, int(self.prompt_logprobs is None), None)
         if self.seed is not None:
             _check_integer("seed", self.seed, 0, MAX_SEED)
         if self.logprobs is not None:
             _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        if self.prompt_logprobs is not None:
+            _check_integer("prompt_logprobs", self.prompt_logprobs, 0, MAX_LOGPROBS)
         object.__setattr__(self, "stop", _stop_strings(self.stop))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
 
@@ -115,7 +119,7 @@ def check_prompt(
         RequestError: as `check_ids`, or naming `stop` where there is no text to look for it, or an id of
             `logit_bias` that is none.
     """
-    check_ids(config, ids, spare=1)
+    check_ids(config, ids, spare=min(1, params.max_tokens))
     if (highest := max(params.logit_bias, default=0)) >= config.vocab_size:
         raise RequestError(
             f"logit_bias has the token {highest}; expected ids from 0 to {config.vocab_size - 1}, the "
