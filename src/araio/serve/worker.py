@@ -76,6 +76,11 @@ class Steps:
         """Whether everything was taken and no more will come."""
         return self._is_over and not self._waiting and self._error is None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or nothing to wait for."""
+        return bool(self._waiting) or self._is_over
+
     def take(self) -> Step | None:
         """The next step if it is there."""
         if self._waiting:
