@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
@@ -21,7 +22,7 @@ __all__ = ["LIMITS", "SchemaLimits", "find_fault", "schema_text"]
 # What a schema may cost: less than the library's defaults, since every request may bring one. The fuel of a
 # step is about 10 ms of work; a state of the lexer takes 1 to 2 kB.
 LIMITS = LLParserLimits(
-    initial_lexer_fuel=1_000_000,
+    initial_lexer_fuel=200_000,
     step_lexer_fuel=200_000,
     max_lexer_states=25_000,
     max_grammar_size=200_000,
@@ -36,15 +37,24 @@ WHITE_SPACE = r"( |\n {0,40})"
 NAMED_PARTS = ("$defs", "definitions", "properties", "patternProperties")
 LISTED_PARTS = ("anyOf", "allOf", "oneOf", "prefixItems")
 SINGLE_PARTS = ("items", "additionalProperties")
-MOST_TRIES = 200
+MOST_TRIES = 50
+
+
+# What stands beside one of these must hold together with what they hold, as within an allOf. The library
+# intersects patterns and multiples then, which no fuel bounds: 20 patterns took 200 s.
+INTERSECTIONS = ("$ref", "anyOf", "oneOf")
 
 
 @dataclass(frozen=True)
 class SchemaLimits:
-    """How large a schema may be: bytes of its JSON, and levels of nesting in it."""
+    """How large a schema may be; what exceeds these has been seen to take seconds to compile."""
 
     size_bytes: int = 64 << 10
     depth: int = 100
+    properties: int = 256  # of one object; 1500 took 4 s
+    patterns: int = 64
+    joint_patterns: int = 2  # in a schema where patterns may have to hold at once
+    multiple_of: int = 1000  # the number without its decimal point; 999999 took 37 s
 
 
 def schema_text(schema: Mapping[str, Any], limits: SchemaLimits | None = None) -> str:
@@ -64,6 +74,7 @@ def schema_text(schema: Mapping[str, Any], limits: SchemaLimits | None = None) -
         raise TextError(f"the JSON schema is not a JSON value: {error}") from error
     if size > limits.size_bytes:
         raise TextError(f"the JSON schema has {size} bytes; at most {limits.size_bytes} are accepted")
+    _check_costs(schema, limits)
     return json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE}})
 
 
@@ -86,6 +97,54 @@ def find_fault(schema: Mapping[str, Any]) -> str | None:
                 break
         else:
             return f"{pointer or 'the top level'}: {fault}"
+
+
+def _check_costs(schema: Mapping[str, Any], limits: SchemaLimits) -> None:
+    patterns, multiples, are_joint = 0, 0, False
+    for part in _objects(schema):
+        own = "pattern" in part
+        many = part.get("patternProperties")
+        patterns += own + (len(many) if isinstance(many, Mapping) else 0)
+        multiples += "multipleOf" in part
+        is_shared = any(keyword in part for keyword in INTERSECTIONS)
+        are_joint |= "allOf" in part or (is_shared and ("multipleOf" in part or own))
+        properties = part.get("properties")
+        if isinstance(properties, Mapping) and len(properties) > limits.properties:
+            raise TextError(
+                f"an object of the JSON schema has {len(properties)} properties; at most {limits.properties} "
+                "are accepted"
+            )
+        if _digits(part.get("multipleOf")) > limits.multiple_of:
+            raise TextError(
+                f"multipleOf is {part['multipleOf']} in the JSON schema; without its decimal point it may be "
+                f"at most {limits.multiple_of}"
+            )
+    if are_joint and multiples > 1:
+        raise TextError("the JSON schema has several multipleOf that may have to hold together; give one")
+    most = limits.joint_patterns if are_joint else limits.patterns
+    if patterns > most:
+        where = " that may have to hold together (allOf, or beside $ref, anyOf, oneOf)" if are_joint else ""
+        raise TextError(f"the JSON schema has {patterns} patterns{where}; at most {most} are accepted")
+
+
+def _objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every object in the schema, whatever it means; the schema's depth has been checked."""
+    pending: list[Any] = [schema]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Mapping):
+            yield item
+        if isinstance(item, Mapping | list | tuple):
+            pending += _inside(item)
+
+
+def _digits(number: object) -> int:
+    """A number without its decimal point and the zeros around: 0.25 is 25; what is no number is 0."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return 0
+    parts = Decimal(str(number)).normalize().as_tuple()
+    assert isinstance(parts.exponent, int)  # JSON has no NaN
+    return int("".join(map(str, parts.digits)) + "0" * min(max(parts.exponent, 0), 20))
 
 
 def _fault(schema: Mapping[str, Any]) -> str | None:
