@@ -174,6 +174,23 @@ def test_logprobs_name_the_tokens(model):
     assert model.chat("Hello", max_tokens=4).logprobs is None
 
 
+def test_the_prompts_own_logprobs_are_those_of_its_logits(model):
+    answer = model.complete("hello there you", max_tokens=0, prompt_logprobs=2)
+    ids = [model.tokenizer.bos_id, *model.tokenizer.encode("hello there you")]
+    first, *others = answer.prompt_logprobs
+    assert first is None
+    assert [entry.id for entry in others] == ids[1:]
+    assert [entry.text for entry in others] == [model.tokenizer.decode([i]) for i in ids[1:]]
+    rows = model.logits(ids).astype(float)
+    for entry, row in zip(others, rows, strict=False):
+        assert entry.logprob == pytest.approx(row[entry.id] - np.log(np.exp(row).sum()))
+        assert entry.alternatives[0][0] == row.argmax()
+    assert (answer.content, answer.finish_reason) == ("", "length")
+    assert answer.usage["completion_tokens"] == 0
+    assert answer.timings.prefill_s > 0
+    assert answer.timings.tok_per_s is None
+
+
 def test_logits_of_a_sequence_are_those_of_its_beginnings(model):
     ids = model.tokenizer.encode("hello there you number")
     whole = model.logits(ids)

@@ -8,7 +8,7 @@ from araio.kernels import native
 
 pytestmark = pytest.mark.native
 
-QUESTION = "What is 47 + 38 - 12?" * 8  # more than a page, so that it could come from the cache
+QUESTION = "What is 47 + 38 - 12?" * 20  # more than a page, so that it could come from the cache
 
 
 @pytest.fixture(scope="module", params=["off", "on"])

@@ -200,6 +200,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"const": "x" * (64 << 10)}, "at most 65536"),
     (closed(**{f"p{index}": {} for index in range(257)}), "257 properties"),
     ({"allOf": [{"type": "string", "pattern": f".*{letter}.{{9}}"} for letter in "abc"]}, "3 patterns"),
+    ({"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "several multipleOf"),
     ({"type": "integer", "multipleOf": 999_999}, "multipleOf is 999999"),
     ({"type": "number", "multipleOf": 1e-300}, "multipleOf|digits"),
     ({"type": "string", "pattern": "(" * 20_000 + ")" * 20_000}, "at the top level"),

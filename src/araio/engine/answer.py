@@ -110,6 +110,8 @@ class Answer:
     stop_reason: str | None = None
     """The stop string that ended the text; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    """Of every token of the prompt, if asked for; None for the first, which nothing stands before."""
     routes: ExpertRoutes | None = None
     """(T - 1, M, K) the experts of every position but the last, which does not run; if asked for."""
 

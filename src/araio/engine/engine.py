@@ -13,7 +13,7 @@ one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
 
@@ -27,12 +27,13 @@ from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import ExpertRoutes, GeneratedToken
+from araio.engine.watch import EngineState, EngineStep, ran
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
 from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
-from araio.nn.model import Model
+from araio.nn.model import Model, Unwanted
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts
@@ -80,6 +81,8 @@ class Engine:
         self.model = model
         self.lock = Lock()
         """Held during a step. Whoever runs the model beside the engine takes it."""
+        self.watcher: Callable[[EngineStep], None] | None = None
+        """Told of every step, behind it and with the lock held; so it must be quick."""
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
@@ -89,6 +92,7 @@ class Engine:
         self._speculation = Speculation(speculate)
         position_bytes = self._pool.position_bytes
         meter = choose_meter() if meter is None else meter
+        self._streamed = streamed
         self._ledger = Ledger(model, position_bytes, meter, streamed)
 
     @property
@@ -106,6 +110,20 @@ class Engine:
         """Pages that no request holds: those that nobody holds, and those kept for prompts to come."""
         with self.lock:
             return self._pool.free + self._prefix.idle
+
+    def state(self) -> EngineState:
+        """How things stand. Takes no lock, so it never waits for a step."""
+        running = list(self._scheduler.running)
+        caches = [cache for job in running if (cache := job.cache) is not None]
+        held = {page for cache in caches for page in list(cache.pages)}
+        return EngineState(
+            running=len(running),
+            waiting=len(self._scheduler.waiting),
+            free_pages=self._pool.size - len(held),
+            total_pages=self._pool.size,
+            prefix_queries=self._prefix.queries,
+            prefix_hits=self._prefix.hits,
+        )
 
     def prepare(
         self,
@@ -163,6 +181,7 @@ class Engine:
 
         Whoever must not wait for that step sets `job.is_cancelled` instead; the next step then does the rest.
         """
+        # At once: a step that runs for nobody else then stops at its next layer.
         job.is_cancelled = True
         with self.lock:
             self._drop(job)
@@ -226,10 +245,14 @@ class Engine:
         An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
         the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
         """
-        routes = Routes()
+        routes, started = Routes(), perf_counter()
+        parts = None if self.watcher is None else ran(plan)
         try:
-            hidden = self.model.step([work.job.segment(work.tokens) for work in plan], routes)
+            segments = [work.job.segment(work.tokens) for work in plan]
+            hidden = self.model.step(segments, routes, lambda: _is_unwanted(plan))
             logits = self._logits(plan, hidden)
+        except Unwanted:
+            return []  # its requests end with the next step
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(plan) == 1:
                 self._fail(plan[0].job, error)
@@ -238,6 +261,9 @@ class Engine:
             self._ledger.count(plan, routes.ids)
             progress = self._take_all(plan, hidden, logits, routes)
             self._draft([entry for entry in progress if entry.job.is_drafting])
+            if self.watcher is not None and parts is not None:
+                counters = None if self._streamed is None else self._streamed.counters
+                self.watcher(EngineStep(parts, routes.ids, perf_counter() - started, counters))
             return progress
         return [entry for work in plan for entry in self._run([work])]
 
@@ -328,3 +354,8 @@ class Engine:
         if job.cache is not None:
             job.cache.truncate(0)
             job.cache = None
+
+
+def _is_unwanted(plan: Sequence[Work]) -> bool:
+    """Whether every request of a step was cancelled; asked at each layer, so mostly the first one decides."""
+    return plan[0].job.is_cancelled and all(work.job.is_cancelled for work in plan)

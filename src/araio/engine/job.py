@@ -17,7 +17,7 @@ from araio.config import ModelConfig
 from araio.costs.work import StreamedWork, Work
 from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams, check_prompt, room_for
-from araio.engine.sampling import Sampler
+from araio.engine.sampling import Sampled, Sampler, score
 from araio.engine.tokens import Emitter, ExpertRoutes, GeneratedToken
 from araio.errors import CacheFullError
 from araio.kernels.ops import Int64Array
@@ -49,6 +49,7 @@ class EnergyShare:
 class Job:
     """A request's life: waiting, its prompt in chunks, its tokens one or two at a time, done.
 
+    params         that it was asked with
     prompt         (n,) int64
     cache          its sequence; None while it waits and when it is done
     pages          the most that it can ever hold
@@ -56,6 +57,9 @@ class Job:
     error          what ended it early
     is_done        nothing more will come
     is_cancelled   nobody wants more of it; any thread may say so, and the next step ends it
+    prompt_logprobs  of the prompt's tokens from the second on, if it was asked for them; else None.
+                   Such a request runs its whole prompt, whatever is in the cache
+    prompt_s       seconds until its prompt had run, those in line included
     routes         the experts of each step's positions that are kept, if it was asked for them; else None.
                    Such a request runs its whole prompt, whatever is in the cache
     cached_tokens  of the prompt, found in the cache instead of being run
@@ -88,11 +92,12 @@ class Job:
         check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
         # A cache that is smaller than the context ends an answer as the context would.
         room = min(room_for(config, prompt_ids, params), cache_tokens - len(prompt_ids))
-        if room < 1:
+        if room < min(1, params.max_tokens):
             raise CacheFullError(
                 f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
                 f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
             )
+        self.params = params
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None
@@ -100,6 +105,8 @@ class Job:
         self.error: Exception | None = None
         self.is_done = False
         self.is_cancelled = False
+        self.prompt_logprobs: list[Sampled] | None = None if params.prompt_logprobs is None else []
+        self.prompt_s = 0.0
         self.routes: list[ExpertRoutes] | None = [] if watches_experts else None
         self.cached_tokens = 0
         self.is_drafting = False
@@ -113,6 +120,7 @@ class Job:
         self.queue_s = 0.0
         self._queued_at = 0.0
         self._last = 0  # the newest token, which has not run yet
+        self._alternatives = params.prompt_logprobs or 0
         self._sampler = Sampler(params, prompt_ids, config.vocab_size, guide)
         self._emitter = Emitter(tokenizer, params, stop_ids, room)
 
@@ -134,7 +142,7 @@ class Job:
     @property
     def may_skip(self) -> bool:
         """Whether nobody wants to know what its prompt does, so that a part from the cache will do."""
-        return self.routes is None
+        return self.routes is None and self.prompt_logprobs is None
 
     @property
     def length(self) -> int:
@@ -163,7 +171,8 @@ class Job:
     def take(self, count: int, logits: Float32Array, routes: ExpertRoutes | None = None) -> Int64Array:
         """Choose tokens after `count` tokens have run.
 
-        logits   (n, W): none within a prompt, one row behind it, one row for each token of an answer
+        logits   (n, W): none within a prompt, one row behind it, one row for each token of an answer, and for
+                 each of a prompt whose log-probabilities were asked for
         routes   of each of the tokens, if this request was asked for them
         returns  (T,) the token that follows each of those that have run and are kept: all but a wrong draft
 
@@ -182,7 +191,14 @@ class Job:
         assert self.cache is not None
         self.cache.advance(count)
         followers = self.prompt[self.length - count + 1 : self.length + 1]
+        if self.prompt_logprobs is not None:
+            scored = zip(followers.tolist(), logits, strict=False)  # what follows the last one is not given
+            self.prompt_logprobs += [score(token, row, self._alternatives) for token, row in scored]
         if self.prompt_left:
+            return followers
+        self.prompt_s = perf_counter() - self._queued_at
+        if not self._emitter.room:
+            self.is_done = True
             return followers
         self._choose(logits[-1], routes, count - 1)
         return np.append(followers, self._last)

@@ -16,6 +16,7 @@ from araio.engine.generation import Generation
 from araio.engine.guide import ThinkingGuide, ThinkingTags
 from araio.engine.request import check_thinking_budget, params_from
 from araio.engine.transcript import Transcript
+from araio.errors import blaming
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
@@ -60,15 +61,18 @@ class Preparer:
     ) -> Generation:
         """The next answer of a conversation; `Model.prepare` says what is refused."""
         check_thinking_budget(options.thinking_budget)
-        tools, choice = options.read_tools()
-        prompt = self._chat_format.render(
-            messages,
-            tools=tools,
-            tool_choice=choice,
-            continue_final_message=options.continue_final_message,
-        )
+        with blaming("tools"):
+            tools, choice = options.read_tools()
+        with blaming("messages"):
+            prompt = self._chat_format.render(
+                messages,
+                tools=tools,
+                tool_choice=choice,
+                continue_final_message=options.continue_final_message,
+            )
         starts_in_reasoning = prompt.starts_in_reasoning
-        form = self._forms.guide(options, tools, choice, starts_in_reasoning)
+        with blaming("tools" if options.response_format is None else "response_format"):
+            form = self._forms.guide(options, tools, choice, starts_in_reasoning)
         guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, options.thinking_budget, form)
         calls = None if choice.mode == "none" else ToolCallSplitter()
         transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
@@ -78,8 +82,9 @@ class Preparer:
         self, prompt: str | Sequence[int], watch_experts: bool, sampling: Mapping[str, Any]
     ) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
-        transcript = Transcript(self._tokenizer)
-        return self._generation(self._ids(prompt), transcript, None, watch_experts, sampling)
+        with blaming("prompt"):
+            ids = self._ids(prompt)
+        return self._generation(ids, Transcript(self._tokenizer), None, watch_experts, sampling)
 
     @cached_property
     def _tags(self) -> ThinkingTags:

@@ -66,7 +66,7 @@ class AskedChat:
         async with self._answering() as flows:
             async for _ in merged(flows):
                 pass
-            answers = [flow.generation.answer() for flow in flows]
+            answers = [flow.answer() for flow in flows]
         field = self._service.settings.reasoning_field
         document = {
             **self._head("chat.completion"),
@@ -83,10 +83,12 @@ class AskedChat:
     async def events(self) -> AsyncGenerator[bytes]:
         """The answer as it comes."""
         async with self._answering() as flows:
-            head, field = self._head("chat.completion.chunk"), self._service.settings.reasoning_field
-            chunks = ChatChunks(head, flows, self._body, field)
+            chunks = ChatChunks(self._head("chat.completion.chunk"), flows, self._body, self._service)
             for document in chunks.opening():
                 yield data_event(document)
+            if self._body.return_progress:
+                async for document in chunks.progress():
+                    yield data_event(document)
             async for index, step in merged(flows):
                 for document in chunks.of_step(index, step):
                     yield data_event(document)

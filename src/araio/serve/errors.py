@@ -134,7 +134,7 @@ def api_error(error: Exception) -> ApiError:
         case RequestError():
             return invalid(str(error), error.param)
         case TextError():
-            return invalid(str(error), error.param or "messages")
+            return invalid(str(error), error.param)
         case CacheFullError():
             return ApiError(400, str(error), code="cache_full")
         case GenerationError() | DiskError():
@@ -190,7 +190,7 @@ class ErrorResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_message = scope["path"].startswith(ANTHROPIC_PATH)
+        is_message = f"{scope['path']}/".startswith(f"{ANTHROPIC_PATH}/")
         body = message_error_body(self._error) if is_message else error_body(self._error)
         await JSONResponse(body, self.status_code, self._error.headers)(scope, receive, send)
 

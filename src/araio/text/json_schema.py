@@ -40,8 +40,8 @@ SINGLE_PARTS = ("items", "additionalProperties")
 MOST_TRIES = 50
 
 
-# Places where a pattern beside the keyword must hold together with others. The library intersects them, which
-# no fuel bounds: 20 patterns in an allOf took 200 s.
+# What stands beside one of these must hold together with what they hold, as within an allOf. The library
+# intersects patterns and multiples then, which no fuel bounds: 20 patterns took 200 s.
 INTERSECTIONS = ("$ref", "anyOf", "oneOf")
 
 
@@ -100,12 +100,14 @@ def find_fault(schema: Mapping[str, Any]) -> str | None:
 
 
 def _check_costs(schema: Mapping[str, Any], limits: SchemaLimits) -> None:
-    patterns, are_joint = 0, False
+    patterns, multiples, are_joint = 0, 0, False
     for part in _objects(schema):
         own = "pattern" in part
         many = part.get("patternProperties")
         patterns += own + (len(many) if isinstance(many, Mapping) else 0)
-        are_joint |= "allOf" in part or (own and any(keyword in part for keyword in INTERSECTIONS))
+        multiples += "multipleOf" in part
+        is_shared = any(keyword in part for keyword in INTERSECTIONS)
+        are_joint |= "allOf" in part or (is_shared and ("multipleOf" in part or own))
         properties = part.get("properties")
         if isinstance(properties, Mapping) and len(properties) > limits.properties:
             raise TextError(
@@ -117,6 +119,8 @@ def _check_costs(schema: Mapping[str, Any], limits: SchemaLimits) -> None:
                 f"multipleOf is {part['multipleOf']} in the JSON schema; without its decimal point it may be "
                 f"at most {limits.multiple_of}"
             )
+    if are_joint and multiples > 1:
+        raise TextError("the JSON schema has several multipleOf that may have to hold together; give one")
     most = limits.joint_patterns if are_joint else limits.patterns
     if patterns > most:
         where = " that may have to hold together (allOf, or beside $ref, anyOf, oneOf)" if are_joint else ""
