@@ -48,8 +48,10 @@ VARIABLES = {
         Variable(
             "ARAIO_MODEL",
             "pocket",
-            "The MODEL of `araio run`, `show`, `eval` and `bench` when none is given.",
+            "The MODEL of `araio run`, `serve`, `show`, `eval` and `bench` when none is given.",
         ),
+        Variable("ARAIO_HOST", "127.0.0.1", "The address that `araio serve` listens on."),
+        Variable("ARAIO_PORT", "8484", "The port that `araio serve` listens on; `0` takes a free one."),
         Variable(
             "ARAIO_COUNTRY",
             "WORLD",

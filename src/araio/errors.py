@@ -12,6 +12,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
     ├── BudgetError            a model that does not fit into the memory that it is given
     ├── RequestError           a parameter of a generation request
+    │   └── ContextError       a prompt that is longer than the context
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
     ├── CostError              a price, a country or a size that nothing can be counted with
@@ -30,6 +31,7 @@ __all__ = [
     "CacheFullError",
     "CheckpointError",
     "ConfigError",
+    "ContextError",
     "CostError",
     "DiskError",
     "FormatError",
@@ -46,7 +48,14 @@ __all__ = [
 
 
 class AraioError(Exception):
-    """Base of everything araio raises for a user's mistake; the CLI prints it as one line, exit code 2."""
+    """Base of everything araio raises for a user's mistake; the CLI prints it as one line, exit code 2.
+
+    param  the field of a request that is at fault, where whoever raises it knows
+    """
+
+    def __init__(self, message: str = "", *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class ConfigError(AraioError):
@@ -75,6 +84,15 @@ class TemplateError(TextError):
 
 class RequestError(AraioError):
     """A generation request with a parameter out of range, or a prompt that does not fit."""
+
+
+class ContextError(RequestError):
+    """A prompt of `tokens` where there is room for `limit`."""
+
+    def __init__(self, message: str, tokens: int, limit: int) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        self.limit = limit
 
 
 class GenerationError(AraioError):

@@ -7,14 +7,25 @@ under its own key: the receipt. Read `araio/api.py` next, which makes these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
 
 from araio.engine.tokens import FinishReason
 
 if TYPE_CHECKING:
     from araio.costs.receipt import Receipt
 
-__all__ = ["Answer", "ContentDelta", "Event", "Finish", "ReasoningDelta", "Timings", "TokenLogprob", "Usage"]
+__all__ = [
+    "Answer",
+    "ContentDelta",
+    "Delta",
+    "Event",
+    "Finish",
+    "ReasoningDelta",
+    "Step",
+    "Timings",
+    "TokenLogprob",
+    "Usage",
+]
 
 
 class PromptTokensDetails(TypedDict):
@@ -108,6 +119,27 @@ class ContentDelta:
     text: str
 
 
+Delta: TypeAlias = ReasoningDelta | ContentDelta
+"""Something to show."""
+
+
+class Step(NamedTuple):
+    """What one token came to.
+
+    id             of the token
+    deltas         the text that it settled, often none; none of them is empty
+    logprob        of the token, if asked for
+    is_reasoning   it belongs to the thinking, or to a tag around it
+    finish_reason  None except on the last token
+    """
+
+    id: int
+    deltas: list[Delta]
+    logprob: TokenLogprob | None
+    is_reasoning: bool
+    finish_reason: FinishReason | None
+
+
 @dataclass(frozen=True)
 class Finish:
     """The end of a stream; `answer` holds everything that came before."""
@@ -115,4 +147,4 @@ class Finish:
     answer: Answer
 
 
-Event: TypeAlias = ReasoningDelta | ContentDelta | Finish
+Event: TypeAlias = Delta | Finish

@@ -6,8 +6,9 @@
 
 A step schedules, runs the model once, samples and gives out. What a request gets does not depend on what else
 runs: its ids and log-probabilities are those of the naive loop, bit for bit with the compiled operations.
-Steps exclude each other, so threads may submit, iterate and cancel as they like. Read `scheduler.py`,
-`job.py` and `prefix.py` and `speculate.py` for the parts, `generate.py` for the definition.
+Steps exclude each other, so threads may submit, iterate and cancel as they like; `enter` and `step` are for
+one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`, `prefix.py` and
+`speculate.py` for the parts, `generate.py` for the definition.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
+        self.max_batch = max_batch
         self._scheduler = Scheduler(max_batch, chunk, self._pool.size)
         self._drafter = None if model.mtp is None else Drafter(model, model.mtp)
         self._speculation = Speculation(speculate)
@@ -123,9 +125,14 @@ class Engine:
     ) -> Job:
         """Put a request in line; `prepare` says what is refused."""
         job = self.prepare(prompt_ids, params, stop_ids)
-        with self.lock:
-            self._enter(job)
+        self.enter(job)
         return job
+
+    def enter(self, job: Job) -> None:
+        """Put a prepared request in line. Its tokens come to `job.tokens` as steps are run, by whoever."""
+        with self.lock:
+            job.enter_queue()
+            self._scheduler.waiting.append(job)
 
     def step(self) -> bool:
         """Run one step; False if there is nothing to do."""
@@ -133,12 +140,13 @@ class Engine:
             return self._step()
 
     def cancel(self, job: Job) -> None:
-        """End a request and free what it holds, at the latest after the step that is running."""
+        """End a request and free what it holds, at the latest after the step that is running.
+
+        Whoever must not wait for that step sets `job.is_cancelled` instead; the next step then does the rest.
+        """
+        job.is_cancelled = True
         with self.lock:
-            if not job.is_done:
-                job.is_done = True
-                self._retire(job)
-                self._ledger.settle(is_idle=not self._scheduler.active)
+            self._drop(job)
 
     def tokens(self, job: Job) -> Generator[GeneratedToken, None, None]:
         """Submit a prepared request and give its tokens as they come; closing the iterator cancels it.
@@ -151,8 +159,7 @@ class Engine:
             Exception: whatever else ended this request, and no other.
         """
         try:
-            with self.lock:
-                self._enter(job)
+            self.enter(job)
             while True:
                 while job.tokens:
                     yield job.tokens.popleft()
@@ -166,11 +173,16 @@ class Engine:
         finally:
             self.cancel(job)
 
-    def _enter(self, job: Job) -> None:
-        job.enter_queue()
-        self._scheduler.waiting.append(job)
+    def _drop(self, job: Job) -> None:
+        """End a request that was cancelled, if it has not ended by itself."""
+        if not job.is_done:
+            job.is_done = True
+            self._retire(job)
+            self._ledger.settle(is_idle=not self._scheduler.active)
 
     def _step(self) -> bool:
+        for unwanted in self._scheduler.cancelled():
+            self._drop(unwanted)
         while (job := self._scheduler.admit()) is not None:
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
             shared = self._prefix.match(job.prompt, job.is_drafting)

@@ -54,6 +54,7 @@ class Job:
     tokens         what was generated and not yet fetched
     error          what ended it early
     is_done        nothing more will come
+    is_cancelled   nobody wants more of it; any thread may say so, and the next step ends it
     cached_tokens  of the prompt, found in the cache instead of being run
     is_drafting    the MTP module runs along
     draft          the token that is expected to come next, if one was drafted
@@ -92,6 +93,7 @@ class Job:
         self.tokens: deque[GeneratedToken] = deque()
         self.error: Exception | None = None
         self.is_done = False
+        self.is_cancelled = False
         self.cached_tokens = 0
         self.is_drafting = False
         self.draft: int | None = None

@@ -58,6 +58,10 @@ class Scheduler:
         self.running.append(job)
         return job
 
+    def cancelled(self) -> list[Job]:
+        """Requests of both lines that nobody wants any more."""
+        return [job for line in (self.running, self.waiting) for job in line if job.is_cancelled]
+
     def remove(self, job: Job) -> None:
         """Forget a request, wherever it stands."""
         if job in self.running:

@@ -1,6 +1,6 @@
 """`Transcript`: one request's tokens as they come, turned into deltas, and at the end into an `Answer`.
 
-It splits reasoning from answer, counts the tokens of both, and keeps the seconds. `araio/api.py` feeds it.
+It splits reasoning from answer, counts the tokens of both, and keeps the seconds. `generation.py` feeds it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from araio.engine.answer import Answer, ContentDelta, ReasoningDelta, Timings, TokenLogprob, Usage
+from araio.engine.answer import (
+    Answer,
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    Step,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 from araio.engine.job import Job
 from araio.engine.tokens import FinishReason, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
@@ -47,22 +56,31 @@ class Transcript:
         self._reasoning_tokens = 0
         self._finish_reason: FinishReason | None = None
 
-    def add(self, token: GeneratedToken, seconds: float) -> Iterator[ReasoningDelta | ContentDelta]:
-        """Take the next token; the deltas it settles, none of them empty."""
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether the next token is one of the thinking, as far as the text so far tells."""
+        return self._splitter is not None and self._splitter.is_reasoning
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens of the thinking so far."""
+        return self._reasoning_tokens
+
+    @property
+    def tokens(self) -> int:
+        """All tokens so far."""
+        return len(self._seconds)
+
+    def add(self, token: GeneratedToken, seconds: float) -> Step:
+        """Take the next token, which took so many seconds to make."""
         self._seconds.append(seconds)
         self._finish_reason = token.finish_reason
-        if token.sampled.logprob is not None:
-            self._logprobs.append(self._named(token))
-        if self._splitter is None:
-            return self._keep(Split("", token.text))
-        was_reasoning = self._splitter.is_reasoning
-        split = self._splitter.push(token.text)
-        # The token that completes a tag belongs to the reasoning it opens or closes.
-        self._reasoning_tokens += was_reasoning or self._splitter.is_reasoning
-        if self._finish_reason is not None:
-            rest = self._splitter.flush()
-            split = Split(split.reasoning + rest.reasoning, split.content + rest.content)
-        return self._keep(split)
+        logprob = None if token.sampled.logprob is None else self._named(token, token.sampled.logprob)
+        if logprob is not None:
+            self._logprobs.append(logprob)
+        split, is_reasoning = self._split(token)
+        self._reasoning_tokens += is_reasoning
+        return Step(token.id, self._keep(split), logprob, is_reasoning, token.finish_reason)
 
     def answer(self, model: str, job: Job, receipts: Receipts) -> Answer:
         """The finished answer, after the last token was added.
@@ -94,20 +112,34 @@ class Transcript:
             logprobs=tuple(self._logprobs) or None,
         )
 
-    def _keep(self, split: Split) -> Iterator[ReasoningDelta | ContentDelta]:
+    def _split(self, token: GeneratedToken) -> tuple[Split, bool]:
+        """What a token adds to both parts, and whether it counts to the thinking."""
+        if self._splitter is None:
+            return Split("", token.text), False
+        was_reasoning = self._splitter.is_reasoning
+        split = self._splitter.push(token.text)
+        # The token that completes a tag belongs to the reasoning it opens or closes.
+        is_reasoning = was_reasoning or self._splitter.is_reasoning
+        if token.finish_reason is not None:
+            rest = self._splitter.flush()
+            split = Split(split.reasoning + rest.reasoning, split.content + rest.content)
+        return split, is_reasoning
+
+    def _keep(self, split: Split) -> list[Delta]:
+        deltas: list[Delta] = []
         if split.reasoning:
             self._reasoning.append(split.reasoning)
-            yield ReasoningDelta(split.reasoning)
+            deltas.append(ReasoningDelta(split.reasoning))
         if split.content:
             self._content.append(split.content)
-            yield ContentDelta(split.content)
+            deltas.append(ContentDelta(split.content))
+        return deltas
 
-    def _named(self, token: GeneratedToken) -> TokenLogprob:
+    def _named(self, token: GeneratedToken, logprob: float) -> TokenLogprob:
         decode = self._tokenizer.decode
-        assert token.sampled.logprob is not None
         return TokenLogprob(
             token.id,
             decode([token.id]),
-            token.sampled.logprob,
+            logprob,
             tuple((i, decode([i]), logprob) for i, logprob in token.sampled.alternatives),
         )

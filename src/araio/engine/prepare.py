@@ -1,0 +1,73 @@
+"""`Preparer`: makes a `Generation` of what somebody asks: template, ids, parameters, all of it checked.
+
+Nothing here runs the model or waits for who does, so any thread may prepare. A mistake in a request is told
+here, never while it runs. Read `generation.py` for what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from araio.engine.engine import Engine
+from araio.engine.generation import Generation
+from araio.engine.request import params_from
+from araio.engine.transcript import Transcript
+from araio.text.chat import ChatFormat
+from araio.text.reasoning import ReasoningSplitter
+from araio.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from araio.engine.receipts import Receipts
+
+__all__ = ["Preparer"]
+
+
+class Preparer:
+    """Of one model.
+
+    model     its name, as answers carry it
+    defaults  sampling parameters that hold where a request says nothing
+    stop_ids  that end an answer
+    receipts  gives those of the model
+    """
+
+    def __init__(
+        self,
+        model: str,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        chat_format: ChatFormat,
+        defaults: Mapping[str, Any],
+        stop_ids: Collection[int],
+        receipts: Callable[[], Receipts],
+    ) -> None:
+        self._model = model
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._chat_format = chat_format
+        self._defaults = dict(defaults)
+        self._stop_ids = frozenset(stop_ids)
+        self._receipts = receipts
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> Generation:
+        """The next answer of a conversation; `Model.prepare` says what is refused."""
+        prompt = self._chat_format.render(messages)
+        return self._generation(prompt.ids, ReasoningSplitter(prompt.starts_in_reasoning), sampling)
+
+    def text(self, prompt: str | Sequence[int], sampling: Mapping[str, Any]) -> Generation:
+        """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
+        return self._generation(self._ids(prompt), None, sampling)
+
+    def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
+        if not isinstance(prompt, str):
+            return prompt
+        opening = [] if self._tokenizer.bos_id is None else [self._tokenizer.bos_id]
+        return opening + self._tokenizer.encode(prompt)
+
+    def _generation(
+        self, ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: Mapping[str, Any]
+    ) -> Generation:
+        params = params_from(dict(sampling), self._defaults)
+        job = self._engine.prepare(ids, params, self._stop_ids)
+        return Generation(self._model, job, Transcript(self._tokenizer, splitter), self._receipts)
