@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peers.server_process import ServerProcess
@@ -15,12 +15,19 @@ __all__ = ["AraioServer"]
 class AraioServer(ServerProcess):
     """A model behind `araio serve`, with its state and its caches in a folder that goes with it.
 
-    options  of the command besides; none where its defaults will do
+    options      of the command besides
+    environment  of the process besides
 
     Raises PeerError where it refuses or ends.
     """
 
-    def __init__(self, model: str | Path, threads: int, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        threads: int,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         # So that neither what earlier runs left changes a run, nor a run what is there.
         self._home = tempfile.TemporaryDirectory(prefix="araio-serve-")
         folders = dict.fromkeys(("XDG_STATE_HOME", "XDG_CACHE_HOME"), self._home.name)
@@ -28,7 +35,7 @@ class AraioServer(ServerProcess):
         super().__init__(
             "araio serve",
             lambda port: [*command, "--port", str(port)],
-            folders | {"PYTHONPATH": ":".join(sys.path)},
+            {**folders, "PYTHONPATH": ":".join(sys.path), **(environment or {})},
         )
 
     def close(self) -> None:
