@@ -32,6 +32,7 @@ from serve_checked import Checked, questions
 from serve_watch import Sample, Watch
 
 import araio
+from araio.errors import AraioError
 from araio.testing.machine import describe_processor
 
 KEY, ABUSERS_KEY = "a-key-of-clients-that-behave", "a-key-of-clients-that-do-not"
@@ -110,15 +111,18 @@ class Crowd:
     async def work(self, seconds: float) -> None:
         """Everybody at it for so long; then they finish what they have begun."""
         over = asyncio.Event()
-        # The clients' connections end with them: at rest, none may be left.
-        async with _client(self._url) as http, asyncio.TaskGroup() as group:
-            for _ in range(self._clients):
-                group.create_task(self._checked.client(http, self._rng.getrandbits(32), over))
-            for _ in range(self._abusers):
-                group.create_task(self._abuser(self._rng.getrandbits(32), over))
-            group.create_task(self._watch.until(over, SAMPLE_S))
-            await asyncio.sleep(seconds)
-            over.set()
+        try:
+            # The clients' connections end with them: at rest, none may be left.
+            async with _client(self._url) as http, asyncio.TaskGroup() as group:
+                for _ in range(self._clients):
+                    group.create_task(self._checked.client(http, self._rng.getrandbits(32), over))
+                for _ in range(self._abusers):
+                    group.create_task(self._abuser(self._rng.getrandbits(32), over))
+                group.create_task(self._watch.until(over, SAMPLE_S))
+                await asyncio.sleep(seconds)
+                over.set()
+        except* AraioError as errors:
+            raise errors.exceptions[0] from None
 
     async def _abuser(self, seed: int, over: asyncio.Event) -> None:
         rng = random.Random(seed)
