@@ -1,6 +1,6 @@
 """`araio serve` and llama.cpp's `llama-server` in turns: many clients at a time, over HTTP, in streams.
 
-    PYTHONPATH=benchmarks .venv/bin/python -m peers.llama_server build     once
+    .venv/bin/python benchmarks/build_peer.py llama-server        once
     .venv/bin/python benchmarks/serve.py                          a small model; minutes
     .venv/bin/python benchmarks/serve.py --model lite --rounds 2  V2-Lite; 18 GB of disk, 20 of memory
     .venv/bin/python benchmarks/serve.py --alone --clients 16 --json

@@ -1,6 +1,6 @@
 """llama.cpp's `llama-server` as a peer of `araio serve`: built for this machine, and run on a free port.
 
-    PYTHONPATH=benchmarks .venv/bin/python -m peers.llama_server build
+    .venv/bin/python benchmarks/build_peer.py llama-server
 
 builds it from the llama.cpp that the pinned source distribution of llama-cpp-python contains, with
 -march=native and the options of `llama_cpp.py`. The distribution is all that is fetched: no web page for the
@@ -14,7 +14,6 @@ server, no TLS, no curl. It needs a C++ compiler and CMake, and takes 10 to 40 m
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from peers.server_process import ServerProcess
 __all__ = ["PROGRAM", "LlamaServer"]
 
 PROGRAM = Path.home() / ".cache" / "araio" / "peers" / f"llama-server-{VERSION}" / "llama-server"
-BUILD_COMMAND = "PYTHONPATH=benchmarks python -m peers.llama_server build"
+BUILD_COMMAND = "python benchmarks/build_peer.py llama-server"
 PACKAGE = "llama-cpp-python"
 OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -50,16 +49,6 @@ OPTIONS = {
     "LLAMA_CURL": "OFF",
     "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
 }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("command", choices=["build"])
-    parser.parse_args()
-    try:
-        build()
-    except PeerError as error:
-        parser.error(str(error))
 
 
 def build() -> None:
@@ -131,7 +120,3 @@ class LlamaServer(ServerProcess):
         # Prompts that nobody sends again need not be kept, nor a page that nobody looks at.
         command += ["--cache-ram", "0", "--no-webui", "--offline"]
         super().__init__("llama-server", lambda port: [*command, "--port", str(port)])
-
-
-if __name__ == "__main__":
-    main()
