@@ -120,7 +120,7 @@ def test_thinking_that_is_cut_off_is_all_reasoning(folder):
 
 def test_a_stop_string_ends_the_text(folder):
     answer = scripted(folder, "hm</think>\n\none two three").chat("?", stop=" three")
-    assert (answer.content, answer.finish_reason) == ("one two", "stop")
+    assert (answer.content, answer.finish_reason, answer.stop_reason) == ("one two", "stop", " three")
 
 
 def test_a_completion_knows_no_reasoning(folder):
@@ -146,7 +146,8 @@ def test_threads_that_ask_at_the_same_time_get_what_they_would_get_alone(model):
         assert list(threads.map(ask, range(3))) == alone
 
 
-def test_what_was_asked_before_need_not_be_read_again(model):
+def test_what_was_asked_before_need_not_be_read_again(folder):
+    model = araio.load(folder, speculate="off")  # "auto" may draft for one and not for the other
     question = "word " * 40
     first, second = (model.chat(question, seed=1, max_tokens=5) for _ in range(2))
     assert first.usage["prompt_tokens_details"] == {"cached_tokens": 0}
@@ -167,6 +168,9 @@ def test_logprobs_name_the_tokens(model):
     for entry in answer.logprobs:
         assert entry.alternatives[0][0] == entry.id
         assert entry.logprob == entry.alternatives[0][2] <= 0
+        assert entry.bytes == model.tokenizer.token_bytes(entry.id)
+        assert entry.bytes.decode(errors="replace") == entry.text
+        assert entry.is_reasoning
     assert model.chat("Hello", max_tokens=4).logprobs is None
 
 

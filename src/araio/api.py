@@ -24,6 +24,7 @@ from araio import env
 from araio.config import ModelConfig
 from araio.engine.answer import Answer, Event, Finish
 from araio.engine.engine import Engine
+from araio.engine.forms import ChatOptions
 from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.generation import Generation
 from araio.engine.prepare import Preparer
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Messages", "Model", "load"]
 
 Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
-"""A question, or a conversation of {"role", "content", optional "reasoning_content"}."""
+"""A question, or a conversation of {"role", "content", ...}; `text/messages.py` tells what else."""
 
 
 def load(
@@ -221,7 +222,7 @@ class Model:
             tokenizer,
             chat_format,
             generation_defaults,
-            [*network.config.eos_token_id, *stop_ids, *eos],
+            list(dict.fromkeys([*eos, *network.config.eos_token_id, *stop_ids])),
             lambda: self.receipts,
         )
 
@@ -262,16 +263,38 @@ class Model:
         """Continue plain text, without a chat format: all that follows is `content`; see `prepare_text`."""
         return _last(self._events(self.prepare_text(text, **sampling)))
 
-    def prepare(self, messages: Messages, **sampling: Any) -> Generation:
+    def prepare(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = "auto",
+        parallel_tool_calls: bool = True,
+        response_format: Mapping[str, Any] | None = None,
+        thinking_budget: int | None = None,
+        continue_final_message: bool = False,
+        **sampling: Any,
+    ) -> Generation:
         """The request for an answer, checked and ready to run; any thread may make one.
 
+        The keywords have OpenAI's meanings; `engine.forms.ChatOptions` tells each.
+
         Raises:
-            RequestError: a parameter out of range, or a conversation that fills the context.
-            TextError: messages that the chat format cannot render.
+            RequestError: a parameter out of range, forms that do not go together, or a conversation that
+                fills the context.
+            TextError: messages that the chat format cannot render; tools or a schema that cannot be used.
             CacheFullError: a conversation that fills the cache.
         """
         conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        return self._preparer.chat(conversation, sampling)
+        options = ChatOptions(
+            tools=tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
+            response_format=response_format,
+            thinking_budget=thinking_budget,
+            continue_final_message=continue_final_message,
+        )
+        return self._preparer.chat(conversation, options, sampling)
 
     def prepare_text(self, prompt: str | Sequence[int], **sampling: Any) -> Generation:
         """The request to continue plain text, ready to run; token ids are taken as they are.

@@ -24,6 +24,11 @@ VARIABLES = {
     variable.name: variable
     for variable in (
         Variable(
+            "ARAIO_API_KEYS",
+            "",
+            "Keys of `araio serve`, separated by commas; `--api-key-file` goes before them.",
+        ),
+        Variable(
             "ARAIO_CPU_ISA", "auto", "Instruction set of the compiled kernels; `araio doctor` lists them."
         ),
         Variable("ARAIO_KERNELS", "auto", "Kernel backend: `auto`, `native` or `reference`."),

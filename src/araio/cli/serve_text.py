@@ -49,4 +49,5 @@ def _key_text(settings: Settings, key_file: Path | None) -> str:
         return '"none needed"'
     if key_file is None:
         return 'os.environ["ARAIO_API_KEYS"].split(",")[0].strip()'
-    return f'[line.strip() for line in open({str(key_file.absolute())!r}) if line.strip()[:1] not in ("", "#")][0]'
+    path = str(key_file.absolute())
+    return f'next(line.strip() for line in open({path!r}) if line.strip() and line[0] != "#")'

@@ -7,9 +7,9 @@ under its own key: the receipt. Read `araio/api.py` next, which makes these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
-from araio.engine.tokens import FinishReason
+from araio.text.tool_calls import ToolCall, ToolCallDelta
 
 if TYPE_CHECKING:
     from araio.costs.receipt import Receipt
@@ -20,12 +20,18 @@ __all__ = [
     "Delta",
     "Event",
     "Finish",
+    "FinishReason",
     "ReasoningDelta",
     "Step",
     "Timings",
     "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
+"""Why an answer ended: by itself or at a stop string, at a limit, or by itself with calls in it."""
 
 
 class PromptTokensDetails(TypedDict):
@@ -72,13 +78,20 @@ class Timings:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token of the answer with its log-probability, and the most likely tokens in its place."""
+    """One token with its log-probability, and the most likely tokens in its place.
+
+    text   as the token alone decodes, U+FFFD for a character that it holds in part
+    bytes  that it stands for
+    alternatives  (id, text, logprob), best first
+    is_reasoning  it belongs to the thinking, or to a tag around it
+    """
 
     id: int
     text: str
+    bytes: bytes
     logprob: float
     alternatives: tuple[tuple[int, str, float], ...]
-    """(id, text, logprob), best first."""
+    is_reasoning: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,9 @@ class Answer:
     usage: Usage
     timings: Timings
     receipt: Receipt
+    tool_calls: tuple[ToolCall, ...] = ()
+    stop_reason: str | None = None
+    """The stop string that ended the text; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,7 +135,7 @@ class ContentDelta:
     text: str
 
 
-Delta: TypeAlias = ReasoningDelta | ContentDelta
+Delta: TypeAlias = ReasoningDelta | ContentDelta | ToolCallDelta
 """Something to show."""
 
 

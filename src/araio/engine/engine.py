@@ -19,6 +19,7 @@ from time import perf_counter
 
 import numpy as np
 
+from araio.engine.guide import Guide
 from araio.engine.job import Job
 from araio.engine.ledger import Ledger
 from araio.engine.prefix import PrefixCache
@@ -106,11 +107,16 @@ class Engine:
             return self._pool.free + self._prefix.idle
 
     def prepare(
-        self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        stop_ids: Collection[int] | None = None,
+        guide: Guide | None = None,
     ) -> Job:
         """A request that has been checked but does not run yet: for `tokens`.
 
         stop_ids  ids that end the text; the config's `eos_token_id` if None
+        guide     of this request, at its beginning
 
         Raises:
             RequestError: a prompt that cannot run.
@@ -118,7 +124,7 @@ class Engine:
         """
         ends = self.model.config.eos_token_id if stop_ids is None else stop_ids
         tokens = self._pool.size * PAGE
-        return Job(self.model.config, prompt_ids, params, ends, self._tokenizer, tokens)
+        return Job(self.model.config, prompt_ids, params, ends, self._tokenizer, tokens, guide)
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from araio.engine.answer import Answer, Step
+from araio.engine.guide import ThinkingGuide
 from araio.engine.job import Job
 from araio.engine.tokens import GeneratedToken
 from araio.engine.transcript import Transcript
@@ -31,12 +32,19 @@ class Generation:
     job       what the engine runs
     model     name that the answer carries
     receipts  gives those of the model; asked for behind the last token
+    thinking  the guide of the job that can end its thinking; None where there is none to end
     """
 
     def __init__(
-        self, model: str, job: Job, transcript: Transcript, receipts: Callable[[], Receipts]
+        self,
+        model: str,
+        job: Job,
+        transcript: Transcript,
+        receipts: Callable[[], Receipts],
+        thinking: ThinkingGuide | None = None,
     ) -> None:
         self.job = job
+        self._thinking = thinking
         self._model = model
         self._transcript = transcript
         self._receipts = receipts
@@ -55,6 +63,13 @@ class Generation:
     def completion_tokens(self) -> int:
         """Tokens so far."""
         return self._transcript.tokens
+
+    def end_reasoning(self) -> bool:
+        """Answer now: close the thinking with the next token that is made. Any thread may ask.
+
+        returns  False if it is not thinking, or not any more
+        """
+        return not self.job.is_done and self._thinking is not None and self._thinking.end_reasoning()
 
     def take(self, token: GeneratedToken, seconds: float) -> Step:
         """The next token of the job, and the seconds that the engine took for it."""

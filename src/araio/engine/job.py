@@ -15,6 +15,7 @@ import numpy as np
 
 from araio.config import ModelConfig
 from araio.costs.work import StreamedWork, Work
+from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
@@ -78,6 +79,7 @@ class Job:
         stop_ids: Collection[int],
         tokenizer: Tokenizer | None,
         cache_tokens: int,
+        guide: Guide | None = None,
     ) -> None:
         check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
         # A cache that is smaller than the context ends an answer as the context would.
@@ -106,7 +108,7 @@ class Job:
         self.queue_s = 0.0
         self._queued_at = 0.0
         self._last = 0  # the newest token, which has not run yet
-        self._sampler = Sampler(params, prompt_ids, config.vocab_size)
+        self._sampler = Sampler(params, prompt_ids, config.vocab_size, guide)
         self._emitter = Emitter(tokenizer, params, stop_ids, room)
 
     def enter_queue(self) -> None:

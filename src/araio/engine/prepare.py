@@ -6,16 +6,20 @@ here, never while it runs. Read `generation.py` for what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from araio.engine.engine import Engine
+from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
-from araio.engine.request import params_from
+from araio.engine.guide import ThinkingGuide, ThinkingTags
+from araio.engine.request import check_thinking_budget, params_from
 from araio.engine.transcript import Transcript
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
+from araio.text.tool_calls import ToolCallSplitter
 
 if TYPE_CHECKING:
     from araio.engine.receipts import Receipts
@@ -28,7 +32,7 @@ class Preparer:
 
     model     its name, as answers carry it
     defaults  sampling parameters that hold where a request says nothing
-    stop_ids  that end an answer
+    stop_ids  that end an answer, the first of them as the model's own chat format does
     receipts  gives those of the model
     """
 
@@ -39,7 +43,7 @@ class Preparer:
         tokenizer: Tokenizer,
         chat_format: ChatFormat,
         defaults: Mapping[str, Any],
-        stop_ids: Collection[int],
+        stop_ids: Sequence[int],
         receipts: Callable[[], Receipts],
     ) -> None:
         self._model = model
@@ -49,15 +53,34 @@ class Preparer:
         self._defaults = dict(defaults)
         self._stop_ids = frozenset(stop_ids)
         self._receipts = receipts
+        self._forms = Forms(tokenizer, engine.model.config.vocab_size, stop_ids)
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> Generation:
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions, sampling: Mapping[str, Any]
+    ) -> Generation:
         """The next answer of a conversation; `Model.prepare` says what is refused."""
-        prompt = self._chat_format.render(messages)
-        return self._generation(prompt.ids, ReasoningSplitter(prompt.starts_in_reasoning), sampling)
+        check_thinking_budget(options.thinking_budget)
+        tools, choice = options.read_tools()
+        prompt = self._chat_format.render(
+            messages,
+            tools=tools,
+            tool_choice=choice,
+            continue_final_message=options.continue_final_message,
+        )
+        starts_in_reasoning = prompt.starts_in_reasoning
+        form = self._forms.guide(options, tools, choice, starts_in_reasoning)
+        guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, options.thinking_budget, form)
+        calls = None if choice.mode == "none" else ToolCallSplitter()
+        transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
+        return self._generation(prompt.ids, transcript, guide, sampling)
 
     def text(self, prompt: str | Sequence[int], sampling: Mapping[str, Any]) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
-        return self._generation(self._ids(prompt), None, sampling)
+        return self._generation(self._ids(prompt), Transcript(self._tokenizer), None, sampling)
+
+    @cached_property
+    def _tags(self) -> ThinkingTags:
+        return ThinkingTags(self._tokenizer)
 
     def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(prompt, str):
@@ -66,8 +89,12 @@ class Preparer:
         return opening + self._tokenizer.encode(prompt)
 
     def _generation(
-        self, ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: Mapping[str, Any]
+        self,
+        ids: Sequence[int],
+        transcript: Transcript,
+        thinking: ThinkingGuide | None,
+        sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids)
-        return Generation(self._model, job, Transcript(self._tokenizer, splitter), self._receipts)
+        job = self._engine.prepare(ids, params, self._stop_ids, thinking)
+        return Generation(self._model, job, transcript, self._receipts, thinking)

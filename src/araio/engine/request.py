@@ -7,8 +7,8 @@ logits, or `answer.py` for what comes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
@@ -23,6 +23,7 @@ __all__ = [
     "SamplingParams",
     "check_ids",
     "check_prompt",
+    "check_thinking_budget",
     "params_from",
     "read_generation_defaults",
     "read_stop_ids",
@@ -33,6 +34,7 @@ DEFAULT_MAX_TOKENS = 4096
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARACTERS = 256
 MAX_LOGPROBS = 20
+MAX_LOGIT_BIASES = 300
 MAX_SEED = 2**64 - 1
 MAX_CONFIG_BYTES = 1 << 20
 GENERATION_CONFIG = "generation_config.json"
@@ -49,6 +51,7 @@ class SamplingParams:
     repetition_penalty   0.01 to 10; over 1 discourages tokens of the prompt and of the answer
     presence_penalty     -2 to 2; taken once from the logit of every token of the answer so far
     frequency_penalty    -2 to 2; taken as often as the token occurs in the answer so far
+    logit_bias           at most 300 token ids with -100 to 100, added to their logits before all of this
     seed                 0 to 2**64 - 1; one seed gives one text. None draws a fresh one
     max_tokens           1 or more; reasoning and answer together
     stop                 up to 16 strings that end the text, reasoning too, and are cut from it
@@ -65,6 +68,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
     stop: tuple[str, ...] = ()
@@ -84,6 +88,7 @@ class SamplingParams:
         if self.logprobs is not None:
             _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         object.__setattr__(self, "stop", _stop_strings(self.stop))
+        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
 
 
 def params_from(given: dict[str, Any], defaults: dict[str, Any] | None = None) -> SamplingParams:
@@ -104,14 +109,30 @@ def params_from(given: dict[str, Any], defaults: dict[str, Any] | None = None) -
 def check_prompt(
     config: ModelConfig, ids: Sequence[object], params: SamplingParams, *, has_tokenizer: bool
 ) -> None:
-    """Refuse a prompt that no token can follow, and stop strings where there is no text to look for them.
+    """Refuse a prompt that no token can follow, and parameters that this model cannot do anything with.
 
     Raises:
-        RequestError: as `check_ids`, or naming `params.stop`.
+        RequestError: as `check_ids`, or naming `stop` where there is no text to look for it, or an id of
+            `logit_bias` that is none.
     """
     check_ids(config, ids, spare=1)
+    if (highest := max(params.logit_bias, default=0)) >= config.vocab_size:
+        raise RequestError(
+            f"logit_bias has the token {highest}; expected ids from 0 to {config.vocab_size - 1}, the "
+            "model's vocabulary"
+        )
     if params.stop and not has_tokenizer:
         raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
+
+
+def check_thinking_budget(tokens: object) -> None:
+    """Refuse what is no number of tokens, nor None.
+
+    Raises:
+        RequestError: saying what it is.
+    """
+    if tokens is not None:
+        _check_integer("thinking_budget", tokens, 0, None)
 
 
 def room_for(config: ModelConfig, ids: Sequence[object], params: SamplingParams) -> int:
@@ -228,3 +249,14 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
         if len(found) > MAX_STOP_STRINGS:
             raise RequestError(f"stop holds more than {MAX_STOP_STRINGS} strings; give fewer")
     return tuple(found)
+
+
+def _biases(biases: object) -> dict[int, float]:
+    if not isinstance(biases, Mapping):
+        raise RequestError(f"logit_bias is {_shown(biases)}; expected numbers by token id")
+    if len(biases) > MAX_LOGIT_BIASES:
+        raise RequestError(f"logit_bias has {len(biases)} tokens; give at most {MAX_LOGIT_BIASES}")
+    for token, bias in biases.items():
+        _check_integer("a token of logit_bias", token, 0, None)
+        _check_number(f"logit_bias of token {_shown(token)}", bias, -100, 100)
+    return dict(biases)

@@ -1,9 +1,10 @@
 """Logits to the next token: `Sampler`, one per request.
 
-The order is fixed: penalties, temperature, top-k, top-p, min-p, one draw. Each filter sees the distribution
-that the one before it left, renormalised, and always keeps the most likely token. All arithmetic is float64
-on one row of logits, so the choice does not depend on what else runs. The draws come from a Philox stream
-keyed by the request's seed and by nothing global. Read `generate.py` next for the loop around it.
+The order is fixed: biases, penalties, what the guide allows, temperature, top-k, top-p, min-p, one draw. Each
+filter sees the distribution that the one before it left, renormalised, and always keeps the most likely
+token. All arithmetic is float64 on one row of logits, so the choice does not depend on what else runs. The
+draws come from a Philox stream keyed by the request's seed and by nothing global. Read `guide.py` for what
+may stand above the choice, `generate.py` for the loop around it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator, Philox
 
+from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams
 from araio.errors import GenerationError
 
@@ -25,7 +27,7 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sampled:
-    """One chosen token, and what the model thought of it before penalties and temperature."""
+    """One chosen token, and what the model thought of it before biases, penalties and temperature."""
 
     id: int
     logprob: float | None
@@ -35,14 +37,22 @@ class Sampled:
 
 
 class Sampler:
-    """Chooses the tokens of one request, one call per token; holds its counts and its random stream."""
+    """Chooses the tokens of one request, one call per token; holds its counts and its random stream.
 
-    def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
+    guide  forces tokens, or says which may be chosen; it is told of each
+    """
+
+    def __init__(
+        self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int, guide: Guide | None = None
+    ) -> None:
         self._params = params
+        self._guide = guide
         self._random = Generator(Philox(params.seed))
         self._counts = np.zeros(vocab_size, dtype=np.int64)  # of the answer so far
         self._is_seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or the answer
         self._is_seen[np.asarray(prompt_ids, dtype=np.int64)] = True
+        self._biased = np.array([*params.logit_bias], dtype=np.int64)
+        self._biases = np.array([*params.logit_bias.values()], dtype=np.float64)
 
     def sample(self, logits: npt.NDArray[np.float32]) -> Sampled:
         """Choose from one row of logits and remember the choice.
@@ -58,14 +68,31 @@ class Sampler:
                 f"{int((~np.isfinite(raw)).sum())} of {raw.size} logits are NaN or infinite; the checkpoint "
                 "is damaged or a kernel is wrong: try ARAIO_KERNELS=reference, then fetch the weights again"
             )
-        token = self._choose(self._penalise(raw))
+        token = self._choose(self._penalise(raw)) if self._guide is None else self._guided(raw, self._guide)
         self._counts[token] += 1
         self._is_seen[token] = True
         return self._report(token, raw)
 
+    def _guided(self, logits: Float64Array, guide: Guide) -> int:
+        """What the guide forces, which draws nothing, or else a choice of what it allows."""
+        token = guide.forced()
+        if token is None:
+            scores = self._penalise(logits)
+            allowed = guide.allowed()
+            if allowed is None:
+                token = self._choose(scores)
+            else:
+                ids = np.flatnonzero(allowed)
+                token = int(ids[self._choose(scores[ids])])
+        guide.accept(token)
+        return token
+
     def _penalise(self, logits: Float64Array) -> Float64Array:
-        """Repetition penalty (Keskar et al. 2019, arXiv 1909.05858, section 4.1), then the additive two."""
+        """Biases; repetition penalty (Keskar et al. 2019, arXiv 1909.05858, section 4.1); the other two."""
         params = self._params
+        if self._biases.size:
+            logits = logits.copy()
+            logits[self._biased] += self._biases
         if params.repetition_penalty != 1.0:
             # Division makes a negative logit larger, so those are multiplied.
             factor = np.where(logits > 0, 1.0 / params.repetition_penalty, params.repetition_penalty)

@@ -27,6 +27,8 @@ class GeneratedToken:
     text: str
     finish_reason: FinishReason | None
     """None except on the last token: "stop" at a stop token or string, "length" at a limit."""
+    stop_reason: str | None = None
+    """The stop string that ended the text; None if something else did."""
 
     @property
     def id(self) -> int:
@@ -53,10 +55,15 @@ class Emitter:
         """The next token of the answer; nothing may follow one with a finish reason."""
         self.room -= 1
         if sampled.id in self._stop_ids:
-            return GeneratedToken(sampled, self._output.flush(), "stop")
-        text, is_stopped = self._output.push(sampled.id)
-        if is_stopped:
-            return GeneratedToken(sampled, text, "stop")
+            return self._last(sampled, "", "stop")
+        text, stop = self._output.push(sampled.id)
+        if stop is not None:
+            return GeneratedToken(sampled, text, "stop", stop)
         if self.room == 0:
-            return GeneratedToken(sampled, text + self._output.flush(), "length")
+            return self._last(sampled, text, "length")
         return GeneratedToken(sampled, text, None)
+
+    def _last(self, sampled: Sampled, text: str, reason: FinishReason) -> GeneratedToken:
+        """The token that ends the text, with what was held back; that may still complete a stop string."""
+        rest, stop = self._output.flush()
+        return GeneratedToken(sampled, text + rest, reason if stop is None else "stop", stop)

@@ -13,6 +13,7 @@ from araio.engine.answer import (
     Answer,
     ContentDelta,
     Delta,
+    FinishReason,
     ReasoningDelta,
     Step,
     Timings,
@@ -20,9 +21,11 @@ from araio.engine.answer import (
     Usage,
 )
 from araio.engine.job import Job
-from araio.engine.tokens import FinishReason, GeneratedToken
+from araio.engine.sampling import Sampled
+from araio.engine.tokens import GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
+from araio.text.tool_calls import ToolCall, ToolCallDelta, ToolCallSplitter
 
 if TYPE_CHECKING:
     from araio.engine.receipts import Receipts
@@ -44,17 +47,25 @@ class Transcript:
     """What one request has produced so far.
 
     splitter  finds the reasoning; None takes all text as the answer
+    calls     finds the tool calls in the answer; None takes them as text
     """
 
-    def __init__(self, tokenizer: Tokenizer, splitter: ReasoningSplitter | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        splitter: ReasoningSplitter | None = None,
+        calls: ToolCallSplitter | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._splitter = splitter
+        self._calls = calls
         self._reasoning: list[str] = []
         self._content: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._seconds: list[float] = []
         self._reasoning_tokens = 0
         self._finish_reason: FinishReason | None = None
+        self._stop_reason: str | None = None
 
     @property
     def is_reasoning(self) -> bool:
@@ -74,13 +85,23 @@ class Transcript:
     def add(self, token: GeneratedToken, seconds: float) -> Step:
         """Take the next token, which took so many seconds to make."""
         self._seconds.append(seconds)
-        self._finish_reason = token.finish_reason
-        logprob = None if token.sampled.logprob is None else self._named(token, token.sampled.logprob)
-        if logprob is not None:
-            self._logprobs.append(logprob)
         split, is_reasoning = self._split(token)
+        deltas = self._keep(split, is_last=token.finish_reason is not None)
         self._reasoning_tokens += is_reasoning
-        return Step(token.id, self._keep(split), logprob, is_reasoning, token.finish_reason)
+        logprob = None
+        if token.sampled.logprob is not None:
+            logprob = self._named(token.sampled, token.sampled.logprob, is_reasoning)
+            self._logprobs.append(logprob)
+        self._stop_reason = token.stop_reason
+        self._finish_reason = token.finish_reason
+        if self._finish_reason == "stop" and self.tool_calls:
+            self._finish_reason = "tool_calls"
+        return Step(token.id, deltas, logprob, is_reasoning, self._finish_reason)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Those so far."""
+        return () if self._calls is None else self._calls.calls
 
     def answer(self, model: str, job: Job, receipts: Receipts) -> Answer:
         """The finished answer, after the last token was added.
@@ -109,6 +130,8 @@ class Transcript:
             usage=usage,
             timings=timings,
             receipt=receipt,
+            tool_calls=self.tool_calls,
+            stop_reason=self._stop_reason,
             logprobs=tuple(self._logprobs) or None,
         )
 
@@ -125,21 +148,33 @@ class Transcript:
             split = Split(split.reasoning + rest.reasoning, split.content + rest.content)
         return split, is_reasoning
 
-    def _keep(self, split: Split) -> list[Delta]:
+    def _keep(self, split: Split, is_last: bool) -> list[Delta]:
         deltas: list[Delta] = []
         if split.reasoning:
             self._reasoning.append(split.reasoning)
             deltas.append(ReasoningDelta(split.reasoning))
-        if split.content:
-            self._content.append(split.content)
-            deltas.append(ContentDelta(split.content))
+        for piece in self._pieces(split.content, is_last):
+            if isinstance(piece, str):
+                self._content.append(piece)
+                deltas.append(ContentDelta(piece))
+            else:
+                deltas.append(piece)
         return deltas
 
-    def _named(self, token: GeneratedToken, logprob: float) -> TokenLogprob:
+    def _pieces(self, content: str, is_last: bool) -> list[str | ToolCallDelta]:
+        """What the answer is made of: text, none of it empty, and parts of tool calls."""
+        if self._calls is None:
+            return [content] if content else []
+        pieces = self._calls.push(content) if content else []
+        return pieces + self._calls.flush() if is_last else pieces
+
+    def _named(self, sampled: Sampled, logprob: float, is_reasoning: bool) -> TokenLogprob:
         decode = self._tokenizer.decode
         return TokenLogprob(
-            token.id,
-            decode([token.id]),
+            sampled.id,
+            decode([sampled.id]),
+            self._tokenizer.token_bytes(sampled.id),
             logprob,
-            tuple((i, decode([i]), logprob) for i, logprob in token.sampled.alternatives),
+            tuple((i, decode([i]), logprob) for i, logprob in sampled.alternatives),
+            is_reasoning,
         )

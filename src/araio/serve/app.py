@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 import araio
 from araio.errors import AraioError
-from araio.serve import chat, operations
+from araio.serve import chat, completions, operations, static, tokenization
 from araio.serve.errors import ApiError, ErrorAnswer, api_error, error_response, validation_error
 from araio.serve.service import Service
 
@@ -53,7 +53,7 @@ def create_app(service: Service) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.service = service
-    for module in (chat, operations):
+    for module in (chat, completions, tokenization, operations, static):
         app.include_router(module.router)
     _handle_errors(app)
     return app

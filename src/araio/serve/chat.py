@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from araio.engine.generation import Generation
-from araio.serve.chat_answer import chat_answer
+from araio.serve.chat_answer import chat_choice
 from araio.serve.chat_chunks import ChatChunks
 from araio.serve.schema_answers import ChatAnswer
 from araio.serve.schema_chat import ChatRequest
@@ -23,7 +24,7 @@ from araio.serve.sse import DONE, EventStream, data_event, unless_gone
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import usage_of
-from araio.serve.worker import merged
+from araio.serve.worker import Steps, merged
 
 __all__ = ["router"]
 
@@ -47,7 +48,7 @@ async def chat_completions(body: ChatRequest, request: Request, service: Service
     body.check(service.settings, service.context)
     asked = AskedChat(body, service)
     if body.stream:
-        return EventStream(asked.events(), service.settings.stall_s)
+        return EventStream(asked.events())
     return JSONResponse(await unless_gone(request.receive, asked.answer()))
 
 
@@ -66,21 +67,24 @@ class AskedChat:
             async for _ in merged(flows):
                 pass
             answers = [flow.generation.answer() for flow in flows]
-        return {
+        field = self._service.settings.reasoning_field
+        document = {
             **self._head("chat.completion"),
             "choices": [
-                chat_answer(index, flow.generation, answer, self._body, self._service.settings)
+                chat_choice(index, flow, answer, self._body, field)
                 for index, (flow, answer) in enumerate(zip(flows, answers, strict=True))
             ],
             "usage": usage_of(answers),
         }
+        if self._body.return_token_ids:
+            document["prompt_token_ids"] = flows[0].job.prompt.tolist()
+        return document
 
     async def events(self) -> AsyncGenerator[bytes]:
         """The answer as it comes."""
         async with self._answering() as flows:
-            chunks = ChatChunks(
-                self._head("chat.completion.chunk"), flows, self._body, self._service.settings
-            )
+            head, field = self._head("chat.completion.chunk"), self._service.settings.reasoning_field
+            chunks = ChatChunks(head, flows, self._body, field)
             for document in chunks.opening():
                 yield data_event(document)
             async for index, step in merged(flows):
@@ -90,7 +94,7 @@ class AskedChat:
                 yield data_event(chunks.usage())
             yield DONE
 
-    def _answering(self) -> Any:
+    def _answering(self) -> AbstractAsyncContextManager[list[Steps]]:
         return self._service.answering(self._id, self._body.choices, self._prepare)
 
     def _prepare(self) -> list[Generation]:

@@ -1,4 +1,4 @@
-"""`chat_answer`: one finished answer as a choice of a chat completion, and the logprobs of its tokens."""
+"""`chat_choice`: one finished answer as a choice of a chat completion, and the logprobs of its tokens."""
 
 from __future__ import annotations
 
@@ -6,48 +6,61 @@ from collections.abc import Iterable
 from typing import Any
 
 from araio.engine.answer import Answer, TokenLogprob
-from araio.engine.generation import Generation
 from araio.serve.schema_chat import ChatRequest
-from araio.serve.settings import Settings
+from araio.serve.worker import Steps
 
-__all__ = ["chat_answer", "logprobs_of"]
+__all__ = ["chat_choice", "logprobs_of"]
 
 
-def chat_answer(
-    index: int, generation: Generation, answer: Answer, body: ChatRequest, settings: Settings
+def chat_choice(
+    index: int, flow: Steps, answer: Answer, body: ChatRequest, reasoning_field: str
 ) -> dict[str, Any]:
-    """One of `choices`."""
+    """One of `choices`.
+
+    reasoning_field  what the thinking is called
+    """
     message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
-    if body.include_reasoning is not False and answer.reasoning:
-        message[settings.reasoning_field] = answer.reasoning
-    return {
+    shows_reasoning = body.include_reasoning is not False
+    if shows_reasoning and answer.reasoning:
+        message[reasoning_field] = answer.reasoning
+    choice = {
         "index": index,
         "message": message,
-        "logprobs": None if answer.logprobs is None else logprobs_of([], answer.logprobs, settings),
+        "logprobs": None,
         "finish_reason": answer.finish_reason,
-        "stop_reason": None,
+        "stop_reason": answer.stop_reason,
     }
+    if answer.logprobs is not None:
+        choice["logprobs"] = logprobs_of(answer.logprobs, reasoning_field if shows_reasoning else None)
+    if body.return_token_ids:
+        choice["token_ids"] = flow.ids
+    return choice
 
 
-def logprobs_of(
-    reasoning: Iterable[TokenLogprob], content: Iterable[TokenLogprob], settings: Settings
-) -> dict[str, Any]:
-    """Log-probabilities of tokens, those of the thinking apart from those of the answer, as DeepSeek does."""
+def logprobs_of(tokens: Iterable[TokenLogprob], reasoning_field: str | None) -> dict[str, Any]:
+    """Log-probabilities of tokens in OpenAI's shape.
+
+    reasoning_field  where those of the thinking stand, apart from the answer's, as DeepSeek has it; None
+                     leaves them out
+    """
+    document: dict[str, Any] = {"content": [], "refusal": None}
+    if reasoning_field is not None:
+        document[reasoning_field] = []
+    for token in tokens:
+        if not token.is_reasoning:
+            document["content"].append(_token(token))
+        elif reasoning_field is not None:
+            document[reasoning_field].append(_token(token))
+    return document
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
     return {
-        "content": [token_logprob(token) for token in content],
-        settings.reasoning_field: [token_logprob(token) for token in reasoning],
-        "refusal": None,
+        "token": token.text,
+        "logprob": token.logprob,
+        "bytes": list(token.bytes),
+        "top_logprobs": [
+            {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+            for _, text, logprob in token.alternatives
+        ],
     }
-
-
-def token_logprob(token: TokenLogprob) -> dict[str, Any]:
-    """One token in OpenAI's shape."""
-    return {
-        **entry(token.text, token.logprob),
-        "top_logprobs": [entry(text, logprob) for _, text, logprob in token.alternatives],
-    }
-
-
-def entry(text: str, logprob: float) -> dict[str, Any]:
-    """A token with its bytes."""
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}

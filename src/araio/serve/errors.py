@@ -137,8 +137,9 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """What is wrong with a body or a query that is not what the schema says."""
     if not errors:
         return invalid("the request is malformed", None)
-    # A value that fits no form of a union is complained of once for each; the deepest one got furthest.
-    worst = max(errors, key=lambda entry: len(entry["loc"]))
+    # A value that fits no form of a union is complained of once for each form: a range that was missed tells
+    # more than a type, and what lies deepest got furthest.
+    worst = max(errors, key=lambda entry: (not entry["type"].endswith("_type"), len(entry["loc"])))
     place = [part for part in worst["loc"][1:] if not _is_form(part)]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
     if worst["type"] == "missing":

@@ -29,9 +29,8 @@ async def health(service: ServiceOf) -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(service: ServiceOf) -> dict[str, str]:
-    """Whether requests are taken."""
-    if service.is_draining or not service.worker.is_alive:
-        raise ApiError(503, "the server takes no more requests", code="draining")
+    """Whether requests are taken; a server that is about to end says 503."""
+    await health(service)
     return {"status": "ready"}
 
 
@@ -73,9 +72,10 @@ async def control(body: Control, service: ServiceOf) -> dict[str, Any]:
     flows = service.control(body.id)
     done = False
     for flow in flows:
-        if body.action == "cancel":
-            flow.job.is_cancelled = True
-            done = True
+        if body.action == "reasoning_end":
+            done |= flow.generation.end_reasoning()
+        elif not flow.has_ended:
+            flow.job.is_cancelled = done = True
     return {"id": body.id, "action": body.action, "done": done}
 
 

@@ -116,10 +116,10 @@ class SamplingFields(Body):
             ApiError: naming field, value and limit.
         """
         self.check_fields()
-        check_count("n", self.choices, settings.n, "--n")
+        check_count("n", self.choices, settings.n, "n")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        check_count("stop", len(stop), settings.stop, "--stop")
-        check_count("stop", max(map(len, stop), default=0), settings.stop_characters, "--stop-characters")
+        check_count("stop", len(stop), settings.stop, "stop")
+        check_count("stop", max(map(len, stop), default=0), settings.stop_characters, "stop_characters")
         for name in ("max_tokens", "max_completion_tokens"):
             wanted = getattr(self, name, None) or 0
             if wanted > context:
@@ -128,20 +128,20 @@ class SamplingFields(Body):
             raise invalid("stream_options needs stream: true", "stream_options")
 
 
-def check_count(param: str, found: int, limit: int, option: str) -> None:
-    """Refuse more than the server allows, and name the option of `araio serve` that allows more.
+def check_count(param: str, found: int, limit: int, name: str) -> None:
+    """Refuse more than the server allows, and name the limit, which `araio serve --limit` can raise.
 
     Raises:
         ApiError: 400 with `param`.
     """
     if found > limit:
-        raise invalid(f"{param} comes to {found}; this server allows {limit} (`{option}`)", param)
+        raise invalid(f"{param} comes to {found}; this server's limit {name} is {limit}", param)
 
 
 def check_logprobs(param: str, wanted: int | None, settings: Settings) -> None:
     """Refuse more alternatives than the server allows."""
     assert settings.top_logprobs <= MAX_LOGPROBS
-    check_count(param, wanted or 0, settings.top_logprobs, "--top-logprobs")
+    check_count(param, wanted or 0, settings.top_logprobs, "top_logprobs")
 
 
 def not_supported(param: str, message: str) -> ApiError:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ChatAnswer", "Usage"]
+__all__ = ["ChatAnswer", "CompletionAnswer", "Usage"]
 
 
 class Shape(BaseModel):
@@ -112,4 +112,38 @@ class ChatAnswer(Shape):
     model: str
     system_fingerprint: str
     choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionLogprobs(Shape):
+    """Four lists, an entry for each token; the first of an echoed prompt has none."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(Shape):
+    """One continuation."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length", "content_filter"]
+    stop_reason: str | int | None = None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+    routed_experts: str | None = None
+
+
+class CompletionAnswer(Shape):
+    """Continued text."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
     usage: Usage

@@ -1,4 +1,4 @@
-"""`ChatRequest`: the body of `POST /v1/chat/completions`, with the extensions of other servers that araio has.
+"""`ChatRequest`: the body of `POST /v1/chat/completions`, with extensions that other servers have, too.
 
 Read `schema.py` for the fields that it shares, `chat.py` for what becomes of it, `schema_answers.py` for
 what comes back.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.serve.errors import invalid
@@ -130,6 +130,10 @@ class ResponseFormat(Body):
 class ChatRequest(SamplingFields):
     """A conversation that asks for its next answer."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "What is 2 + 3?"}]}]}
+    )
+
     unsupported: ClassVar[Mapping[str, str]] = {
         "functions": "give tools",
         "function_call": "give tool_choice",
@@ -178,8 +182,8 @@ class ChatRequest(SamplingFields):
             ApiError: naming the field.
         """
         super().check(settings, context)
-        check_count("messages", len(self.messages), settings.messages, "--messages")
-        check_count("tools", len(self.tools or []), settings.tools, "--tools")
+        check_count("messages", len(self.messages), settings.messages, "messages")
+        check_count("tools", len(self.tools or []), settings.tools, "tools")
         check_logprobs("top_logprobs", self.top_logprobs, settings)
         if self.top_logprobs is not None and not self.logprobs:
             raise invalid("top_logprobs needs logprobs: true", "top_logprobs")
@@ -194,7 +198,7 @@ class ChatRequest(SamplingFields):
         ):
             raise not_supported(
                 "add_generation_prompt",
-                "add_generation_prompt must be the opposite of continue_final_message, which is false if absent",
+                "add_generation_prompt must be the opposite of continue_final_message (false if absent)",
             )
         for name, value in (self.chat_template_kwargs or {}).items():
             if name not in THINKING_KWARGS or not isinstance(value, bool):
@@ -209,7 +213,7 @@ class ChatRequest(SamplingFields):
         if self.response_format is not None and self.response_format.json_schema is not None:
             schemas.append(("response_format", self.response_format.json_schema.schema_))
         for param, schema in schemas:
-            check_count(param, len(json.dumps(schema)), most, "--schema-bytes")
+            check_count(param, len(json.dumps(schema)), most, "schema_bytes")
         if isinstance(self.tool_choice, NamedToolChoice) or self.tool_choice == "required":
             self._check_tool_choice(self.tool_choice)
 

@@ -46,7 +46,6 @@ class Service:
     name         of the model, as clients call it
     created      when the service began, in seconds since 1970
     fingerprint  of model and version: answers to one seed are alike while it is the same
-    is_draining  no more requests are taken
     """
 
     def __init__(self, model: Model, settings: Settings) -> None:
@@ -58,7 +57,6 @@ class Service:
         self.created = int(time.time())
         said = f"{araio.__version__} {model.label} {model.config}"
         self.fingerprint = "fp_" + sha256(said.encode()).hexdigest()[:12]
-        self.is_draining = False
         self._pending = 0
         self._under_way: dict[str, Sequence[Steps]] = {}
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="araio-prepare")
@@ -98,7 +96,7 @@ class Service:
         """Prepare `count` generations and run them; leaving the block cancels what is not finished.
 
         Raises:
-            ApiError: 503, more are under way than the queue holds, or the server is about to end.
+            ApiError: 503, more are under way than the queue holds.
             Exception: what `prepare` raises.
         """
         with self._admitted(count):
@@ -129,19 +127,17 @@ class Service:
 
     @contextmanager
     def _admitted(self, count: int) -> Iterator[None]:
-        if self.is_draining:
-            raise self._busy("the server is about to end", "draining")
         room = self.model.engine.max_batch + self.settings.queue
         if self._pending + count > room:
-            raise self._busy(
-                f"{self._pending} answers are under way or wait, and there is room for {room} (`--queue`)",
-                "queue_full",
+            raise ApiError(
+                503,
+                f"{self._pending} answers are under way or wait, and there is room for {room} (`--queue`); "
+                "try again later",
+                code="queue_full",
+                headers={"Retry-After": str(RETRY_S)},
             )
         self._pending += count
         try:
             yield
         finally:
             self._pending -= count
-
-    def _busy(self, message: str, code: str) -> ApiError:
-        return ApiError(503, f"{message}; try again later", code=code, headers={"Retry-After": str(RETRY_S)})

@@ -95,8 +95,8 @@ class Settings:
                 raise RequestError(f"{name} is {value}; expected a number from {least:,} to {most:,}")
         if not self.keys and not is_loopback(self.host):
             raise RequestError(
-                f"{self.host} can be reached from other machines, and there is no key: whoever finds the port "
-                "could use the model. Put keys, one a line, into a file and give --api-key-file FILE, or set "
+                f"other machines can reach {self.host}, and there is no key: whoever finds the port could "
+                "use the model. Put keys, one a line, into a file and give --api-key-file FILE, or set "
                 "ARAIO_API_KEYS; or stay with --host 127.0.0.1"
             )
 

@@ -47,6 +47,10 @@ class Steps:
         self.generation = generation
         self.job = generation.job
         self.wake = asyncio.Event()
+        self.ids: list[int] = []
+        """Of the tokens that were taken."""
+        self.stop_reason: str | None = None
+        """The stop string that ended the text, if one did."""
         self.last = 0.0
         """When its newest token came, by `perf_counter`."""
         self._backlog = backlog
@@ -62,7 +66,10 @@ class Steps:
     def take(self) -> Step | None:
         """The next step if it is there."""
         if self._waiting:
-            return self.generation.take(*self._waiting.popleft())
+            token, seconds = self._waiting.popleft()
+            self.ids.append(token.id)
+            self.stop_reason = token.stop_reason
+            return self.generation.take(token, seconds)
         if self._error is not None:
             raise self._error
         return None

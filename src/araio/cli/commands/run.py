@@ -34,7 +34,7 @@ from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
 from araio.engine.answer import Answer, Finish
-from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
+from araio.engine.request import DEFAULT_MAX_TOKENS, check_thinking_budget, params_from
 from araio.engine.speculate import check_speculate
 from araio.errors import ModelNotFoundError, RequestError
 from araio.quantities import parse_bytes, parse_tokens
@@ -69,6 +69,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 MaxTokens = Annotated[
     int | None, typer.Option(help=f"Limit of thinking and answer together ({DEFAULT_MAX_TOKENS}).")
 ]
+ThinkingBudget = Annotated[
+    int | None,
+    typer.Option(help="Tokens of thinking after which the answer begins; as long as it takes if not given."),
+]
 Temperature = Annotated[
     float | None, typer.Option(help="0 takes the likeliest token; 1 samples as the model believes.")
 ]
@@ -92,6 +96,7 @@ def command(
     hide_thinking: HideThinking = False,
     as_json: AsJson = False,
     max_tokens: MaxTokens = None,
+    thinking_budget: ThinkingBudget = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     top_k: TopK = None,
@@ -132,6 +137,9 @@ def command(
     sampling = {field: value for field, value in given.items() if value is not None}
     # A value out of range is told before a large model is loaded.
     params_from(sampling)
+    check_thinking_budget(thinking_budget)
+    if thinking_budget is not None:
+        sampling["thinking_budget"] = thinking_budget
     mode = None if speculate is None else check_speculate(speculate)
     screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
     keeper = ReceiptKeeper(screen.note, is_off=no_log)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-import uvicorn
 
 from araio import env
-from araio.api import Model, load
+from araio.api import load
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.load_options import (
@@ -33,7 +32,9 @@ from araio.cli.serve_text import ready_text, url_of
 from araio.engine.speculate import check_speculate
 from araio.errors import RequestError
 from araio.quantities import parse_bytes, parse_tokens
-from araio.serve.app import create_app
+from araio.serve.keys import file_warning, read_keys
+from araio.serve.launch import server_of
+from araio.serve.server import bind
 from araio.serve.service import Service
 from araio.serve.settings import ReasoningField, Settings, ranges
 from araio.weights.locate import locate
@@ -103,16 +104,19 @@ def command(
     settings = Settings(
         host=host or env.get("ARAIO_HOST"),
         port=_port() if port is None else port,
-        keys=(),
+        keys=read_keys(api_key_file),
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
         reasoning_field=cast(ReasoningField, reasoning_field),
         **_limits(limit or [], queue),
     )
+    if api_key_file is not None and (warning := file_warning(api_key_file)) is not None:
+        _note(warning)
+    _begin_log()
     name = model or env.get("ARAIO_MODEL")
     locate(name)
     # Before a large model is loaded, so that a taken port is told at once.
-    listener = _bind(settings)
+    listener = bind(settings.host, settings.port)
     loaded = load(
         name,
         threads=threads,
@@ -137,9 +141,12 @@ def command(
         if as_json:
             _print_document(service, url)
 
-    config = uvicorn.Config(create_app(service), http="h11", ws="none", log_level="warning")
-    tell()
-    uvicorn.Server(config).run([listener])
+    server_of(service, tell).run([listener])
+
+
+def _begin_log() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("araio.serve").setLevel(logging.INFO)
 
 
 def _note(text: str) -> None:
@@ -175,16 +182,3 @@ def _limits(given: Sequence[str], queue: int | None) -> dict[str, Any]:
         except ValueError:
             raise RequestError(f"--limit {entry}: {text!r} is no number") from None
     return limits
-
-
-def _bind(settings: Settings) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise RequestError(
-            f"{settings.host} port {settings.port}: {error.strerror}; choose another by --port"
-        ) from None
-    return listener
