@@ -22,6 +22,8 @@ CLOSED, LEFT = "closed", "left"
 """What became of a request instead of a status: the server closed the connection, or the client left."""
 
 PATIENCE_S = 60.0  # for a server to refuse or to close
+REST_S = 0.5  # of a slow reader between two reads; ten times of who sends nothing
+SLOW_READS = 20
 CHAT = "/v1/chat/completions"
 MEBIBYTE = 1 << 20
 
@@ -100,8 +102,8 @@ async def read_slowly(target: Target, rng: random.Random) -> Outcome:
     """Take a few bytes a second of a long stream, through the smallest buffer that there is."""
     async with _connected(target, receive_bytes=1) as (reader, writer):
         writer.write(target.request(_question(rng, stream=True)))
-        for _ in range(20):
-            await asyncio.sleep(0.5)
+        for _ in range(SLOW_READS):
+            await asyncio.sleep(REST_S)
             if not await reader.read(16):
                 return CLOSED
         return LEFT
@@ -121,7 +123,7 @@ async def stop_sending(target: Target, rng: random.Random) -> Outcome:
 async def send_nothing(target: Target, rng: random.Random) -> Outcome:
     """Open connections and keep them."""
     async with _connected(target), _connected(target), _connected(target):
-        await asyncio.sleep(5 * rng.random())
+        await asyncio.sleep(10 * REST_S * rng.random())
         return LEFT
 
 

@@ -1,14 +1,17 @@
 """The benchmarks of the server: their arithmetic, their vocabulary, their clients against a real server."""
 
+import asyncio
 import random
+import socket
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
-import serve
 import serve_models
 import soak
 from gguf import GGUFReader
@@ -19,18 +22,18 @@ from peers.llama_server import LlamaServer
 from peers.server_process import ServerProcess
 from report import table
 from serve_abuse import ABUSES, CLOSED, LEFT, Target, verdict
-from serve_checked import Checked, WrongAnswerError, questions
+from serve_checked import Checked, questions
 from serve_clients import Answered, Load, ServeError, drive
 from serve_models import serve_gguf, serve_store
 from serve_rows import figures_of, rows_of
 from serve_vocabulary import Vocabulary
-from serve_watch import Sample, WatchError
+from serve_watch import Sample
 from stream_models import small
 
+import serve
 from araio.config import ModelConfig
-from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.testing.shapes import lite
-from araio.text.deepseek import BOS, CONTROL_TOKENS, EOS
+from araio.text.deepseek import CONTROL_TOKENS
 from araio.text.tokenizer import Tokenizer
 
 pytest.importorskip("araio.kernels._native")
@@ -136,3 +139,111 @@ def test_both_files_have_the_same_tokens(models) -> None:
     fields = GGUFReader(gguf).fields
     assert fields["tokenizer.ggml.tokens"].contents() == vocabulary.pieces
     assert fields["tokenizer.ggml.eos_token_id"].contents() == vocabulary.end
+
+
+# ---------------------------------------------------------------------- servers
+
+
+def load(model: tuple[Path, Path], clients: int, tokens: int = 3) -> Load:
+    vocabulary = Vocabulary(ModelConfig.from_file(model[0]))
+    prompts = [[[vocabulary.begin, *vocabulary.ordinary[at : at + 9]]] for at in range(clients)]
+    return Load(prompts, tokens, [vocabulary.end])
+
+
+@pytest.fixture(scope="module")
+def server(models) -> Iterator[AraioServer]:
+    with AraioServer(models[0], threads=1) as server:
+        yield server
+
+
+def test_every_client_gets_answers_of_the_length_that_it_asked_for(models, server) -> None:
+    answers = drive(server.url, load(models, clients=3))
+    assert [(one.prompt_tokens, one.tokens) for one in answers] == [(10, 3)] * 3
+    assert all(one.begun < one.arrivals[0] <= one.arrivals[-1] for one in answers)
+
+
+def test_a_request_that_is_refused_ends_the_benchmark(models, server) -> None:
+    with pytest.raises(ServeError, match="answered with status 400"):
+        drive(server.url, load(models, clients=2, tokens=10**6))
+
+
+def test_a_server_that_ends_is_told_with_its_last_words() -> None:
+    with pytest.raises(PeerError, match=r"^nothing ended with status 3: out of luck$"):
+        ServerProcess("nothing", lambda port: [sys.executable, "-c", "print('out of luck'); exit(3)"])
+
+
+def test_a_server_that_is_not_ready_in_time_is_ended() -> None:
+    started = []
+
+    def command(port: int) -> list[str]:
+        started.append(port)
+        return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+
+    with pytest.raises(PeerError, match="was not ready after 1 s"):
+        ServerProcess("files", command, ready_s=1)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", started[0]))
+
+
+def test_a_missing_llama_server_is_told_with_the_command_that_makes_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(llama_server, "PROGRAM", tmp_path / "nowhere")
+    with pytest.raises(PeerError, match=r"is not built .* python benchmarks/build_peer\.py llama-server"):
+        LlamaServer(tmp_path / "no.gguf", threads=1, slots=1, context=64)
+
+
+@needs_llama_server
+def test_both_servers_begin_alike(models, server) -> None:
+    asked = load(models, clients=2)
+    with LlamaServer(models[1], threads=1, slots=2, context=64) as peer:
+        theirs = drive(peer.url, asked)
+    assert [one.first for one in theirs] == [one.first for one in drive(server.url, asked)]
+
+
+def test_a_whole_report_of_a_small_model(models) -> None:
+    folder = models[0].parent
+    chosen = {"model": "small", "clients": [1, 16], "prompt": 8, "tokens": 2, "requests": 1, "rounds": 1}
+    report = serve.compare(Namespace(**chosen, threads=1, alone=True, folder=folder))
+    names = {row["name"] for row in report["rows"]}
+    assert set(serve.GOALS) <= names
+    assert all(row["value"] > 0 for row in report["rows"])
+    assert "against nobody" in serve.text(report)
+
+
+# ---------------------------------------------------------------------- the soak
+
+
+@pytest.fixture(scope="module")
+def pocket() -> Iterator[AraioServer]:
+    with AraioServer("pocket", threads=1, options=["--limit", "header_s=1", "--limit", "body_s=1"]) as server:
+        yield server
+
+
+@pytest.mark.parametrize("abuse", ABUSES, ids=lambda abuse: abuse.__name__)
+def test_a_server_bears_it(abuse, pocket, monkeypatch) -> None:
+    monkeypatch.setattr(serve_abuse, "REST_S", 0.05)
+    address = urlsplit(pocket.url)
+    target = Target(address.hostname, address.port, "nobody's")
+    assert verdict(asyncio.run(abuse(target, random.Random(0))))
+    assert httpx2.get(f"{pocket.url}/health", trust_env=False).status_code == 200
+
+
+def test_a_wrong_answer_is_found_in_a_stream_and_in_one_piece(pocket) -> None:
+    def ways(checked: Checked) -> set[bool]:
+        return {" in a stream: " in line for line in checked.failures}
+
+    async def ask() -> Checked:
+        checked, over = Checked(), asyncio.Event()
+        async with httpx2.AsyncClient(base_url=pocket.url, trust_env=False) as http:
+            await checked.learn(http, questions(3))
+            wrong = next(iter(checked.answers))
+            checked.answers[wrong] += "!"
+            task = asyncio.create_task(checked.client(http, 0, over))
+            async with asyncio.timeout(60):
+                while not checked.counts["right"] or len(ways(checked)) < 2:
+                    await asyncio.sleep(0.01)
+            over.set()
+            await task
+        return checked
+
+    checked = asyncio.run(ask())
+    assert all("WrongAnswerError" in line and "What is 3 + 8?" in line for line in checked.failures)
