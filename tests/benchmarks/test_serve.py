@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+import serve_abuse
 import serve_models
 import soak
 from gguf import GGUFReader
