@@ -59,7 +59,7 @@ def scripted(folder, text):
         mtp=None,
         new_pool=lambda tokens, cache_type: LatentPool(config.latent_dim, tokens, cache_type),
         held=HeldBytes(dense=1000, head=100, row=10, expert=50, draft=0),
-        step=lambda segments, routes: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
+        step=lambda segments, *_: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,
     )
     budget = SimpleNamespace(chunk=512, cache_tokens=1024)
@@ -172,6 +172,23 @@ def test_logprobs_name_the_tokens(model):
         assert entry.bytes.decode(errors="replace") == entry.text
         assert entry.is_reasoning
     assert model.chat("Hello", max_tokens=4).logprobs is None
+
+
+def test_the_prompts_own_logprobs_are_those_of_its_logits(model):
+    answer = model.complete("hello there you", max_tokens=0, prompt_logprobs=2)
+    ids = [model.tokenizer.bos_id, *model.tokenizer.encode("hello there you")]
+    first, *others = answer.prompt_logprobs
+    assert first is None
+    assert [entry.id for entry in others] == ids[1:]
+    assert [entry.text for entry in others] == [model.tokenizer.decode([i]) for i in ids[1:]]
+    rows = model.logits(ids).astype(float)
+    for entry, row in zip(others, rows, strict=False):
+        assert entry.logprob == pytest.approx(row[entry.id] - np.log(np.exp(row).sum()))
+        assert entry.alternatives[0][0] == row.argmax()
+    assert (answer.content, answer.finish_reason) == ("", "length")
+    assert answer.usage["completion_tokens"] == 0
+    assert answer.timings.prefill_s > 0
+    assert answer.timings.tok_per_s is None
 
 
 def test_logits_of_a_sequence_are_those_of_its_beginnings(model):

@@ -273,6 +273,7 @@ class Model:
         response_format: Mapping[str, Any] | None = None,
         thinking_budget: int | None = None,
         continue_final_message: bool = False,
+        watch_experts: bool = False,
         **sampling: Any,
     ) -> Generation:
         """The request for an answer, checked and ready to run; any thread may make one.
@@ -293,11 +294,16 @@ class Model:
             response_format=response_format,
             thinking_budget=thinking_budget,
             continue_final_message=continue_final_message,
+            watch_experts=watch_experts,
         )
         return self._preparer.chat(conversation, options, sampling)
 
-    def prepare_text(self, prompt: str | Sequence[int], **sampling: Any) -> Generation:
+    def prepare_text(
+        self, prompt: str | Sequence[int], *, watch_experts: bool = False, **sampling: Any
+    ) -> Generation:
         """The request to continue plain text, ready to run; token ids are taken as they are.
+
+        watch_experts  tell which experts every token used; the whole prompt is run then
 
         Raises:
             RequestError: a parameter out of range, ids outside the vocabulary, or a prompt that fills the
@@ -305,7 +311,7 @@ class Model:
             TextError: text that cannot be encoded.
             CacheFullError: a prompt that fills the cache.
         """
-        return self._preparer.text(prompt, sampling)
+        return self._preparer.text(prompt, watch_experts, sampling)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits after every token of a sequence: (T,) ids to (T, W) float32.

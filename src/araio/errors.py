@@ -25,6 +25,9 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "AraioError",
     "BudgetError",
@@ -44,6 +47,7 @@ __all__ = [
     "TemplateError",
     "TextError",
     "TrainingError",
+    "blaming",
 ]
 
 
@@ -56,6 +60,16 @@ class AraioError(Exception):
     def __init__(self, message: str = "", *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+@contextmanager
+def blaming(param: str) -> Iterator[None]:
+    """Whatever a user got wrong inside is the fault of this field, unless somebody knew better."""
+    try:
+        yield
+    except AraioError as error:
+        error.param = error.param or param
+        raise
 
 
 class ConfigError(AraioError):

@@ -25,6 +25,7 @@ RANGES = {
 }
 ABOVE_LOW = {"top_p"}
 INTEGERS = {"top_k": (0, None), "max_tokens": (1, None), "seed": (0, 2**64 - 1), "logprobs": (0, 20)}
+INTEGERS["prompt_logprobs"] = (0, 20)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -163,3 +164,12 @@ def test_a_bias_for_a_token_that_is_none_is_refused_with_the_prompt():
     check_prompt(config, [1], SamplingParams(logit_bias={config.vocab_size - 1: 1}), has_tokenizer=True)
     with pytest.raises(RequestError, match=f"token {config.vocab_size}; expected ids from 0"):
         check_prompt(config, [1], SamplingParams(logit_bias={config.vocab_size: 1}), has_tokenizer=True)
+
+
+def test_no_tokens_may_be_asked_for_only_if_the_prompt_is_what_matters():
+    assert SamplingParams(max_tokens=0, prompt_logprobs=0).max_tokens == 0
+    config = tiny_config("v3")
+    whole = [1] * config.max_position_embeddings
+    check_prompt(config, whole, SamplingParams(max_tokens=0, prompt_logprobs=0), has_tokenizer=True)
+    with pytest.raises(RequestError, match="one of them for the answer"):
+        check_prompt(config, whole, SamplingParams(prompt_logprobs=0), has_tokenizer=True)

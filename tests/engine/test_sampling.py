@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from araio.engine.request import SamplingParams
-from araio.engine.sampling import Sampler, filtered
+from araio.engine.sampling import Sampler, filtered, score
 from araio.errors import GenerationError
 
 # Whole halves: many ties, and no difference that float32 cannot hold.
@@ -211,3 +211,18 @@ def test_a_bias_leaves_what_is_reported_alone():
     assert biased.logprob == pytest.approx(math.log(softmax(row.tolist())[2]))
     assert [i for i, _ in biased.alternatives] == [1, 0]
     assert row.tolist() == [1.0, 2.0, -3.0, 0.0]
+
+
+@given(row=rows, alternatives=st.integers(0, 20))
+def test_a_token_that_was_given_is_reported_as_one_that_was_chosen(row, alternatives):
+    logits = np.array(row, np.float32)
+    given_token = score(len(row) - 1, logits, alternatives)
+    ranked = sorted(range(len(row)), key=lambda i: (-row[i], i))
+    assert [i for i, _ in given_token.alternatives] == ranked[:alternatives]
+    chosen = sampler(len(row), logprobs=alternatives).sample(logits)
+    assert chosen == score(chosen.id, logits, alternatives)
+
+
+def test_a_given_token_with_broken_logits_is_refused():
+    with pytest.raises(GenerationError, match="1 of 2 logits are NaN"):
+        score(0, np.array([0, np.nan], np.float32), 1)

@@ -1,4 +1,4 @@
-"""A server around a toy app, on a thread, and raw sockets to it."""
+"""A server around a toy app, on a thread, and raw sockets to it; the bundled model's answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ import openai
 import pytest
 
 import araio
+from araio.engine.answer import Step
+from araio.engine.transcript import timed
 from araio.serve.drain import Drain
 from araio.serve.guard import Guard
 from araio.serve.launch import server_of
 from araio.serve.server import Server, bind
 from araio.serve.service import Service
 from araio.serve.settings import Settings
+from araio.text.tool_calls import ToolCallDelta
 
 
 @dataclass
@@ -236,3 +239,30 @@ def client(live: Live) -> Iterator[openai.OpenAI]:
     """OpenAI's own client of it, which does not try again what fails."""
     with openai.OpenAI(base_url=f"{live.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def pocket():
+    return araio.load("pocket", threads=1)
+
+
+@pytest.fixture(scope="session")
+def answered(pocket):
+    """Steps of an answer with their log-probabilities, and the answer."""
+    generation = pocket.prepare("What is 47 + 38 - 12?", seed=0, logprobs=2)
+    tokens = timed(pocket.engine.tokens(generation.job))
+    return [generation.take(token, seconds) for token, seconds in tokens], generation.answer()
+
+
+@pytest.fixture(scope="session")
+def answered_with_calls(answered):
+    """The same, ending in two calls, the second of them cut off."""
+    steps, answer = answered
+    pieces = [
+        ToolCallDelta(0, "call_a", "add", ""),
+        ToolCallDelta(0, None, None, '{"a": 1,'),
+        ToolCallDelta(0, None, None, ' "b": [2]}'),
+        ToolCallDelta(1, "call_b", "sub", '{"a": 1, "b": "c'),
+    ]
+    calls = [Step(0, [piece], None, False, None) for piece in pieces]
+    return [*steps, *calls], replace(answer, finish_reason="tool_calls")

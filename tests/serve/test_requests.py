@@ -59,7 +59,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(http, field):
 
 @pytest.mark.parametrize("field", ["max_tokens", "logprobs", "n", "best_of", "temperature", "seed"])
 def test_a_completions_number_out_of_its_range_is_refused_by_name(http, field):
-    for value in (-1, 2**63, True, "1", 0.5 if field != "temperature" else -0.5):
+    for value in (-1, 2**64, True, "1", 0.5 if field != "temperature" else -0.5):
         assert error_of(post(http, "/v1/completions", **{field: value}))["param"] == field
 
 
@@ -84,7 +84,7 @@ def test_both_ends_of_a_range_are_served(http, field):
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": "x" * 257}, "stop"),
         ({"stop": ""}, "stop"),
-        ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
         ({"logit_bias": {"99999": 1}}, "logit_bias"),
         ({"logit_bias": {str(token): 1 for token in range(301)}}, "logit_bias"),
         ({"top_logprobs": 2}, "top_logprobs"),

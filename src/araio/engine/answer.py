@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
+from araio.engine.tokens import ExpertRoutes
 from araio.text.tool_calls import ToolCall, ToolCallDelta
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class Answer:
     stop_reason: str | None = None
     """The stop string that ended the text; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    """Of every token of the prompt, if asked for; None for the first, which nothing stands before."""
+    routes: ExpertRoutes | None = None
+    """(T - 1, M, K) the experts of every position but the last, which does not run; if asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `araio run --json`."""
@@ -147,6 +152,7 @@ class Step(NamedTuple):
     logprob        of the token, if asked for
     is_reasoning   it belongs to the thinking, or to a tag around it
     finish_reason  None except on the last token
+    routes         (M, K) the experts at the position where the token was chosen, if asked for
     """
 
     id: int
@@ -154,6 +160,7 @@ class Step(NamedTuple):
     logprob: TokenLogprob | None
     is_reasoning: bool
     finish_reason: FinishReason | None
+    routes: ExpertRoutes | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
 
@@ -26,12 +26,14 @@ from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
-from araio.engine.tokens import GeneratedToken
+from araio.engine.tokens import ExpertRoutes, GeneratedToken
+from araio.engine.watch import EngineState, EngineStep, ran
 from araio.errors import RequestError
-from araio.kernels.ops import PAGE, Int32Array, Int64Array
+from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
+from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
-from araio.nn.model import Model
+from araio.nn.model import Model, Unwanted
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts
@@ -79,6 +81,8 @@ class Engine:
         self.model = model
         self.lock = Lock()
         """Held during a step. Whoever runs the model beside the engine takes it."""
+        self.watcher: Callable[[EngineStep], None] | None = None
+        """Told of every step, behind it and with the lock held; so it must be quick."""
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
@@ -88,6 +92,7 @@ class Engine:
         self._speculation = Speculation(speculate)
         position_bytes = self._pool.position_bytes
         meter = choose_meter() if meter is None else meter
+        self._streamed = streamed
         self._ledger = Ledger(model, position_bytes, meter, streamed)
 
     @property
@@ -106,17 +111,34 @@ class Engine:
         with self.lock:
             return self._pool.free + self._prefix.idle
 
+    def state(self) -> EngineState:
+        """How things stand. Takes no lock, so it never waits for a step."""
+        running = list(self._scheduler.running)
+        caches = [cache for job in running if (cache := job.cache) is not None]
+        held = {page for cache in caches for page in list(cache.pages)}
+        return EngineState(
+            running=len(running),
+            waiting=len(self._scheduler.waiting),
+            free_pages=self._pool.size - len(held),
+            total_pages=self._pool.size,
+            prefix_queries=self._prefix.queries,
+            prefix_hits=self._prefix.hits,
+        )
+
     def prepare(
         self,
         prompt_ids: Sequence[int],
         params: SamplingParams,
         stop_ids: Collection[int] | None = None,
         guide: Guide | None = None,
+        *,
+        watches_experts: bool = False,
     ) -> Job:
         """A request that has been checked but does not run yet: for `tokens`.
 
         stop_ids  ids that end the text; the config's `eos_token_id` if None
         guide     of this request, at its beginning
+        watches_experts  tell which experts every token used
 
         Raises:
             RequestError: a prompt that cannot run.
@@ -124,7 +146,16 @@ class Engine:
         """
         ends = self.model.config.eos_token_id if stop_ids is None else stop_ids
         tokens = self._pool.size * PAGE
-        return Job(self.model.config, prompt_ids, params, ends, self._tokenizer, tokens, guide)
+        return Job(
+            self.model.config,
+            prompt_ids,
+            params,
+            ends,
+            self._tokenizer,
+            tokens,
+            guide,
+            watches_experts=watches_experts,
+        )
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
@@ -150,6 +181,7 @@ class Engine:
 
         Whoever must not wait for that step sets `job.is_cancelled` instead; the next step then does the rest.
         """
+        # At once: a step that runs for nobody else then stops at its next layer.
         job.is_cancelled = True
         with self.lock:
             self._drop(job)
@@ -191,7 +223,7 @@ class Engine:
             self._drop(unwanted)
         while (job := self._scheduler.admit()) is not None:
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
-            shared = self._prefix.match(job.prompt, job.is_drafting)
+            shared = self._prefix.match(job.prompt, job.is_drafting) if job.may_skip else []
             job.leave_queue(LatentCache(self._pool, shared))
         plan = self._scheduler.plan()
         if not plan:
@@ -213,18 +245,25 @@ class Engine:
         An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
         the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
         """
-        routes: list[Int32Array] = []
+        routes, started = Routes(), perf_counter()
+        parts = None if self.watcher is None else ran(plan)
         try:
-            hidden = self.model.step([work.job.segment(work.tokens) for work in plan], routes)
+            segments = [work.job.segment(work.tokens) for work in plan]
+            hidden = self.model.step(segments, routes, lambda: _is_unwanted(plan))
             logits = self._logits(plan, hidden)
+        except Unwanted:
+            return []  # its requests end with the next step
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(plan) == 1:
                 self._fail(plan[0].job, error)
                 return []
         else:
-            self._ledger.count(plan, routes)
-            progress = self._take_all(plan, hidden, logits)
+            self._ledger.count(plan, routes.ids)
+            progress = self._take_all(plan, hidden, logits, routes)
             self._draft([entry for entry in progress if entry.job.is_drafting])
+            if self.watcher is not None and parts is not None:
+                counters = None if self._streamed is None else self._streamed.counters
+                self.watcher(EngineStep(parts, routes.ids, perf_counter() - started, counters))
             return progress
         return [entry for work in plan for entry in self._run([work])]
 
@@ -232,7 +271,7 @@ class Engine:
         """Drafts for the next step; errors belong to requests as in `_run`."""
         if self._drafter is None or not drafting:
             return
-        routes: list[Int32Array] = []
+        routes = Routes()
         try:
             self._drafter.draft(drafting, routes)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
@@ -240,23 +279,38 @@ class Engine:
                 self._fail(drafting[0].job, error)
                 return
         else:
-            self._ledger.count_drafts(drafting, routes)
+            self._ledger.count_drafts(drafting, routes.ids)
             return
         for entry in drafting:
             self._draft([entry])
 
-    def _take_all(self, plan: Sequence[Work], hidden: Float32Array, logits: Float32Array) -> list[Progress]:
+    def _take_all(
+        self, plan: Sequence[Work], hidden: Float32Array, logits: Float32Array, routes: Routes
+    ) -> list[Progress]:
         """Give every request what it has come to; what those that go on have done."""
         progress, row, wanted = [], 0, 0
         for work in plan:
             is_prompt = work.job.prompt_left > 0
-            followers = self._take(work, logits[wanted : wanted + work.wanted])
+            watched = (
+                None if work.job.routes is None else self._routes_of(slice(row, row + work.tokens), routes)
+            )
+            followers = self._take(work, logits[wanted : wanted + work.wanted], watched)
             if not work.job.is_done:
                 rows = hidden[row : row + len(followers)]
                 progress.append(Progress(work.job, followers, rows, is_prompt))
             row += work.tokens
             wanted += work.wanted
         return progress
+
+    def _routes_of(self, rows: slice, routes: Routes) -> ExpertRoutes:
+        """What all layers chose for some rows of a step."""
+        if not routes.ids:  # of a dense model
+            shape = rows.stop - rows.start, 0, self.model.config.num_experts_per_tok
+            return ExpertRoutes(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+        return ExpertRoutes(
+            np.stack([ids[rows] for ids in routes.ids], axis=1),
+            np.stack([weights[rows] for weights in routes.weights], axis=1),
+        )
 
     def _measure(self, plan: Sequence[Work], progress: Sequence[Progress], seconds: float) -> None:
         """Tell what a step took, if it was of one kind: answers only, all with drafts or all without."""
@@ -276,11 +330,11 @@ class Engine:
             rows.extend(range(stop - work.wanted, stop))
         return self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
 
-    def _take(self, work: Work, logits: Float32Array) -> Int64Array:
+    def _take(self, work: Work, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
         """Give a request what it has come to; what goes wrong with it is its own error."""
-        job, is_first = work.job, work.job.prompt_left > 0 and work.wanted > 0
+        job, is_first = work.job, work.job.prompt_left == work.tokens
         try:
-            followers = job.take(work.tokens, logits)
+            followers = job.take(work.tokens, logits, routes)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             self._fail(job, error)
             return NOTHING
@@ -300,3 +354,8 @@ class Engine:
         if job.cache is not None:
             job.cache.truncate(0)
             job.cache = None
+
+
+def _is_unwanted(plan: Sequence[Work]) -> bool:
+    """Whether every request of a step was cancelled; asked at each layer, so mostly the first one decides."""
+    return plan[0].job.is_cancelled and all(work.job.is_cancelled for work in plan)

@@ -36,6 +36,7 @@ class ChatOptions:
                      "json_schema": {"schema": ...}}`: the answer behind the thinking
     thinking_budget  tokens of thinking after which it is closed; the closing tag comes on top
     continue_final_message  the answer goes on with the last message, an assistant's
+    watch_experts    tell which experts every token used; the whole prompt is run then
     """
 
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -44,6 +45,7 @@ class ChatOptions:
     response_format: Mapping[str, Any] | None = None
     thinking_budget: int | None = None
     continue_final_message: bool = False
+    watch_experts: bool = False
 
     def read_tools(self) -> tuple[tuple[Tool, ...], ToolChoice]:
         """The tools and the choice among them.

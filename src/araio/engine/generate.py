@@ -47,7 +47,10 @@ def generate(
     """
     check_prompt(model.config, prompt_ids, params, has_tokenizer=tokenizer is not None)
     ends = model.config.eos_token_id if stop_ids is None else stop_ids
-    emitter = Emitter(tokenizer, params, ends, room_for(model.config, prompt_ids, params))
+    room = room_for(model.config, prompt_ids, params)
+    if not room:
+        return iter(())
+    emitter = Emitter(tokenizer, params, ends, room)
     return _loop(model, prompt_ids, Sampler(params, prompt_ids, model.config.vocab_size, guide), emitter)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from araio.engine.answer import Answer, Step
+from araio.engine.answer import Answer, Step, TokenLogprob
 from araio.engine.guide import ThinkingGuide
 from araio.engine.job import Job
 from araio.engine.tokens import GeneratedToken
@@ -75,6 +75,10 @@ class Generation:
         """The next token of the job, and the seconds that the engine took for it."""
         return self._transcript.add(token, seconds)
 
+    def prompt_logprobs(self) -> tuple[TokenLogprob | None, ...] | None:
+        """Of every token of the prompt, all of them once the answer begins; None if not asked for."""
+        return self._transcript.prompt_logprobs(self.job)
+
     def answer(self) -> Answer:
-        """All of it, once the token with a finish reason was taken."""
+        """All of it, once the last token was taken; where none was wanted, once the job is done."""
         return self._transcript.answer(self._model, self.job, self._receipts())

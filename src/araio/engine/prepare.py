@@ -16,6 +16,7 @@ from araio.engine.generation import Generation
 from araio.engine.guide import ThinkingGuide, ThinkingTags
 from araio.engine.request import check_thinking_budget, params_from
 from araio.engine.transcript import Transcript
+from araio.errors import blaming
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
@@ -60,23 +61,30 @@ class Preparer:
     ) -> Generation:
         """The next answer of a conversation; `Model.prepare` says what is refused."""
         check_thinking_budget(options.thinking_budget)
-        tools, choice = options.read_tools()
-        prompt = self._chat_format.render(
-            messages,
-            tools=tools,
-            tool_choice=choice,
-            continue_final_message=options.continue_final_message,
-        )
+        with blaming("tools"):
+            tools, choice = options.read_tools()
+        with blaming("messages"):
+            prompt = self._chat_format.render(
+                messages,
+                tools=tools,
+                tool_choice=choice,
+                continue_final_message=options.continue_final_message,
+            )
         starts_in_reasoning = prompt.starts_in_reasoning
-        form = self._forms.guide(options, tools, choice, starts_in_reasoning)
+        with blaming("tools" if options.response_format is None else "response_format"):
+            form = self._forms.guide(options, tools, choice, starts_in_reasoning)
         guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, options.thinking_budget, form)
         calls = None if choice.mode == "none" else ToolCallSplitter()
         transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
-        return self._generation(prompt.ids, transcript, guide, sampling)
+        return self._generation(prompt.ids, transcript, guide, options.watch_experts, sampling)
 
-    def text(self, prompt: str | Sequence[int], sampling: Mapping[str, Any]) -> Generation:
+    def text(
+        self, prompt: str | Sequence[int], watch_experts: bool, sampling: Mapping[str, Any]
+    ) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
-        return self._generation(self._ids(prompt), Transcript(self._tokenizer), None, sampling)
+        with blaming("prompt"):
+            ids = self._ids(prompt)
+        return self._generation(ids, Transcript(self._tokenizer), None, watch_experts, sampling)
 
     @cached_property
     def _tags(self) -> ThinkingTags:
@@ -93,8 +101,9 @@ class Preparer:
         ids: Sequence[int],
         transcript: Transcript,
         thinking: ThinkingGuide | None,
+        watch_experts: bool,
         sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids, thinking)
+        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches_experts=watch_experts)
         return Generation(self._model, job, transcript, self._receipts, thinking)

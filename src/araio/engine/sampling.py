@@ -20,7 +20,7 @@ from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams
 from araio.errors import GenerationError
 
-__all__ = ["Sampled", "Sampler"]
+__all__ = ["Sampled", "Sampler", "score"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -62,16 +62,11 @@ class Sampler:
         Raises:
             GenerationError: a logit is NaN or infinite.
         """
-        raw = logits.astype(np.float64)
-        if not np.isfinite(raw).all():
-            raise GenerationError(
-                f"{int((~np.isfinite(raw)).sum())} of {raw.size} logits are NaN or infinite; the checkpoint "
-                "is damaged or a kernel is wrong: try ARAIO_KERNELS=reference, then fetch the weights again"
-            )
+        raw = _checked(logits)
         token = self._choose(self._penalise(raw)) if self._guide is None else self._guided(raw, self._guide)
         self._counts[token] += 1
         self._is_seen[token] = True
-        return self._report(token, raw)
+        return _report(token, raw, self._params.logprobs)
 
     def _guided(self, logits: Float64Array, guide: Guide) -> int:
         """What the guide forces, which draws nothing, or else a choice of what it allows."""
@@ -111,13 +106,41 @@ class Sampler:
         place = int(cumulative.searchsorted(self._random.random() * cumulative[-1], side="right"))
         return int(order[min(place, order.size - 1)])
 
-    def _report(self, token: int, logits: Float64Array) -> Sampled:
-        if self._params.logprobs is None:
-            return Sampled(token, None, ())
-        shifted = logits - logits.max()
-        logprobs = shifted - np.log(np.exp(shifted).sum())
-        best = np.argsort(-logprobs, kind="stable")[: self._params.logprobs]
-        return Sampled(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+
+def score(token: int, logits: npt.NDArray[np.float32], alternatives: int) -> Sampled:
+    """A token that was not chosen but given, as `Sampler.sample` reports one.
+
+    Raises:
+        GenerationError: a logit is NaN or infinite.
+    """
+    return _report(token, _checked(logits), alternatives)
+
+
+def _checked(logits: npt.NDArray[np.float32]) -> Float64Array:
+    raw = logits.astype(np.float64)
+    if not np.isfinite(raw).all():
+        raise GenerationError(
+            f"{int((~np.isfinite(raw)).sum())} of {raw.size} logits are NaN or infinite; the checkpoint "
+            "is damaged or a kernel is wrong: try ARAIO_KERNELS=reference, then fetch the weights again"
+        )
+    return raw
+
+
+def _report(token: int, logits: Float64Array, alternatives: int | None) -> Sampled:
+    if alternatives is None:
+        return Sampled(token, None, ())
+    shifted = logits - logits.max()
+    logprobs = shifted - np.log(np.exp(shifted).sum())
+    best = _best(logprobs, alternatives)
+    return Sampled(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+
+
+def _best(logprobs: Float64Array, count: int) -> npt.NDArray[np.int64]:
+    """The likeliest tokens, best first, equal ones by id."""
+    likely = np.arange(logprobs.size)
+    if 0 < count < logprobs.size:  # only what may be among them is sorted: a vocabulary is large
+        likely = np.flatnonzero(logprobs >= np.partition(logprobs, -count)[-count])
+    return likely[np.argsort(-logprobs[likely], kind="stable")[:count]] if count else likely[:0]
 
 
 def filtered(logits: Float64Array, params: SamplingParams) -> tuple[npt.NDArray[np.int64], Float64Array]:

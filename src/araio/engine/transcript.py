@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from araio.engine.answer import (
     Answer,
     ContentDelta,
@@ -22,7 +24,7 @@ from araio.engine.answer import (
 )
 from araio.engine.job import Job
 from araio.engine.sampling import Sampled
-from araio.engine.tokens import GeneratedToken
+from araio.engine.tokens import ExpertRoutes, GeneratedToken
 from araio.text.reasoning import ReasoningSplitter, Split
 from araio.text.tokenizer import Tokenizer
 from araio.text.tool_calls import ToolCall, ToolCallDelta, ToolCallSplitter
@@ -96,7 +98,7 @@ class Transcript:
         self._finish_reason = token.finish_reason
         if self._finish_reason == "stop" and self.tool_calls:
             self._finish_reason = "tool_calls"
-        return Step(token.id, deltas, logprob, is_reasoning, self._finish_reason)
+        return Step(token.id, deltas, logprob, is_reasoning, self._finish_reason, token.routes)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -104,15 +106,15 @@ class Transcript:
         return () if self._calls is None else self._calls.calls
 
     def answer(self, model: str, job: Job, receipts: Receipts) -> Answer:
-        """The finished answer, after the last token was added.
+        """The finished answer, after the last token was added; if none was wanted, after the prompt.
 
         job       the request that the tokens came from
         receipts  of the model
         """
-        assert self._finish_reason is not None
         prompt_tokens = len(job.prompt)
         generated, reasoning = len(self._seconds), self._reasoning_tokens
-        timings = Timings(self._seconds[0], sum(self._seconds[1:]), generated)
+        prefill_s = self._seconds[0] if self._seconds else job.prompt_s
+        timings = Timings(prefill_s, sum(self._seconds[1:]), generated)
         receipt = receipts.receipt(job, reasoning, generated, timings.prefill_s, timings.decode_s)
         usage: Usage = {
             "prompt_tokens": prompt_tokens,
@@ -126,14 +128,24 @@ class Transcript:
             model=model,
             reasoning="".join(self._reasoning),
             content="".join(self._content),
-            finish_reason=self._finish_reason,
+            finish_reason=self._finish_reason or "length",
             usage=usage,
             timings=timings,
             receipt=receipt,
             tool_calls=self.tool_calls,
             stop_reason=self._stop_reason,
             logprobs=tuple(self._logprobs) or None,
+            prompt_logprobs=self.prompt_logprobs(job),
+            routes=None
+            if job.routes is None
+            else ExpertRoutes(*map(np.concatenate, zip(*job.routes, strict=True))),
         )
+
+    def prompt_logprobs(self, job: Job) -> tuple[TokenLogprob | None, ...] | None:
+        """Of every token of the prompt, once it has run; None for the first, and if nobody asked."""
+        if job.prompt_logprobs is None:
+            return None
+        return None, *(self._named(sampled, sampled.logprob or 0.0, False) for sampled in job.prompt_logprobs)
 
     def _split(self, token: GeneratedToken) -> tuple[Split, bool]:
         """What a token adds to both parts, and whether it counts to the thinking."""

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 import araio
 from araio.errors import AraioError
-from araio.serve import chat, completions, operations, static, tokenization
+from araio.serve import chat, completions, messages, operations, responses, static, tokenization
 from araio.serve.errors import ApiError, ErrorAnswer, api_error, error_response, validation_error
 from araio.serve.service import Service
 
@@ -40,7 +40,7 @@ ERRORS = {
 
 def create_app(service: Service) -> FastAPI:
     """The application that serves a model."""
-    responses: dict[int | str, dict[str, Any]] = {
+    errors: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorAnswer, "description": text} for status, text in ERRORS.items()
     }
     app = FastAPI(
@@ -49,11 +49,11 @@ def create_app(service: Service) -> FastAPI:
         description="The OpenAI-compatible API of `araio serve`.",
         docs_url=None,
         redoc_url=None,
-        responses=responses,
+        responses=errors,
         lifespan=_lifespan,
     )
     app.state.service = service
-    for module in (chat, completions, tokenization, operations, static):
+    for module in (chat, completions, responses, messages, tokenization, operations, static):
         app.include_router(module.router)
     _handle_errors(app)
     return app

@@ -83,8 +83,7 @@ class AskedChat:
     async def events(self) -> AsyncGenerator[bytes]:
         """The answer as it comes."""
         async with self._answering() as flows:
-            head, field = self._head("chat.completion.chunk"), self._service.settings.reasoning_field
-            chunks = ChatChunks(head, flows, self._body, field)
+            chunks = ChatChunks(self._head("chat.completion.chunk"), flows, self._body, self._service)
             for document in chunks.opening():
                 yield data_event(document)
             async for index, step in merged(flows):

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from araio.engine.answer import Answer, TokenLogprob
+from araio.serve.experts import routed_experts
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.worker import Steps
+from araio.text.tool_calls import ToolCall
 
 __all__ = ["chat_choice", "logprobs_of"]
 
@@ -20,6 +22,10 @@ def chat_choice(
     reasoning_field  what the thinking is called
     """
     message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
+    if answer.tool_calls:
+        calls = answer.tool_calls[:1] if body.parallel_tool_calls is False else answer.tool_calls
+        message["content"] = answer.content or None
+        message["tool_calls"] = [_call(call) for call in calls]
     shows_reasoning = body.include_reasoning is not False
     if shows_reasoning and answer.reasoning:
         message[reasoning_field] = answer.reasoning
@@ -34,7 +40,17 @@ def chat_choice(
         choice["logprobs"] = logprobs_of(answer.logprobs, reasoning_field if shows_reasoning else None)
     if body.return_token_ids:
         choice["token_ids"] = flow.ids
+    if body.return_routed_experts:
+        choice["routed_experts"] = routed_experts(answer, body.routed_experts_prompt_start or 0)
     return choice
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
 
 
 def logprobs_of(tokens: Iterable[TokenLogprob], reasoning_field: str | None) -> dict[str, Any]:

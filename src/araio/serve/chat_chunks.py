@@ -12,9 +12,12 @@ from typing import Any
 
 from araio.engine.answer import ContentDelta, Delta, ReasoningDelta, Step
 from araio.serve.chat_answer import logprobs_of
+from araio.serve.experts import watched_token
 from araio.serve.schema_chat import ChatRequest
+from araio.serve.service import Service
 from araio.serve.usage import running_usage, usage_of
 from araio.serve.worker import Steps
+from araio.text.tool_calls import ToolCallDelta
 
 __all__ = ["ChatChunks"]
 
@@ -23,12 +26,13 @@ class ChatChunks:
     """Those of one request.
 
     head             keys that every chunk has
-    reasoning_field  what the thinking is called
     """
 
     def __init__(
-        self, head: dict[str, Any], flows: Sequence[Steps], body: ChatRequest, reasoning_field: str
+        self, head: dict[str, Any], flows: Sequence[Steps], body: ChatRequest, service: Service
     ) -> None:
+        reasoning_field = service.settings.reasoning_field
+        self._tokenizer = service.model.tokenizer
         self._head = head
         self._flows = flows
         self._body = body
@@ -42,18 +46,23 @@ class ChatChunks:
                 chunk["prompt_token_ids"] = flow.job.prompt.tolist()
             yield chunk
 
-    def of_step(self, index: int, step: Step) -> Iterator[dict[str, Any]]:
+    def of_step(self, index: int, step: Step) -> list[dict[str, Any]]:
         """What one token brings; often nothing. What is told of the token comes with its first chunk."""
         more = self._of_token(step)
-        deltas = [delta for delta in map(self._delta, step.deltas) if delta is not None]
-        if more and not deltas and step.finish_reason is None:
+        is_told = bool(more) or step.routes is not None
+        deltas = [shown for delta in step.deltas if (shown := self._delta(delta)) is not None]
+        if is_told and not deltas and step.finish_reason is None:
             deltas = [{}]
-        for delta in deltas:
-            yield self._chunk(index, delta, **more)
-            more = {}
+        chunks = [self._chunk(index, delta) for delta in deltas]
         if step.finish_reason is not None:
-            ends = {"finish_reason": step.finish_reason, "stop_reason": self._flows[index].stop_reason}
-            yield self._chunk(index, {}, **more, **ends)
+            chunks.append(self._chunk(index, {}))
+            last = chunks[-1]["choices"][0]
+            last.update(finish_reason=step.finish_reason, stop_reason=self._flows[index].stop_reason)
+        if chunks:
+            chunks[0]["choices"][0].update(more)
+            if step.routes is not None:
+                chunks[0]["araio"] = {"tokens": [watched_token(step, self._tokenizer)]}
+        return chunks
 
     def usage(self) -> dict[str, Any]:
         """The last chunk, which has no choices."""
@@ -66,6 +75,17 @@ class ChatChunks:
                 return None if self._reasoning_field is None else {self._reasoning_field: text}
             case ContentDelta(text):
                 return {"content": text}
+            case ToolCallDelta():
+                return self._call(delta)
+
+    def _call(self, delta: ToolCallDelta) -> dict[str, Any] | None:
+        if delta.index > 0 and self._body.parallel_tool_calls is False:
+            return None
+        function = {"arguments": delta.arguments}
+        if delta.id is None:
+            return {"tool_calls": [{"index": delta.index, "function": function}]}
+        head = {"index": delta.index, "id": delta.id, "type": "function"}
+        return {"tool_calls": [{**head, "function": {"name": delta.name, **function}}]}
 
     def _of_token(self, step: Step) -> dict[str, Any]:
         """What is told of a token beside its text, if that was asked for."""
@@ -76,9 +96,9 @@ class ChatChunks:
             more["logprobs"] = logprobs_of([step.logprob], self._reasoning_field)
         return more
 
-    def _chunk(self, index: int, delta: dict[str, Any], **more: Any) -> dict[str, Any]:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None, **more}
-        chunk = {**self._head, "choices": [choice]}
+    def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        chunk: dict[str, Any] = {**self._head, "choices": [choice]}
         if self._body.has_running_usage:
             chunk["usage"] = running_usage(self._flows)
         elif self._body.includes_usage:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from araio.engine.answer import TokenLogprob
+from araio.serve.experts import routed_experts
 from araio.serve.schema_completions import CompletionRequest, Prompt
 from araio.serve.worker import Steps
 from araio.text.tokenizer import Tokenizer
@@ -31,6 +32,8 @@ def completion_choice(index: int, echo: str, flow: Steps, body: CompletionReques
     if body.return_token_ids:
         choice["prompt_token_ids"] = flow.job.prompt.tolist()
         choice["token_ids"] = flow.ids
+    if body.return_routed_experts:
+        choice["routed_experts"] = routed_experts(answer, body.routed_experts_prompt_start or 0)
     return choice
 
 

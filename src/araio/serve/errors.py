@@ -3,7 +3,8 @@
     {"error": {"message", "type", "param", "code"}}
 
 Errors of `araio.errors` become one by `api_error`; whatever is nobody's mistake but ours is a 500 that says
-nothing of its inside. The types are those of llama.cpp's server. Read `app.py` for where they are caught.
+nothing of its inside. The types are those of llama.cpp's server; under `/v1/messages` they are Anthropic's,
+and the object says itself that it is an error. Read `app.py` for where they are caught.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from fastapi.exceptions import HTTPException
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from araio.errors import (
     AraioError,
@@ -32,6 +34,7 @@ __all__ = [
     "error_body",
     "error_response",
     "invalid",
+    "message_error_body",
     "validation_error",
 ]
 
@@ -51,6 +54,9 @@ TYPES = {
     501: "not_supported_error",
     503: "unavailable_error",
 }
+
+ANTHROPIC_PATH = "/v1/messages"
+ANTHROPIC_TYPES = TYPES | {413: "request_too_large", 500: "api_error", 503: "overloaded_error"}
 
 
 class ApiError(HTTPException):
@@ -122,7 +128,7 @@ def api_error(error: Exception) -> ApiError:
         case RequestError():
             return invalid(str(error), error.param)
         case TextError():
-            return invalid(str(error), error.param or "messages")
+            return invalid(str(error), error.param)
         case CacheFullError():
             return ApiError(400, str(error), code="cache_full")
         case GenerationError() | DiskError():
@@ -162,6 +168,27 @@ def error_body(error: ApiError) -> dict[str, Any]:
     return {"error": {**detail, **error.more}}
 
 
-def error_response(error: ApiError) -> JSONResponse:
+def message_error_body(error: ApiError) -> dict[str, Any]:
+    """The same under Anthropic's types, as its clients read it."""
+    detail = error_body(error)["error"]
+    kind = ANTHROPIC_TYPES.get(error.status_code, INVALID if error.status_code < 500 else "api_error")
+    return {"type": "error", "error": {**detail, "type": kind}}
+
+
+class ErrorResponse(Response):
+    """The response that carries an error, in the shape that the path's clients read."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(status_code=error.status_code, headers=error.headers)
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        is_message = f"{scope['path']}/".startswith(f"{ANTHROPIC_PATH}/")
+        body = message_error_body(self._error) if is_message else error_body(self._error)
+        await JSONResponse(body, self.status_code, self._error.headers)(scope, receive, send)
+
+
+def error_response(error: ApiError) -> Response:
     """The response that carries it."""
-    return JSONResponse(error_body(error), error.status_code, headers=error.headers)
+    return ErrorResponse(error)

@@ -82,6 +82,9 @@ class SamplingFields(Body):
     return_routed_experts: bool | None = Field(
         None, description="Experts of every token but the last, as vLLM gives them: base64 of a .npy file."
     )
+    routed_experts_prompt_start: int | None = Field(
+        None, ge=0, le=MAX_INTEGER, description="Position of the first token whose experts are told."
+    )
 
     def sampling(self, choice: int = 0) -> dict[str, Any]:
         """Keywords of `Model.prepare` for one of the choices."""
@@ -124,6 +127,11 @@ class SamplingFields(Body):
             wanted = getattr(self, name, None) or 0
             if wanted > context:
                 raise invalid(f"{name} is {wanted}; this model's context holds {context} tokens", name)
+        if self.return_routed_experts and self.stream:
+            raise invalid(
+                "return_routed_experts comes in one piece; set stream to false, or watch_experts to true",
+                "return_routed_experts",
+            )
         if self.stream_options is not None and not self.stream:
             raise invalid("stream_options needs stream: true", "stream_options")
 

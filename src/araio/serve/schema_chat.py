@@ -251,4 +251,5 @@ class ChatRequest(SamplingFields):
         if self.tools and choice != "none":
             given["tools"] = [tool.model_dump(exclude_none=True) for tool in self.tools]
             given["tool_choice"] = choice.model_dump() if isinstance(choice, NamedToolChoice) else choice
+            given["parallel_tool_calls"] = self.parallel_tool_calls
         return {name: value for name, value in given.items() if value is not None}

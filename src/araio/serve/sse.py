@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, TypeVar
@@ -39,19 +39,39 @@ def data_event(document: dict[str, Any]) -> bytes:
     return f"data: {_encode(document)}\n\n".encode(errors="replace")
 
 
+def error_event(error: ApiError) -> bytes:
+    """The last event of a stream that fails."""
+    return data_event(error_body(error))
+
+
+def told(error: Exception) -> ApiError:
+    """What the client of a stream is told of an exception; one that is our own mistake goes to the log."""
+    found = api_error(error)
+    if found.code == "internal_error":
+        log.error("a stream failed", exc_info=error)
+    return found
+
+
 class EventStream(Response):
     """The events of a generator, which is closed when the client leaves, whatever it waits for.
 
     ping_s  seconds without an event after which a comment is sent
+    fail    makes the last event of a stream that cannot go on
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes], ping_s: float = PING_S) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes],
+        ping_s: float = PING_S,
+        fail: Callable[[ApiError], bytes] = error_event,
+    ) -> None:
         super().__init__(None, 200, HEADERS)
         del self.headers["content-length"]
         self._events = events
         self._ping_s = ping_s
+        self._fail = fail
         self._last = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +90,7 @@ class EventStream(Response):
         except Exception as error:
             if pings is None:
                 raise
-            await self._send(send, error_event(error))
+            await self._send(send, self._fail(told(error)))
         finally:
             if pings is not None:
                 pings.cancel()
@@ -90,14 +110,6 @@ class EventStream(Response):
                 await self._send(send, PING)
                 idle_s = 0.0
             await asyncio.sleep(self._ping_s - idle_s)
-
-
-def error_event(error: Exception) -> bytes:
-    """The last event of a stream that fails."""
-    told = api_error(error)
-    if told.code == "internal_error":
-        log.error("a stream failed", exc_info=error)
-    return data_event(error_body(told))
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, ResultT]) -> ResultT:
