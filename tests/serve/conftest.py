@@ -16,7 +16,7 @@ import openai
 import pytest
 
 import araio
-from araio.engine.answer import Step
+from araio.engine.answer import Step, ToolCallDelta
 from araio.engine.transcript import timed
 from araio.serve.drain import Drain
 from araio.serve.guard import Guard
@@ -24,7 +24,6 @@ from araio.serve.launch import server_of
 from araio.serve.server import Server, bind
 from araio.serve.service import Service
 from araio.serve.settings import Settings
-from araio.text.tool_calls import ToolCallDelta
 
 
 @dataclass

@@ -1,6 +1,5 @@
-from araio.engine.answer import ContentDelta, ReasoningDelta
+from araio.engine.answer import ContentDelta, ReasoningDelta, ToolCallDelta
 from araio.serve.blocks import Blocks, Kind, What
-from araio.text.tool_calls import ToolCallDelta
 
 
 def changes(blocks, *deltas):

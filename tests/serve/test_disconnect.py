@@ -1,4 +1,4 @@
-"""A client that goes away: its request ends within 200 ms, streamed or not, in its prompt or in its answer."""
+"""A client that goes away: its request ends within 200 ms, streamed or not, in prefill or in decode."""
 
 import json
 import socket
@@ -36,8 +36,11 @@ def is_idle(live):
 def test_a_client_that_goes_away_frees_its_place(live, stream, phase):
     wait_for(lambda: is_idle(live), 30)
     if phase == "decode":
-        connection = send(live, "/v1/completions", {"prompt": "a b c", "max_tokens": 100_000, "stream": stream,
-                                                    "logit_bias": {"1": -100}})
+        connection = send(
+            live,
+            "/v1/completions",
+            {"prompt": "a b c", "max_tokens": 100_000, "stream": stream, "logit_bias": {"1": -100}},
+        )
         running = lambda: live.service.model.engine.state().running  # noqa: E731
         wait_for(running, 30)
         time.sleep(0.3)

@@ -12,7 +12,9 @@ def test_text_to_tokens_and_back(http, live):
         assert found["count"] == len(found["tokens"])
         assert post(http, "/detokenize", tokens=found["tokens"]).json() == {"prompt": text}
     assert post(http, "/tokenize", prompt="hi").json()["tokens"][0] == tokenizer.bos_id
-    (eos,) = post(http, "/tokenize", prompt="<｜end▁of▁sentence｜>", add_special_tokens=False).json()["tokens"]
+    (eos,) = post(http, "/tokenize", prompt="<｜end▁of▁sentence｜>", add_special_tokens=False).json()[
+        "tokens"
+    ]
     assert eos == tokenizer.eos_id
     spelled = post(http, "/tokenize", prompt="<｜end▁of▁sentence｜>", parse_special=False).json()
     assert eos not in spelled["tokens"]

@@ -49,6 +49,7 @@ class EnergyShare:
 class Job:
     """A request's life: waiting, its prompt in chunks, its tokens one or two at a time, done.
 
+    params         that it was asked with
     prompt         (n,) int64
     cache          its sequence; None while it waits and when it is done
     pages          the most that it can ever hold
@@ -96,6 +97,7 @@ class Job:
                 f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
                 f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
             )
+        self.params = params
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None

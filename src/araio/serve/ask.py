@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from araio.engine.forms import ChatOptions
+from araio.text.chat import ChatFormat, Prompt
+
 __all__ = [
     "Ask",
     "AssistantTurn",
@@ -30,6 +33,21 @@ class Ask:
 
     messages: list[dict[str, Any]]
     options: dict[str, Any]
+
+    def prompt(self, chat_format: ChatFormat) -> Prompt:
+        """What the model would be given; of the options, those that the prompt depends on may be there.
+
+        Raises:
+            TextError: a conversation or tools that the format cannot hold.
+        """
+        options = ChatOptions(**self.options)
+        tools, choice = options.read_tools()
+        return chat_format.render(
+            self.messages,
+            tools=tools,
+            tool_choice=choice,
+            continue_final_message=options.continue_final_message,
+        )
 
 
 @dataclass

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from araio.engine.answer import ContentDelta, Delta, ReasoningDelta
-from araio.text.tool_calls import ToolCallDelta
+from araio.engine.answer import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 
 __all__ = ["Block", "Blocks", "Change", "Kind", "What"]
 

@@ -54,9 +54,15 @@ TYPES = {
     501: "not_supported_error",
     503: "unavailable_error",
 }
-
 ANTHROPIC_PATH = "/v1/messages"
-ANTHROPIC_TYPES = TYPES | {413: "request_too_large", 500: "api_error", 503: "overloaded_error"}
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 
 
 class ApiError(HTTPException):

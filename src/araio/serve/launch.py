@@ -24,7 +24,7 @@ def server_of(service: Service, on_ready: Callable[[], None] | None = None) -> S
     """
     settings = service.settings
     drain = Drain(settings.drain_s)
-    guard = Guard(create_app(service), settings, drain)
+    guard = Guard(create_app(service), settings, drain, service.metrics.rejected)
 
     def end_late() -> None:
         service.worker.end_all(ApiError(503, "the server has ended before this answer", code="server_ended"))

@@ -56,8 +56,5 @@ async def count_tokens(body: CountTokensRequest, service: ServiceOf) -> TokenCou
     service.check_model(body.model)
     body.check(service.settings, service.context)
 
-    def count() -> int:
-        ask = conversation_of(body)
-        return len(service.model.chat_format.render(ask.messages, **ask.options).ids)
-
-    return TokenCount(input_tokens=await service.start(count))
+    ids = await service.start(lambda: conversation_of(body).prompt(service.model.chat_format).ids)
+    return TokenCount(input_tokens=len(ids))

@@ -34,6 +34,7 @@ from araio.serve.schema_messages import (
     ThinkingBlock,
     ThinkingDisabled,
     ThinkingEnabled,
+    ToolChoice,
     ToolResultBlock,
     ToolUseBlock,
 )
@@ -127,13 +128,18 @@ def _text(content: str | list[TextBlock]) -> str:
 
 
 def _tools(request: CountTokensRequest) -> dict[str, Any]:
-    choice = request.tool_choice
-    wanted: Any = None if choice is None or isinstance(choice, NamedChoice) else MODES[choice.type]
+    tools = [function_tool(tool.name, tool.description, tool.input_schema) for tool in request.tools or ()]
     return given(
-        tools=[function_tool(tool.name, tool.description, tool.input_schema) for tool in request.tools or ()]
-        or None,
-        tool_choice=function_choice(choice.name) if isinstance(choice, NamedChoice) else wanted,
+        tools=tools or None,
+        tool_choice=_choice(request.tool_choice),
+        parallel_tool_calls=False if request.has_single_call else None,
     )
+
+
+def _choice(choice: ToolChoice | None) -> str | dict[str, Any] | None:
+    if isinstance(choice, NamedChoice):
+        return function_choice(choice.name)
+    return None if choice is None else MODES[choice.type]
 
 
 def _budget(request: MessagesRequest) -> int | None:

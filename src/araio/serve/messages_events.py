@@ -42,10 +42,9 @@ class MessageEvents:
     def __init__(self, request: MessagesRequest, message_id: str, model: str, prompt_tokens: int) -> None:
         usage = MessageUsage(input_tokens=prompt_tokens)
         self.document = MessageDocument(id=message_id, model=model, usage=usage)
-        choice, thinking = request.tool_choice, request.thinking
-        self._blocks = Blocks(is_single=choice is not None and choice.disable_parallel_tool_use)
+        self._blocks = Blocks(is_single=request.has_single_call)
         # Hidden thinking leaves a block that only says that there was some.
-        self._shows_thinking = getattr(thinking, "display", None) != "omitted"
+        self._shows_thinking = getattr(request.thinking, "display", None) != "omitted"
 
     def start(self) -> list[Event]:
         """Events before the first token."""

@@ -11,7 +11,6 @@ on the event loop. Read `service.py` for who calls, `costs/receipt.py` for what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,10 @@ from prometheus_client.registry import Collector
 
 from araio.costs.receipt import Receipt
 from araio.engine.answer import Answer
+from araio.engine.watch import EngineState
 from araio.weights.counters import StreamCounters
 
-__all__ = ["EngineState", "Metrics"]
+__all__ = ["Metrics"]
 
 MODEL = "model_name"
 
@@ -33,17 +33,6 @@ COUNTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 LAYERS = Callable[[], tuple[Sequence[int], npt.NDArray[np.int64]]]
 """Gives the numbers of the MoE layers, and how many tokens each expert (M, E) was given so far."""
-
-
-class EngineState(Protocol):
-    """What of the engine's state is shown, as `Engine.state` gives it; counts of the prefix are in tokens."""
-
-    running: int
-    waiting: int
-    free_pages: int
-    total_pages: int
-    prefix_queries: int
-    prefix_hits: int
 
 
 class Metrics:
@@ -107,13 +96,12 @@ class Metrics:
         self._disk_bytes = counter("araio_disk_read_bytes", "Read from disk for requests.").labels(model)
         registry.register(_AtReading(model, state, streamed, layers))
 
-    def started(self, prompt_tokens: int, max_tokens: int | None, choices: int) -> None:
+    def started(self, prompt_tokens: int, max_tokens: int, choices: int) -> None:
         """A request was let in; each choice is counted as a request of its own from here on."""
         self._asked_choices.observe(choices)
         self._prompt_size.observe(prompt_tokens)
         self._prompt_tokens.inc(prompt_tokens)
-        if max_tokens is not None:
-            self._asked_tokens.observe(max_tokens)
+        self._asked_tokens.observe(max_tokens)
 
     def token(self, seconds: float, is_first: bool) -> None:
         """A token came, so long after its request, or else after the token before."""

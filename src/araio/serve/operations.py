@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import PlainTextResponse, Response
 
 import araio
 from araio.costs.parameters import count_parameters
@@ -38,6 +40,16 @@ async def ready(service: ServiceOf) -> dict[str, str]:
 async def version() -> dict[str, str]:
     """The version of araio."""
     return {"version": araio.__version__}
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "The metrics, in Prometheus' text format."}},
+)
+async def metrics(service: ServiceOf) -> Response:
+    """What the server has done and is doing, for Prometheus."""
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/v1/models")

@@ -78,7 +78,7 @@ class Relay:
             events = self._make(steps.generation)
             async for step in steps:
                 events.take(step)
-            events.finish(steps.generation.answer())
+            events.finish(steps.answer())
         return events.document.model_dump()
 
     async def _stream(self) -> AsyncGenerator[bytes]:
@@ -88,7 +88,7 @@ class Relay:
             async for step in steps:
                 if found := events.take(step):
                     yield typed_events(found)
-            yield typed_events(events.finish(steps.generation.answer()))
+            yield typed_events(events.finish(steps.answer()))
 
     def _fail(self, error: ApiError) -> bytes:
         """What ends a stream that has begun."""

@@ -128,6 +128,7 @@ def _tools(request: ResponsesRequest) -> dict[str, Any]:
     return given(
         tools=[function_tool(tool.name, tool.description, tool.parameters) for tool in tools] or None,
         tool_choice=wanted,
+        parallel_tool_calls=request.parallel_tool_calls,
     )
 
 

@@ -178,6 +178,11 @@ class CountTokensRequest(Body):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
 
+    @property
+    def has_single_call(self) -> bool:
+        """Whether the first call alone is wanted."""
+        return self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use
+
     def check(self, settings: Settings, context: int) -> None:
         """Refuse what is more than this server, or this model, allows.
 

@@ -16,13 +16,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
-from pathlib import PurePath
+from pathlib import Path
 from typing import TypeVar
 
 import araio
 from araio.api import Model
 from araio.engine.generation import Generation
 from araio.serve.errors import ApiError
+from araio.serve.expert_counts import ExpertCounts
+from araio.serve.metrics import Metrics
 from araio.serve.settings import Settings
 from araio.serve.worker import Steps, Worker
 
@@ -46,14 +48,21 @@ class Service:
     name         of the model, as clients call it
     created      when the service began, in seconds since 1970
     fingerprint  of model and version: answers to one seed are alike while it is the same
+    experts      how often each of them was chosen
+    metrics      what is counted of all this
     """
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model = model
         self.settings = settings
-        self.worker = Worker(model.engine, backlog=settings.backlog_tokens)
         # A folder's name, not where it lies: that is nobody's business.
-        self.name = PurePath(model.name).name or model.name
+        self.name = Path(model.name).resolve().name
+        experts = model.experts
+        streamed = None if experts is None else lambda: experts.counters
+        self.experts = ExpertCounts(model.config)
+        model.engine.watcher = self.experts.record
+        self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
+        self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
         self.created = int(time.time())
         said = f"{araio.__version__} {model.label} {model.config}"
         self.fingerprint = "fp_" + sha256(said.encode()).hexdigest()[:12]
@@ -104,9 +113,24 @@ class Service:
             with self.worker.open(generations) as flows:
                 self._under_way[answer_id] = flows
                 try:
-                    yield flows
+                    with self._measured(flows):
+                        yield flows
                 finally:
                     del self._under_way[answer_id]
+
+    @contextmanager
+    def _measured(self, flows: Sequence[Steps]) -> Iterator[None]:
+        """Count requests as they begin and as they end, well or not."""
+        for flow in flows:
+            self.metrics.started(len(flow.job.prompt), flow.job.params.max_tokens, len(flows))
+        try:
+            yield
+        finally:
+            for flow in flows:
+                if flow.has_ended:
+                    self.metrics.finished(flow.answer(), flow.seconds)
+                else:
+                    self.metrics.aborted()
 
     def control(self, answer_id: str) -> Sequence[Steps]:
         """The requests that run for an answer.
@@ -129,6 +153,7 @@ class Service:
     def _admitted(self, count: int) -> Iterator[None]:
         room = self.model.engine.max_batch + self.settings.queue
         if self._pending + count > room:
+            self.metrics.rejected("queue_full")
             raise ApiError(
                 503,
                 f"{self._pending} answers are under way or wait, and there is room for {room} (`--queue`); "

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from threading import Condition, Thread
 from time import perf_counter
+from typing import TypeAlias
 
-from araio.engine.answer import Step
+from araio.engine.answer import Answer, Step
 from araio.engine.engine import Engine
 from araio.engine.generation import Generation
 from araio.engine.tokens import GeneratedToken
@@ -32,18 +33,21 @@ STARVED_S = 0.05
 
 log = logging.getLogger("araio.serve")
 
+OnToken: TypeAlias = Callable[[float, bool], None]
+
 
 class Steps:
     """One request's tokens as they come: an asynchronous iterator of `Step`, in the event loop.
 
-    backlog  tokens that may wait to be taken before the request is given up
+    backlog   tokens that may wait to be taken before the request is given up
+    on_token  called with the seconds that a token took, and whether it is the first
 
     Raises, while iterated:
         ApiError: it was cancelled by somebody else, or its tokens were not taken.
         Exception: what ended this request.
     """
 
-    def __init__(self, generation: Generation, backlog: int) -> None:
+    def __init__(self, generation: Generation, backlog: int, on_token: OnToken | None = None) -> None:
         self.generation = generation
         self.job = generation.job
         self.wake = asyncio.Event()
@@ -53,15 +57,29 @@ class Steps:
         """The stop string that ended the text, if one did."""
         self.last = 0.0
         """When its newest token came, by `perf_counter`."""
+        self.opened = perf_counter()
         self._backlog = backlog
+        self._on_token = on_token
+        self._is_first = True
         self._waiting: deque[tuple[GeneratedToken, float]] = deque()
+        self._answer: Answer | None = None
         self._error: Exception | None = None
         self._is_over = False
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its newest token."""
+        return self.last - self.opened
 
     @property
     def has_ended(self) -> bool:
         """Whether everything was taken and no more will come."""
         return self._is_over and not self._waiting and self._error is None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or nothing to wait for."""
+        return bool(self._waiting) or self._is_over
 
     def take(self) -> Step | None:
         """The next step if it is there."""
@@ -73,6 +91,12 @@ class Steps:
         if self._error is not None:
             raise self._error
         return None
+
+    def answer(self) -> Answer:
+        """All of it, once it has ended."""
+        if self._answer is None:
+            self._answer = self.generation.answer()
+        return self._answer
 
     def end(self, error: Exception) -> None:
         """Give it up: whoever iterates gets the error behind what is there already."""
@@ -87,7 +111,9 @@ class Steps:
             return
         for token in tokens:
             self._waiting.append((token, now - self.last))
-            self.last = now
+            if self._on_token is not None:
+                self._on_token(now - (self.opened if self._is_first else self.last), self._is_first)
+            self.last, self._is_first = now, False
         self._is_over = is_over
         if is_over:
             was_cut = self.job.is_cancelled and not (tokens and tokens[-1].finish_reason)
@@ -132,12 +158,14 @@ async def merged(flows: Sequence[Steps]) -> AsyncIterator[tuple[int, Step]]:
 class Worker:
     """The engine's thread.
 
-    backlog  tokens of an answer that may wait for its client
+    backlog   tokens of an answer that may wait for its client
+    on_token  called in the event loop, as `Steps` says
     """
 
-    def __init__(self, engine: Engine, *, backlog: int = 4096) -> None:
+    def __init__(self, engine: Engine, *, backlog: int = 4096, on_token: OnToken | None = None) -> None:
         self._engine = engine
         self._backlog = backlog
+        self._on_token = on_token
         self._condition = Condition()
         self._inbox: deque[Steps] = deque()
         self._running: list[Steps] = []
@@ -177,7 +205,7 @@ class Worker:
     @contextmanager
     def open(self, generations: Sequence[Generation]) -> Iterator[list[Steps]]:
         """Run requests side by side; those that are not finished when the block is left are cancelled."""
-        flows = [Steps(generation, self._backlog) for generation in generations]
+        flows = [Steps(generation, self._backlog, self._on_token) for generation in generations]
         self._open.update(flows)
         with self._condition:
             self._inbox.extend(flows)

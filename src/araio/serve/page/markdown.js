@@ -10,16 +10,19 @@ import { el } from "./dom.js";
 /** Longer paragraphs are shown as they are: the search for marks must not take longer than the answer. */
 const MOST_INLINE = 20_000;
 
+/** Quotes in quotes, lists in lists: what lies deeper is shown as it was written. */
+const MOST_DEEP = 8;
+
 /** @type {WeakMap<Element, string>} */
 const sources = new WeakMap();
 
-/** Shows `text` in `target`. @param {Element} target @param {string} text */
-export function renderMarkdown(target, text) {
+/** Shows `text` in `target`. @param {Element} target @param {string} text @param {number} [depth] */
+export function renderMarkdown(target, text, depth = 0) {
   const blocks = splitBlocks(text);
   blocks.forEach((source, index) => {
     const old = target.children[index];
     if (old && sources.get(old) === source) return;
-    const element = renderBlock(source);
+    const element = renderBlock(source, depth);
     sources.set(element, source);
     if (old) old.replaceWith(element);
     else target.append(element);
@@ -68,24 +71,19 @@ function kindOf(line, before) {
   return "paragraph";
 }
 
-/** @param {string} source @returns {Element} */
-function renderBlock(source) {
+/** @param {string} source @param {number} depth @returns {Element} */
+function renderBlock(source, depth) {
   const fence = FENCE.exec(source);
   if (fence) return renderCode(source, fence);
   const heading = HEADING.exec(source);
   // The page has its own first two levels.
   if (heading) return el(`h${Math.min(heading[1].length + 2, 6)}`, {}, ...inline(heading[2]));
   if (RULE.test(source)) return el("hr");
-  if (ITEM.test(source.split("\n", 1)[0])) return renderList(source.split("\n"));
-  if (QUOTE.test(source)) {
+  if (ITEM.test(source.split("\n", 1)[0])) return renderList(source.split("\n"), depth);
+  if (QUOTE.test(source) && depth < MOST_DEEP) {
     const quote = el("blockquote");
-    renderMarkdown(
-      quote,
-      source
-        .split("\n")
-        .map((line) => line.replace(QUOTE, ""))
-        .join("\n"),
-    );
+    const lines = source.split("\n").map((line) => line.replace(QUOTE, ""));
+    renderMarkdown(quote, lines.join("\n"), depth + 1);
     return quote;
   }
   return el("p", {}, ...inline(source));
@@ -102,8 +100,11 @@ function renderCode(source, fence) {
   );
 }
 
-/** A list; deeper lines belong to the item above them. @param {string[]} lines @returns {Element} */
-function renderList(lines) {
+/**
+ * A list; deeper lines belong to the item above them.
+ * @param {string[]} lines @param {number} depth @returns {Element}
+ */
+function renderList(lines, depth) {
   const [, indent, mark] = /** @type {RegExpExecArray} */ (ITEM.exec(lines[0]));
   const ordered = /\d/.test(mark);
   const list = el(ordered ? "ol" : "ul", { start: ordered && mark !== "1." ? parseInt(mark, 10) : null });
@@ -115,10 +116,10 @@ function renderList(lines) {
     else items.at(-1)?.push(line);
   }
   for (const [first, ...rest] of items) {
-    const deeper = rest.findIndex((line) => ITEM.test(line));
+    const deeper = depth < MOST_DEEP ? rest.findIndex((line) => ITEM.test(line)) : -1;
     const own = deeper < 0 ? rest : rest.slice(0, deeper);
     const text = [first, ...own.map((line) => line.trim())].join("\n").trim();
-    list.append(el("li", {}, ...inline(text), deeper >= 0 && renderList(rest.slice(deeper))));
+    list.append(el("li", {}, ...inline(text), deeper >= 0 && renderList(rest.slice(deeper), depth + 1)));
   }
   return list;
 }

@@ -55,6 +55,7 @@ export class TokenStrip {
         tabindex: this.tokens.length ? -1 : 0,
         "data-phase": token.phase,
         "data-starts": starts,
+        "aria-label": token.text.trim() ? null : token.text.includes("\n") ? "line end" : "space",
       },
       visible(token.text),
     );

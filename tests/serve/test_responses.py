@@ -1,0 +1,131 @@
+"""OpenAI's Responses, asked by OpenAI's own client of a live server."""
+
+import openai
+import pytest
+from openai.types.responses import Response
+
+QUESTION = "What is 47 + 38 - 12?"
+SEEDED = {"extra_body": {"seed": 7}}
+
+
+def create(client, **given):
+    return client.responses.create(**{"model": "pocket", "input": QUESTION, **SEEDED, **given})
+
+
+def test_an_answer_has_its_thinking_as_an_item(client):
+    response = create(client)
+    reasoning, message = response.output
+    assert (reasoning.type, message.type, response.status) == ("reasoning", "message", "completed")
+    assert response.output_text == message.content[0].text != ""
+    assert reasoning.content[0].text
+    usage = response.usage
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+    assert 0 < usage.output_tokens_details.reasoning_tokens < usage.output_tokens
+    assert usage.araio["joules"] > 0
+
+
+def test_the_same_question_has_the_same_answer_as_a_chat(client):
+    chat = client.chat.completions.create(
+        model="pocket", messages=[{"role": "user", "content": QUESTION}], seed=7, temperature=1.0
+    )
+    response = create(client, temperature=1.0)
+    message = chat.choices[0].message
+    assert response.output_text == message.content
+    assert response.output[0].content[0].text == message.reasoning_content
+
+
+def test_a_stream_adds_up_to_the_same_answer(client):
+    whole = create(client, temperature=1.0)
+    with client.responses.stream(model="pocket", input=QUESTION, temperature=1.0, **SEEDED) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(pieces) == final.output_text == whole.output_text
+    assert final.output[0].content == whole.output[0].content
+    assert final.usage.output_tokens == whole.usage.output_tokens
+    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    assert events[0].response.id == final.id
+
+
+def test_a_conversation_is_sent_back_as_it_came(client):
+    first = create(client)
+    items = [
+        {"role": "user", "content": QUESTION},
+        *first.output,
+        {"role": "user", "content": "And twice that?"},
+    ]
+    second = create(client, input=items)
+    assert second.status == "completed"
+    assert second.usage.input_tokens > first.usage.input_tokens
+
+
+def test_instructions_and_formats_reach_the_model(client):
+    plain, told = create(client), create(client, instructions="Answer in one word.")
+    assert told.usage.input_tokens > plain.usage.input_tokens
+    assert told.instructions == "Answer in one word."
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_answer_that_is_cut_says_so(client, is_stream):
+    response = create(client, max_output_tokens=3, stream=is_stream)
+    if is_stream:
+        *_, last = response
+        assert last.type == "response.incomplete"
+        response = last.response
+    assert (response.status, response.usage.output_tokens) == ("incomplete", 3)
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.output[-1].status == "incomplete"
+
+
+def test_no_effort_is_no_thinking(client):
+    response = create(client, reasoning={"effort": "none"})
+    assert response.output_text
+    assert [item.type for item in response.output] == ["message"]
+
+
+def test_logprobs_are_those_of_the_text(client):
+    response = create(client, include=["message.output_text.logprobs"], top_logprobs=3)
+    text = response.output[-1].content[0]
+    assert all(len(token.top_logprobs) == 3 for token in text.logprobs)
+    assert text.text in "".join(token.token for token in text.logprobs)
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"store": True}, "store"),
+        ({"background": True}, "background"),
+        ({"input": []}, "input"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"temperature": -1}, "temperature"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"input": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "x"}]}, "input[1]"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_name(client, given, param):
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(client, **given)
+    assert (refused.value.param, refused.value.type) == (param, "invalid_request_error")
+
+
+def test_an_unknown_model_is_not_found(client):
+    with pytest.raises(openai.NotFoundError):
+        create(client, model="other")
+
+
+def test_a_stream_that_is_cancelled_ends_with_a_failure(client, http):
+    # Its prompt alone takes seconds, so it is still running when it is told.
+    with client.responses.stream(model="pocket", input=QUESTION * 800) as stream:
+        first = next(iter(stream))
+        told = http.post("/v1/chat/completions/control", json={"id": first.response.id, "action": "cancel"})
+        *_, last = stream
+    assert told.json()["done"]
+    assert (last.type, last.response.status) == ("response.failed", "failed")
+    assert "cancelled" in last.response.error.message
+
+
+def test_documents_are_what_the_types_say(http):
+    document = http.post("/v1/responses", json={"input": QUESTION, "seed": 7}).json()
+    Response.model_validate(document, strict=True)
