@@ -241,6 +241,18 @@ def test_a_stream_may_carry_its_usage_all_along(client):
     assert counts[-1] == counts[-2]
 
 
+def test_a_stream_may_tell_how_far_its_prompt_has_come(client):
+    messages = [{"role": "user", "content": "one two three " * 1500}]
+    stream = create(
+        client, messages=messages, max_tokens=2, stream=True, extra_body={"return_progress": True}
+    )
+    told = [chunk.prompt_progress for chunk in stream if hasattr(chunk, "prompt_progress")]
+    processed = [each["processed"] for each in told]
+    assert processed == sorted(set(processed))
+    assert processed[-1] <= told[0]["total"]
+    assert told[0]["total"] > 1500
+
+
 def test_another_name_for_the_thinking(start_live):
     live = start_live(reasoning_field="reasoning")
     with openai.OpenAI(base_url=f"{live.url}/v1", api_key="none") as client:

@@ -19,7 +19,16 @@ from starlette.responses import Response
 
 import araio
 from araio.errors import AraioError
-from araio.serve import chat, completions, messages, operations, responses, static, tokenization
+from araio.serve import (
+    chat,
+    completions,
+    expert_routes,
+    messages,
+    operations,
+    responses,
+    static,
+    tokenization,
+)
 from araio.serve.errors import ApiError, ErrorAnswer, api_error, error_response, validation_error
 from araio.serve.service import Service
 
@@ -53,7 +62,8 @@ def create_app(service: Service) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.service = service
-    for module in (chat, completions, responses, messages, tokenization, operations, static):
+    api = (chat, completions, responses, messages, tokenization, operations, expert_routes)
+    for module in (*api, static):
         app.include_router(module.router)
     _handle_errors(app)
     return app

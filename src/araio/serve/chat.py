@@ -86,6 +86,9 @@ class AskedChat:
             chunks = ChatChunks(self._head("chat.completion.chunk"), flows, self._body, self._service)
             for document in chunks.opening():
                 yield data_event(document)
+            if self._body.return_progress:
+                async for document in chunks.progress():
+                    yield data_event(document)
             async for index, step in merged(flows):
                 for document in chunks.of_step(index, step):
                     yield data_event(document)

@@ -7,7 +7,10 @@ chunk of a choice has its finish reason, and the last of all the usage, if it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from araio.engine.answer import ContentDelta, Delta, ReasoningDelta, Step
@@ -20,6 +23,9 @@ from araio.serve.worker import Steps
 from araio.text.tool_calls import ToolCallDelta
 
 __all__ = ["ChatChunks"]
+
+PROGRESS_S = 0.1
+"""How often to look how far a prompt has come."""
 
 
 class ChatChunks:
@@ -45,6 +51,24 @@ class ChatChunks:
             if self._body.return_token_ids:
                 chunk["prompt_token_ids"] = flow.job.prompt.tolist()
             yield chunk
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """How much of the prompt has run, whenever more has, until the first token; as llama.cpp tells it."""
+        flow, job = self._flows[0], self._flows[0].job
+        told, began = -1, monotonic()
+        while not flow.has_news:
+            if (processed := min(job.length, len(job.prompt))) > told:
+                told = processed
+                chunk = self._chunk(0, {})
+                chunk["prompt_progress"] = {
+                    "total": len(job.prompt),
+                    "cache": job.cached_tokens,
+                    "processed": processed,
+                    "time_ms": round(1000 * (monotonic() - began)),
+                }
+                yield chunk
+            with suppress(TimeoutError):
+                await asyncio.wait_for(flow.wake.wait(), PROGRESS_S)
 
     def of_step(self, index: int, step: Step) -> list[dict[str, Any]]:
         """What one token brings; often nothing. What is told of the token comes with its first chunk."""

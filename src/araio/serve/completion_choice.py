@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from araio.engine.answer import TokenLogprob
@@ -14,12 +14,12 @@ from araio.text.tokenizer import Tokenizer
 __all__ = ["completion_choice", "echoed", "logprobs_of"]
 
 
-def completion_choice(index: int, echo: str, flow: Steps, body: CompletionRequest) -> dict[str, Any]:
-    """One of `choices`.
-
-    echo  the prompt's text, if it was asked for
-    """
+def completion_choice(
+    index: int, prompt: Prompt, flow: Steps, body: CompletionRequest, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """One of `choices`."""
     answer = flow.answer()
+    echo = echoed(prompt, tokenizer) if body.echo else ""
     choice: dict[str, Any] = {
         "index": index,
         "text": echo + answer.content,
@@ -29,6 +29,12 @@ def completion_choice(index: int, echo: str, flow: Steps, body: CompletionReques
     }
     if body.logprobs is not None:
         choice["logprobs"] = logprobs_of(answer.logprobs or (), len(echo))
+    if answer.prompt_logprobs is not None:
+        # A text was given an opening token that its author did not write.
+        start = int(isinstance(prompt, str) and tokenizer.bos_id is not None)
+        first = tokenizer.decode(flow.job.prompt[start : start + 1].tolist())
+        scored = prompt_logprobs_of(first, answer.prompt_logprobs[start + 1 :])
+        choice["logprobs"] = {key: scored[key] + choice["logprobs"][key] for key in scored}
     if body.return_token_ids:
         choice["prompt_token_ids"] = flow.job.prompt.tolist()
         choice["token_ids"] = flow.ids
@@ -38,16 +44,28 @@ def completion_choice(index: int, echo: str, flow: Steps, body: CompletionReques
 
 
 def echoed(prompt: Prompt, tokenizer: Tokenizer) -> str:
-    """A prompt as text; the token that opens every sequence is no part of what was asked."""
+    """A prompt as text."""
     return prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
 
 
-def logprobs_of(tokens: Sequence[TokenLogprob], offset: int = 0) -> dict[str, Any]:
-    """Four lists, an entry for each token; nothing is known of the first of a prompt but its text.
+def prompt_logprobs_of(first: str, others: Iterable[TokenLogprob | None]) -> dict[str, list[Any]]:
+    """Those of a prompt; its first token was not chosen by anybody, and has a text alone."""
+    scored = logprobs_of((token for token in others if token is not None), len(first))
+    opening = {"tokens": first, "token_logprobs": None, "top_logprobs": None, "text_offset": 0}
+    return {key: [opening[key], *entries] for key, entries in scored.items()}
+
+
+def logprobs_of(tokens: Iterable[TokenLogprob], offset: int = 0) -> dict[str, list[Any]]:
+    """Four lists, an entry for each token.
 
     offset  of the first token in the text, in characters
     """
-    document: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    document: dict[str, list[Any]] = {
+        "tokens": [],
+        "token_logprobs": [],
+        "top_logprobs": [],
+        "text_offset": [],
+    }
     for token in tokens:
         document["tokens"].append(token.text)
         document["token_logprobs"].append(token.logprob)

@@ -19,7 +19,7 @@ from araio.engine.answer import ContentDelta, Step
 from araio.engine.generation import Generation
 from araio.serve.completion_choice import completion_choice, echoed, logprobs_of
 from araio.serve.schema_answers import CompletionAnswer
-from araio.serve.schema_completions import CompletionRequest
+from araio.serve.schema_completions import CompletionRequest, Prompt
 from araio.serve.service import Service, new_id
 from araio.serve.sse import DONE, EventStream, data_event, unless_gone
 from araio.serve.state import ServiceOf
@@ -68,8 +68,9 @@ class AskedCompletion:
         async with self._answering() as flows:
             async for _ in merged(flows):
                 pass
+            tokenizer = self._service.model.tokenizer
             choices = [
-                completion_choice(index, self._echo(index), flow, self._body)
+                completion_choice(index, self._prompt(index), flow, self._body, tokenizer)
                 for index, flow in enumerate(flows)
             ]
             usage = self._usage(flows)
@@ -81,8 +82,9 @@ class AskedCompletion:
             offsets = [0] * len(flows)
             for index in range(len(flows)):
                 if self._body.echo:
-                    offsets[index] = len(self._echo(index))
-                    yield self._event(flows, index, self._echo(index))
+                    echo = echoed(self._prompt(index), self._service.model.tokenizer)
+                    offsets[index] = len(echo)
+                    yield self._event(flows, index, echo)
             async for index, step in merged(flows):
                 yield self._step_event(flows, index, step, offsets)
             if self._body.includes_usage:
@@ -101,11 +103,9 @@ class AskedCompletion:
             for choice in range(self._body.choices)
         ]
 
-    def _echo(self, index: int) -> str:
-        """The prompt as it stands before the text of a choice; nothing if that was not asked for."""
-        if not self._body.echo:
-            return ""
-        return echoed(self._prompts[index // self._body.choices], self._service.model.tokenizer)
+    def _prompt(self, index: int) -> Prompt:
+        """The prompt of a choice."""
+        return self._prompts[index // self._body.choices]
 
     def _usage(self, flows: list[Steps]) -> dict[str, Any]:
         answers = [flow.answer() for flow in flows]

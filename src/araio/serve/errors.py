@@ -64,6 +64,7 @@ ANTHROPIC_TYPES = {
     503: "overloaded_error",
 }
 
+
 class ApiError(HTTPException):
     """An answer that is an error.
 

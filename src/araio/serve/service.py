@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
-from pathlib import PurePath
+from pathlib import Path
 from typing import TypeVar
 
 import araio
 from araio.api import Model
 from araio.engine.generation import Generation
 from araio.serve.errors import ApiError
+from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
 from araio.serve.settings import Settings
 from araio.serve.worker import Steps, Worker
@@ -47,6 +48,7 @@ class Service:
     name         of the model, as clients call it
     created      when the service began, in seconds since 1970
     fingerprint  of model and version: answers to one seed are alike while it is the same
+    experts      how often each of them was chosen
     metrics      what is counted of all this
     """
 
@@ -56,10 +58,12 @@ class Service:
         # Text that fills more than the context is of no use here, and may be as large as a body.
         model.tokenizer.most_tokens = model.config.max_position_embeddings
         # A folder's name, not where it lies: that is nobody's business.
-        self.name = PurePath(model.name).name or model.name
+        self.name = Path(model.name).resolve().name
         experts = model.experts
         streamed = None if experts is None else lambda: experts.counters
-        self.metrics = Metrics(self.name, model.engine.state, streamed)
+        self.experts = ExpertCounts(model.config)
+        model.engine.watcher = self.experts.record
+        self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
         self.created = int(time.time())
         said = f"{araio.__version__} {model.label} {model.config}"

@@ -26,7 +26,7 @@ from araio.engine.generation import Generation
 from araio.engine.tokens import GeneratedToken
 from araio.serve.errors import ApiError
 
-__all__ = ["Steps", "Worker", "merged"]
+__all__ = ["Steps", "Worker", "cancelled", "merged"]
 
 STARVED_S = 0.05
 """How long to wait where requests run but the engine finds nothing to do, which should not be."""
@@ -75,6 +75,11 @@ class Steps:
     def has_ended(self) -> bool:
         """Whether everything was taken and no more will come."""
         return self._is_over and not self._waiting and self._error is None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or nothing to wait for."""
+        return bool(self._waiting) or self._is_over
 
     def take(self) -> Step | None:
         """The next step if it is there."""
