@@ -55,6 +55,8 @@ class Service:
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model = model
         self.settings = settings
+        # Text that fills more than the context is of no use here, and may be as large as a body.
+        model.tokenizer.most_tokens = model.config.max_position_embeddings
         # A folder's name, not where it lies: that is nobody's business.
         self.name = Path(model.name).resolve().name
         experts = model.experts
