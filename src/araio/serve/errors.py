@@ -165,7 +165,7 @@ def validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError
 
 
 def _path(place: Sequence[Any], document: Any) -> str:
-    """A field in a document; parts of the place that name a form of a union, and so no field, are left out."""
+    """A field in a document; what names a form of a union on the way, and so no field, is left out."""
     path = ""
     for part in place:
         if isinstance(document, list) and isinstance(part, int):
