@@ -130,6 +130,18 @@ def test_a_stream_that_is_cancelled_ends_with_a_failure(client, http):
     assert "cancelled" in last.response.error.message
 
 
+def test_a_stream_is_made_of_events_that_say_their_type(http):
+    answer = http.post("/v1/responses", json={"input": QUESTION, "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [event.split("\n") for event in answer.text.removesuffix("\n\n").split("\n\n")]
+    kinds = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: "))["type"])
+        for name, data in events
+    ]
+    assert all(name == kind for name, kind in kinds)
+    assert [kinds[0][0], kinds[-1][0]] == ["response.created", "response.completed"]
+
+
 def test_documents_are_what_the_types_say(http):
     document = http.post("/v1/responses", json={"input": QUESTION, "seed": 7}).json()
     Response.model_validate(document, strict=True)
