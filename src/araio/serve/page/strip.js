@@ -146,5 +146,13 @@ export class TokenStrip {
 const tokenElement = (target) =>
   target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest(".token")) : null;
 
-/** Line ends are seen, and still end lines. @param {string} text */
-const visible = (text) => (text === "" ? "∅" : text.replaceAll("\n", "↵\n").replaceAll("\t", "⇥"));
+/** Line ends are seen, and still end lines; control tokens are told by their name. @param {string} text */
+const visible = (text) =>
+  text === ""
+    ? "∅"
+    : text
+        .replace(/^<｜(.+)｜>$/, controlName)
+        .replaceAll("\n", "↵\n")
+        .replaceAll("\t", "⇥");
+
+const controlName = (/** @type {string} */ _, /** @type {string} */ name) => `⟨${name.replaceAll("▁", " ")}⟩`;
