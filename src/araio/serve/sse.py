@@ -15,12 +15,13 @@ from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from araio.serve.errors import ApiError, api_error, error_body
 
-__all__ = ["DONE", "EventStream", "data_event", "unless_gone"]
+__all__ = ["DONE", "EventStream", "data_event", "streamed", "unless_gone"]
 
 ResultT = TypeVar("ResultT")
 
@@ -57,6 +58,20 @@ def told(error: Exception) -> ApiError:
     if found.code == "internal_error":
         log.error("a stream failed", exc_info=error)
     return found
+
+
+def streamed(model: type[BaseModel], answer: str, events: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers in one piece or, with `stream: true`, as a stream.
+
+    answer, events  what they are called
+    """
+    return {
+        200: {
+            "model": model,
+            "description": f"The {answer}; with `stream: true` its {events}, as server-sent events.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    }
 
 
 class EventStream(Response):
