@@ -11,7 +11,8 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.serve.errors import ApiError, invalid
@@ -29,6 +30,27 @@ TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
+def _count_biases(value: Any) -> Any:
+    """Refuse too many before any of them is looked at: each could be a mistake of its own."""
+    if isinstance(value, dict) and len(value) > MAX_LOGIT_BIASES:
+        raise ValueError(f"holds {len(value):,} tokens; expected at most {MAX_LOGIT_BIASES}")
+    return value
+
+
+Biases = Annotated[dict[TokenKey, Bias], Field(max_length=MAX_LOGIT_BIASES), BeforeValidator(_count_biases)]
+
+
+def _fail_fast(schema: Any) -> None:
+    """Make every list in a schema end at its first mistake."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "list":
+            schema["fail_fast"] = True
+        schema = list(schema.values())
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            _fail_fast(part)
+
+
 class Body(BaseModel):
     """A JSON object of a request, or a part of one."""
 
@@ -36,6 +58,13 @@ class Body(BaseModel):
 
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Fields that are known but not served, each with what to do."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema, whose lists end at their first mistake: a body of zeros would make millions of them."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
     def check_fields(self) -> None:
         """Refuse what is known and not served; note what nobody knows.
@@ -76,7 +105,7 @@ class SamplingFields(Body):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, ge=0.01, le=10)
-    logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=MAX_LOGIT_BIASES)] | None = None
+    logit_bias: Biases | None = None
     user: str | None = Field(None, max_length=1024, description="Accepted, and used for nothing.")
     return_token_ids: bool | None = None
     return_routed_experts: bool | None = Field(
