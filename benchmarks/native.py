@@ -1,6 +1,6 @@
 """The native engine and llama.cpp in turns, on the same shape, the same bits a weight and the same threads.
 
-    .venv/bin/python benchmarks/peers/llama_cpp.py build          once
+    .venv/bin/python benchmarks/build_peer.py llama-cpp       once
     .venv/bin/python benchmarks/native.py lite q4
     .venv/bin/python benchmarks/native.py lite q4 --prefill 128 --context 32768 --together 8 16 --threads 2
     .venv/bin/python benchmarks/native.py r1-slice q4 --apart --json

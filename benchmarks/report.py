@@ -20,7 +20,7 @@ def run(
     parser: argparse.ArgumentParser,
     compare: Callable[[argparse.Namespace], Report],
     text: Callable[[Report], str],
-) -> None:
+) -> Report:
     """Measure what the command line asks for, and print the report as text, or as JSON and nothing else."""
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     arguments = parser.parse_args()
@@ -29,6 +29,7 @@ def run(
     except AraioError as error:
         parser.error(str(error))
     print(json.dumps(report, indent=2) if arguments.json else text(report))
+    return report
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
 """A model larger than its memory: araio reading experts from disk, and llama.cpp through its file's mapping.
 
-    .venv/bin/python benchmarks/peers/llama_cpp.py build          once
+    .venv/bin/python benchmarks/build_peer.py llama-cpp           once
     .venv/bin/python benchmarks/stream_models.py                  once; 18 GB of disk
     .venv/bin/python benchmarks/stream.py
     .venv/bin/python benchmarks/stream.py --share 0.5 --texts fitted --rounds 1 --json

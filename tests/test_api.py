@@ -59,7 +59,7 @@ def scripted(folder, text):
         mtp=None,
         new_pool=lambda tokens, cache_type: LatentPool(config.latent_dim, tokens, cache_type),
         held=HeldBytes(dense=1000, head=100, row=10, expert=50, draft=0),
-        step=lambda segments, routes: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
+        step=lambda segments, *_: np.zeros((sum(len(segment.ids) for segment in segments), 4)),
         logits=logits,
     )
     budget = SimpleNamespace(chunk=512, cache_tokens=1024)
@@ -120,7 +120,7 @@ def test_thinking_that_is_cut_off_is_all_reasoning(folder):
 
 def test_a_stop_string_ends_the_text(folder):
     answer = scripted(folder, "hm</think>\n\none two three").chat("?", stop=" three")
-    assert (answer.content, answer.finish_reason) == ("one two", "stop")
+    assert (answer.content, answer.finish_reason, answer.stop_reason) == ("one two", "stop", " three")
 
 
 def test_a_completion_knows_no_reasoning(folder):
@@ -146,7 +146,8 @@ def test_threads_that_ask_at_the_same_time_get_what_they_would_get_alone(model):
         assert list(threads.map(ask, range(3))) == alone
 
 
-def test_what_was_asked_before_need_not_be_read_again(model):
+def test_what_was_asked_before_need_not_be_read_again(folder):
+    model = araio.load(folder, speculate="off")  # "auto" may draft for one and not for the other
     question = "word " * 40
     first, second = (model.chat(question, seed=1, max_tokens=5) for _ in range(2))
     assert first.usage["prompt_tokens_details"] == {"cached_tokens": 0}
@@ -167,7 +168,27 @@ def test_logprobs_name_the_tokens(model):
     for entry in answer.logprobs:
         assert entry.alternatives[0][0] == entry.id
         assert entry.logprob == entry.alternatives[0][2] <= 0
+        assert entry.bytes == model.tokenizer.token_bytes(entry.id)
+        assert entry.bytes.decode(errors="replace") == entry.text
+        assert entry.is_reasoning
     assert model.chat("Hello", max_tokens=4).logprobs is None
+
+
+def test_the_prompts_own_logprobs_are_those_of_its_logits(model):
+    answer = model.complete("hello there you", max_tokens=0, prompt_logprobs=2)
+    ids = [model.tokenizer.bos_id, *model.tokenizer.encode("hello there you")]
+    first, *others = answer.prompt_logprobs
+    assert first is None
+    assert [entry.id for entry in others] == ids[1:]
+    assert [entry.text for entry in others] == [model.tokenizer.decode([i]) for i in ids[1:]]
+    rows = model.logits(ids).astype(float)
+    for entry, row in zip(others, rows, strict=False):
+        assert entry.logprob == pytest.approx(row[entry.id] - np.log(np.exp(row).sum()))
+        assert entry.alternatives[0][0] == row.argmax()
+    assert (answer.content, answer.finish_reason) == ("", "length")
+    assert answer.usage["completion_tokens"] == 0
+    assert answer.timings.prefill_s > 0
+    assert answer.timings.tok_per_s is None
 
 
 def test_logits_of_a_sequence_are_those_of_its_beginnings(model):

@@ -19,7 +19,7 @@ import numpy as np
 from araio.errors import AraioError
 from araio.kernels.ops import Int64Array
 from araio.kernels.select import select
-from araio.nn.batch import Segment
+from araio.nn.batch import Routes, Segment
 from araio.nn.kv_cache import LatentCache
 from araio.weights.load import Memory, open_model
 
@@ -76,11 +76,11 @@ class Player:
 
     def step(self, token: Int64Array) -> list[list[int]]:
         """One token, with logits; the experts of each routed layer."""
-        chosen: list[Any] = []
+        chosen = Routes()
         hidden = self.model.step([Segment(token, self.cache, absorbed=True)], chosen)
         self.model.logits(hidden)
         self.cache.advance(1)
-        return [ids[0].tolist() for ids in chosen]
+        return [ids[0].tolist() for ids in chosen.ids]
 
 
 if __name__ == "__main__":

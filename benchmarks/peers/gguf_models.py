@@ -182,6 +182,7 @@ def renamed(
 # ---------------------------------------------------------------------- writing
 
 Fill: TypeAlias = Callable[[Tensor], Array]
+Describe: TypeAlias = Callable[[GGUFWriter], None]
 FINGERPRINT = "araio.fingerprint"
 
 
@@ -191,11 +192,13 @@ def write_gguf(
     path: Path,
     fill: Fill | None = None,
     fingerprint: str = "",
+    describe_tokens: Describe = lambda writer: writer.add_tokenizer_model("none"),
 ) -> None:
     """Write weights of `config`; the file appears under its name when it is complete.
 
-    fill         gives the data of each tensor; random ones if None
-    fingerprint  of the weights, which the file keeps under `FINGERPRINT`
+    fill             gives the data of each tensor; random ones if None
+    fingerprint      of the weights, which the file keeps under `FINGERPRINT`
+    describe_tokens  adds the keys of a tokenizer; without one, only ids go in and out
 
     Raises AraioError if the disk has too little space.
     """
@@ -210,6 +213,7 @@ def write_gguf(
     unfinished = path.with_suffix(".part")
     writer = GGUFWriter(unfinished, "deepseek2")
     _describe(writer, config, QUANTISATIONS[quantisation].file_type)
+    describe_tokens(writer)
     if fingerprint:
         writer.add_string(FINGERPRINT, fingerprint)
     for tensor in wanted:
@@ -229,7 +233,6 @@ def write_gguf(
 def _describe(writer: GGUFWriter, config: ModelConfig, file_type: LlamaFileType) -> None:
     """The keys from which llama.cpp builds its `deepseek2`."""
     writer.add_file_type(file_type)
-    writer.add_tokenizer_model("none")  # only ids go in
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)

@@ -8,10 +8,12 @@ float32 in both.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFWriter, TokenType
+from serve_vocabulary import Vocabulary
 
 from araio.codecs.integers import unpack_rows
 from araio.config import ModelConfig
@@ -19,6 +21,7 @@ from araio.errors import AraioError
 from araio.formats.layout import expert_of, main_tensors
 from araio.formats.store import Store
 from araio.tensors import BLOCK_COLUMNS, TILE_ROWS, Quantized, Weight
+from araio.text.deepseek import CONTROL_TOKENS
 from peers.gguf_models import EXPERT_NAMES, FINGERPRINT, Array, Tensor, renamed, write_gguf
 
 __all__ = ["kept_gguf", "q4_0_blocks", "transposed", "write_gguf_of"]
@@ -26,19 +29,24 @@ __all__ = ["kept_gguf", "q4_0_blocks", "transposed", "write_gguf_of"]
 KEYS, VALUES = "attn_k_b.weight", "attn_v_b.weight"
 
 
-def kept_gguf(folder: Path, path: Path) -> Path:
+def kept_gguf(folder: Path, path: Path, vocabulary: Vocabulary | None = None) -> Path:
     """The file of a store, written if it is not there yet; raises AraioError if it is that of another."""
     config = ModelConfig.from_file(folder)
     with Store(folder, config) as store:
         if not path.exists():
-            write_gguf_of(store, config, path)
+            write_gguf_of(store, config, path, vocabulary)
         elif _fingerprint(path) != store.manifest.source:
             raise AraioError(f"{path} holds other weights than {folder}; delete it, and it is written anew")
     return path
 
 
-def write_gguf_of(store: Store, config: ModelConfig, path: Path) -> None:
-    """Write every weight of a store; raises AraioError where a number would change, or the disk is full."""
+def write_gguf_of(
+    store: Store, config: ModelConfig, path: Path, vocabulary: Vocabulary | None = None
+) -> None:
+    """Write every weight of a store, and the tokens of a vocabulary.
+
+    Raises AraioError where a number would change, or the disk is full.
+    """
     sources = {
         name: published
         for published, shape in main_tensors(config)
@@ -59,7 +67,23 @@ def write_gguf_of(store: Store, config: ModelConfig, path: Path) -> None:
             return _half(weight, config, tensor.part)
         return _stored(weight)
 
-    write_gguf(config, "q4_0", path, fill, store.manifest.source)
+    tokens = {} if vocabulary is None else {"describe_tokens": partial(_describe_tokens, vocabulary)}
+    write_gguf(config, "q4_0", path, fill, store.manifest.source, **tokens)
+
+
+def _describe_tokens(vocabulary: Vocabulary, writer: GGUFWriter) -> None:
+    """The keys of a tokenizer; how text is cut before merging is as in DeepSeek-V3."""
+    controls = set(CONTROL_TOKENS)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("deepseek-v3")
+    writer.add_token_list(vocabulary.pieces)
+    writer.add_token_types(
+        [TokenType.CONTROL if piece in controls else TokenType.NORMAL for piece in vocabulary.pieces]
+    )
+    writer.add_token_merges(vocabulary.merges)
+    writer.add_bos_token_id(vocabulary.begin)
+    writer.add_eos_token_id(vocabulary.end)
+    writer.add_add_bos_token(False)  # prompts are ids, which have it
 
 
 def q4_0_blocks(weight: Quantized) -> Array:

@@ -1,6 +1,6 @@
 """llama.cpp as a peer: built for this machine, and driven from the process that measures araio.
 
-    .venv/bin/python benchmarks/peers/llama_cpp.py build
+    .venv/bin/python benchmarks/build_peer.py llama-cpp
 
 builds a pinned llama-cpp-python from its source distribution into an environment of its own under ~/.cache,
 with -march=native. It needs a C++ compiler and takes 10 to 40 minutes. Then
@@ -14,7 +14,6 @@ loads a model once, into a process that sleeps between the calls, so that two en
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import venv
@@ -33,17 +32,7 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 COMPLETE = ENVIRONMENT / "complete"  # made last, so an interrupted build does not count
 # Weight repacking, OpenMP and llamafile's kernels are on by default. The server's parts are left out.
 CMAKE_ARGS = "-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF"
-BUILD_COMMAND = "python benchmarks/peers/llama_cpp.py build"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("command", choices=["build"])
-    parser.parse_args()
-    try:
-        build()
-    except PeerError as error:
-        parser.error(str(error))
+BUILD_COMMAND = "python benchmarks/build_peer.py llama-cpp"
 
 
 def build() -> None:
@@ -156,7 +145,3 @@ class LlamaCpp:
     def _seconds(self, **plan: Any) -> float:
         seconds: float = self._process.ask(**plan, threads=self.threads)["seconds"]
         return seconds
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from araio.api import Model, load
     from araio.config import ModelConfig
     from araio.costs.receipt import Receipt
-    from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta
+    from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta, ToolCall, ToolCallDelta
     from araio.engine.request import SamplingParams
     from araio.errors import AraioError
 
@@ -28,6 +28,8 @@ __all__ = [
     "ReasoningDelta",
     "Receipt",
     "SamplingParams",
+    "ToolCall",
+    "ToolCallDelta",
     "__version__",
     "load",
 ]
@@ -42,6 +44,8 @@ _HOME = {
     "ReasoningDelta": "araio.engine.answer",
     "Receipt": "araio.costs.receipt",
     "SamplingParams": "araio.engine.request",
+    "ToolCall": "araio.text.tool_calls",
+    "ToolCallDelta": "araio.text.tool_calls",
     "load": "araio.api",
 }
 

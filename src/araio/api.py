@@ -24,17 +24,19 @@ from araio import env
 from araio.config import ModelConfig
 from araio.engine.answer import Answer, Event, Finish
 from araio.engine.engine import Engine
+from araio.engine.forms import ChatOptions
 from araio.engine.generate import PREFILL_CHUNK
-from araio.engine.request import check_ids, params_from, read_generation_defaults, read_stop_ids
+from araio.engine.generation import Generation
+from araio.engine.prepare import Preparer
+from araio.engine.request import check_ids, read_generation_defaults, read_stop_ids
 from araio.engine.speculate import Speculate, check_speculate
-from araio.engine.transcript import Transcript, timed
+from araio.engine.transcript import timed
 from araio.errors import CheckpointError, RequestError
 from araio.kernels.select import select
 from araio.meters.meter import Meter, choose_meter
 from araio.nn.approximations import Approximation, approximation
 from araio.quantities import parse_bytes
 from araio.text.chat import ChatFormat
-from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
 from araio.weights.load import Loaded, Memory, open_model
 from araio.weights.locate import locate
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Messages", "Model", "load"]
 
 Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
-"""A question, or a conversation of {"role", "content", optional "reasoning_content"}."""
+"""A question, or a conversation of {"role", "content", ...}; `text/messages.py` tells what else."""
 
 
 def load(
@@ -59,6 +61,7 @@ def load(
     io: str | None = None,
     pins: Mapping[int, Collection[int]] | None = None,
     approximate: str | None = None,
+    max_batch: int = 16,
     country: str | None = None,
     prices: str | None = None,
     tdp: float | None = None,
@@ -80,6 +83,7 @@ def load(
     approximate  choose other experts than the model's own router would, for less work: "top-N", N of them for
                each token, or "cached", those in memory before others that are nearly as good. Answers change;
                `eval.approximation` measures how much. None is exact
+    max_batch  requests that run together; more of them wait
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
     prices     by which receipts count money; the same
     tdp        watts of the processor for the energy model; `meters.modelled.estimate_power` says of what
@@ -116,6 +120,7 @@ def load(
         meter,
         tariff,
         approximation(approximate, config, ops, loaded.experts),
+        max_batch,
     )
 
 
@@ -186,6 +191,7 @@ class Model:
         meter: Meter | None = None,
         tariff: Tariff | None = None,
         approximation: Approximation | None = None,
+        max_batch: int = 16,
     ) -> None:
         network = loaded.network
         self.name = name
@@ -199,17 +205,25 @@ class Model:
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
         self._tariff = tariff
-        self._stop_ids = {*network.config.eos_token_id, *stop_ids}
-        if tokenizer.eos_id is not None:
-            self._stop_ids.add(tokenizer.eos_id)
         self.engine = Engine(
             network,
             tokenizer,
+            max_batch=max_batch,
             chunk=loaded.budget.chunk,
             cache_tokens=loaded.budget.cache_tokens,
             speculate=speculate,
             meter=meter,
             streamed=loaded.experts,
+        )
+        eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+        self._preparer = Preparer(
+            name,
+            self.engine,
+            tokenizer,
+            chat_format,
+            generation_defaults,
+            list(dict.fromkeys([*eos, *network.config.eos_token_id, *stop_ids])),
+            lambda: self.receipts,
         )
 
     @cached_property
@@ -233,26 +247,71 @@ class Model:
         return self.name if self.approximate is None else f"{self.name} ({self.approximate})"
 
     def chat(self, messages: Messages, **sampling: Any) -> Answer:
-        """Answer a question or continue a conversation; see `stream` for what it raises."""
+        """Answer a question or continue a conversation; see `prepare` for what it raises."""
         return _last(self.stream(messages, **sampling))
 
     def stream(self, messages: Messages, **sampling: Any) -> Iterator[Event]:
         """The same answer as `chat` in pieces: reasoning and content deltas, then one `Finish`.
 
         Raises:
-            RequestError: a parameter out of range, or a conversation that fills the context; at once.
-            TextError: messages that the chat format cannot render; at once.
-            CacheFullError: a conversation that fills the cache; at once.
             GenerationError: a model whose output is not a number; while iterating.
+            Exception: what `prepare` raises; at once.
+        """
+        return self._events(self.prepare(messages, **sampling))
+
+    def complete(self, text: str | Sequence[int], **sampling: Any) -> Answer:
+        """Continue plain text, without a chat format: all that follows is `content`; see `prepare_text`."""
+        return _last(self._events(self.prepare_text(text, **sampling)))
+
+    def prepare(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = "auto",
+        parallel_tool_calls: bool = True,
+        response_format: Mapping[str, Any] | None = None,
+        thinking_budget: int | None = None,
+        continue_final_message: bool = False,
+        watch_experts: bool = False,
+        **sampling: Any,
+    ) -> Generation:
+        """The request for an answer, checked and ready to run; any thread may make one.
+
+        The keywords have OpenAI's meanings; `engine.forms.ChatOptions` tells each.
+
+        Raises:
+            RequestError: a parameter out of range, forms that do not go together, or a conversation that
+                fills the context.
+            TextError: messages that the chat format cannot render; tools or a schema that cannot be used.
+            CacheFullError: a conversation that fills the cache.
         """
         conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        prompt = self.chat_format.render(conversation)
-        return self._events(prompt.ids, ReasoningSplitter(prompt.starts_in_reasoning), sampling)
+        options = ChatOptions(
+            tools=tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
+            response_format=response_format,
+            thinking_budget=thinking_budget,
+            continue_final_message=continue_final_message,
+            watch_experts=watch_experts,
+        )
+        return self._preparer.chat(conversation, options, sampling)
 
-    def complete(self, text: str, **sampling: Any) -> Answer:
-        """Continue plain text, without a chat format: all that follows is `content`."""
-        opening = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
-        return _last(self._events(opening + self.tokenizer.encode(text), None, sampling))
+    def prepare_text(
+        self, prompt: str | Sequence[int], *, watch_experts: bool = False, **sampling: Any
+    ) -> Generation:
+        """The request to continue plain text, ready to run; token ids are taken as they are.
+
+        watch_experts  tell which experts every token used; the whole prompt is run then
+
+        Raises:
+            RequestError: a parameter out of range, ids outside the vocabulary, or a prompt that fills the
+                context.
+            TextError: text that cannot be encoded.
+            CacheFullError: a prompt that fills the cache.
+        """
+        return self._preparer.text(prompt, watch_experts, sampling)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits after every token of a sequence: (T,) ids to (T, W) float32.
@@ -299,21 +358,11 @@ class Model:
         for start in range(0, len(array), chunk):
             yield self.network.forward(array[start : start + chunk], cache)
 
-    def _events(
-        self, prompt_ids: Sequence[int], splitter: ReasoningSplitter | None, sampling: dict[str, Any]
-    ) -> Iterator[Event]:
-        params = params_from(sampling, self.generation_defaults)
-        job = self.engine.prepare(prompt_ids, params, self._stop_ids)
-        transcript = Transcript(self.tokenizer, splitter)
-
-        def events() -> Iterator[Event]:
-            with closing(self.engine.tokens(job)) as tokens:
-                for token, seconds in timed(tokens):
-                    yield from transcript.add(token, seconds)
-            yield Finish(transcript.answer(self.name, job, self.receipts))
-
-        # Not a generator itself, so that a mistake in the request is raised here and not at the first event.
-        return events()
+    def _events(self, generation: Generation) -> Iterator[Event]:
+        with closing(self.engine.tokens(generation.job)) as tokens:
+            for token, seconds in timed(tokens):
+                yield from generation.take(token, seconds).deltas
+        yield Finish(generation.answer())
 
 
 def _last(events: Iterator[Event]) -> Answer:

@@ -24,6 +24,11 @@ VARIABLES = {
     variable.name: variable
     for variable in (
         Variable(
+            "ARAIO_API_KEYS",
+            "",
+            "Keys of `araio serve`, separated by commas; `--api-key-file` goes before them.",
+        ),
+        Variable(
             "ARAIO_CPU_ISA", "auto", "Instruction set of the compiled kernels; `araio doctor` lists them."
         ),
         Variable("ARAIO_KERNELS", "auto", "Kernel backend: `auto`, `native` or `reference`."),
@@ -48,8 +53,10 @@ VARIABLES = {
         Variable(
             "ARAIO_MODEL",
             "pocket",
-            "The MODEL of `araio run`, `show`, `eval` and `bench` when none is given.",
+            "The MODEL of `araio run`, `serve`, `show`, `eval` and `bench` when none is given.",
         ),
+        Variable("ARAIO_HOST", "127.0.0.1", "The address that `araio serve` listens on."),
+        Variable("ARAIO_PORT", "8484", "The port that `araio serve` listens on; `0` takes a free one."),
         Variable(
             "ARAIO_COUNTRY",
             "WORLD",

@@ -12,6 +12,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
     ├── BudgetError            a model that does not fit into the memory that it is given
     ├── RequestError           a parameter of a generation request
+    │   └── ContextError       a prompt that is longer than the context
     ├── GenerationError        a model whose output is not a number
     ├── CacheFullError         more tokens than the latent cache was given room for
     ├── CostError              a price, a country or a size that nothing can be counted with
@@ -24,12 +25,16 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "AraioError",
     "BudgetError",
     "CacheFullError",
     "CheckpointError",
     "ConfigError",
+    "ContextError",
     "CostError",
     "DiskError",
     "FormatError",
@@ -42,11 +47,29 @@ __all__ = [
     "TemplateError",
     "TextError",
     "TrainingError",
+    "blaming",
 ]
 
 
 class AraioError(Exception):
-    """Base of everything araio raises for a user's mistake; the CLI prints it as one line, exit code 2."""
+    """Base of everything araio raises for a user's mistake; the CLI prints it as one line, exit code 2.
+
+    param  the field of a request that is at fault, where whoever raises it knows
+    """
+
+    def __init__(self, message: str = "", *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@contextmanager
+def blaming(param: str) -> Iterator[None]:
+    """Whatever a user got wrong inside is the fault of this field, unless somebody knew better."""
+    try:
+        yield
+    except AraioError as error:
+        error.param = error.param or param
+        raise
 
 
 class ConfigError(AraioError):
@@ -75,6 +98,15 @@ class TemplateError(TextError):
 
 class RequestError(AraioError):
     """A generation request with a parameter out of range, or a prompt that does not fit."""
+
+
+class ContextError(RequestError):
+    """A prompt of `tokens` where there is room for `limit`."""
+
+    def __init__(self, message: str, tokens: int, limit: int) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        self.limit = limit
 
 
 class GenerationError(AraioError):

@@ -71,7 +71,7 @@ def test_a_missing_build_is_told_with_the_command_that_makes_it(
     gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llama_cpp, "COMPLETE", tmp_path / "nowhere")
-    with pytest.raises(PeerError, match=r"is not built .* python benchmarks/peers/llama_cpp\.py build"):
+    with pytest.raises(PeerError, match=r"is not built .* python benchmarks/build_peer\.py llama-cpp"):
         LlamaCpp(gguf, threads=1)
 
 

@@ -16,7 +16,7 @@ from araio.errors import AraioError
 from araio.formats.store import Store
 from araio.formats.store_check import check_store
 from araio.kernels.select import select
-from araio.nn.batch import Segment
+from araio.nn.batch import Routes, Segment
 from araio.nn.kv_cache import LatentCache
 from araio.nn.model import Model
 from araio.testing.routes import FITTED, UNIFORM, overlap, union
@@ -36,9 +36,9 @@ def model(weights: RoutedWeights) -> Model:
 
 
 def chosen(model: Model, ids: np.ndarray) -> np.ndarray:
-    routes: list[np.ndarray] = []
+    routes = Routes()
     model.step([Segment(ids, LatentCache(model.new_pool(len(ids))), absorbed=False)], routes)
-    return np.stack(routes, axis=1)
+    return np.stack(routes.ids, axis=1)
 
 
 @pytest.mark.parametrize("text", ["fitted", "uniform", "domains"])

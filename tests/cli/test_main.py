@@ -30,7 +30,7 @@ def test_version(araio_command):
         (["rnu"], "no command 'rnu'; did you mean run?"),
         (
             ["zzz"],
-            "no command 'zzz'; commands: run, show, plan, convert, eval, bench, bench stream, train, "
+            "no command 'zzz'; commands: run, serve, show, plan, convert, eval, bench, bench stream, train, "
             "receipts, doctor",
         ),
         (["--jsn"], "unknown option --jsn; options follow a command"),
@@ -48,7 +48,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(araio_command, arguments, message
     assert message in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["run", "show", "eval", "bench", "bench stream", "doctor"])
+@pytest.mark.parametrize("verb", ["run", "serve", "show", "eval", "bench", "bench stream", "doctor"])
 def test_help_of_each_verb_has_examples(araio_command, verb):
     done = araio_command(*verb.split(), "--help")
     assert done.returncode == 0

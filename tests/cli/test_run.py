@@ -81,12 +81,24 @@ def test_sampling_flags_reach_the_sampler(araio_command, tiny):
     assert reasoning("--temperature", 0, "--stop", last, "--stop", first) == greedy[: greedy.index(first)]
 
 
+def test_a_thinking_budget_ends_the_thinking(araio_command, tiny):
+    sampling = ["--json", "--max-tokens", 20, "--seed", 1]
+    free = json.loads(araio_command("run", tiny, QUESTION, *sampling).stdout)
+    document = json.loads(araio_command("run", tiny, QUESTION, *sampling, "--thinking-budget", 5).stdout)
+    assert free["content"] == ""
+    assert document["content"]
+    assert free["reasoning"].startswith(document["reasoning"].rstrip("\ufffd"))
+    # Five, and the closing tag, which the tiny model's vocabulary has as a line break and one token.
+    assert document["usage"]["completion_tokens_details"] == {"reasoning_tokens": 7}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--temperature", "-1", "hi"], "temperature is -1.0; expected a number from 0 to 100"),
         (["--top-p", "nan", "hi"], "top_p is nan"),
         (["--max-tokens", "0", "hi"], "max_tokens is 0"),
+        (["--thinking-budget", "-1", "hi"], "thinking_budget is -1"),
         (["poket"], "did you mean pocket?"),
         (["./nowhere", "hi"], "./nowhere"),
         (["/nowhere"], "/nowhere"),

@@ -15,6 +15,8 @@ from araio.engine.engine import Engine
 from araio.engine.generate import generate
 from araio.engine.job import Job
 from araio.engine.request import SamplingParams
+from araio.engine.sampling import score
+from araio.engine.scheduler import SCORED_CHUNK
 from araio.engine.tokens import GeneratedToken
 from araio.errors import CacheFullError, GenerationError, RequestError
 from araio.formats.store_layout import StoreCodecs
@@ -386,4 +388,127 @@ def test_an_answer_that_fills_the_cache_ends_there(model) -> None:
     run(engine)
     *_, last = job.tokens
     assert (len(job.tokens), last.finish_reason) == (3, "length")
+    assert nothing_is_held(engine)
+
+
+@pytest.mark.parametrize("speculate", ["off", "on"])
+@pytest.mark.parametrize("chunk", [7, 512])
+def test_a_prompt_can_be_scored_token_by_token(model, expected, speculate: str, chunk: int) -> None:
+    engine = Engine(model, chunk=chunk, speculate=speculate)
+    prompt, params = REQUESTS[3]
+    engine.submit(prompt, params)
+    run(engine)
+    scored = engine.submit(prompt, replace(params, prompt_logprobs=3))
+    others = [engine.submit(*request) for request in REQUESTS[:3]]
+    only = engine.submit(prompt, replace(params, prompt_logprobs=3, max_tokens=0))
+    run(engine)
+    assert kept(iter(scored.tokens)) == expected[3]
+    assert [kept(iter(job.tokens)) for job in others] == expected[:3]
+    assert scored.cached_tokens == 0
+    hidden = model.forward(np.array(prompt), model.new_cache())
+    rows = model.logits(hidden)
+    assert scored.prompt_logprobs == [
+        score(token, row, 3) for token, row in zip(prompt[1:], rows, strict=False)
+    ]
+    assert only.prompt_logprobs == scored.prompt_logprobs
+    assert (only.is_done, len(only.tokens)) == (True, 0)
+    assert nothing_is_held(engine)
+
+
+def test_prompts_to_score_share_a_small_part_of_a_step(model, monkeypatch) -> None:
+    engine, rows = Engine(model), []
+    logits = model.logits
+    monkeypatch.setattr(model, "logits", lambda hidden: rows.append(len(hidden)) or logits(hidden))
+    params = SamplingParams(max_tokens=1, prompt_logprobs=0)
+    jobs = [engine.submit(PROMPTS[place], params) for place in (3, 4, 5)]
+    run(engine)
+    assert max(rows) == SCORED_CHUNK
+    assert [len(job.prompt_logprobs) for job in jobs] == [299, 139, 128]
+    assert nothing_is_held(engine)
+
+
+def test_the_naive_loop_gives_no_token_where_none_is_wanted(model) -> None:
+    assert list(generate(model, [1, 2], SamplingParams(max_tokens=0, prompt_logprobs=0))) == []
+
+
+def test_a_prompt_to_score_may_fill_the_cache(model) -> None:
+    engine = Engine(model, cache_tokens=PAGE)
+    job = engine.submit(PROMPTS[3][:PAGE], SamplingParams(max_tokens=0, prompt_logprobs=0))
+    run(engine)
+    assert len(job.prompt_logprobs) == PAGE - 1
+    assert nothing_is_held(engine)
+
+
+def test_a_step_that_nobody_wants_stops_at_the_next_layer(model, expected) -> None:
+    engine = Engine(model, chunk=64)
+    gone = [engine.submit(*REQUESTS[place]) for place in (3, 4)]
+    seen: list[int] = []
+
+    def cancel_both(layer: int, *_: object) -> None:
+        seen.append(layer)
+        for job in gone:
+            job.is_cancelled = True
+
+    model.on_route = cancel_both
+    try:
+        assert engine.step()
+    finally:
+        model.on_route = None
+    assert len(seen) == 1
+    assert len(model.config.moe_layers) > 1
+    assert [job.length for job in gone] == [0, 0]
+    after = engine.submit(*REQUESTS[3])
+    run(engine)
+    assert all(job.is_done and not job.tokens and job.error is None for job in gone)
+    assert kept(iter(after.tokens)) == expected[3]
+    assert nothing_is_held(engine)
+
+
+def test_a_step_goes_on_for_those_who_still_want_it(model, expected) -> None:
+    engine = Engine(model)
+    gone, stays = engine.submit(*REQUESTS[3]), engine.submit(*REQUESTS[2])
+
+    def cancel_one(*_: object) -> None:
+        gone.is_cancelled = True
+
+    model.on_route = cancel_one
+    try:
+        engine.step()
+    finally:
+        model.on_route = None
+    run(engine)
+    assert len(gone.tokens) <= 1
+    assert kept(iter(stays.tokens)) == expected[2]
+    assert nothing_is_held(engine)
+
+
+@pytest.mark.parametrize("speculate", ["off", "on"])
+def test_prompts_that_begin_alike_are_computed_once(model, expected, speculate: str) -> None:
+    engine = Engine(model, chunk=100, speculate=speculate)
+    jobs = [engine.submit(*REQUESTS[3]) for _ in range(3)]
+    alike, other = engine.submit(SHARED, PARAMS[0]), engine.submit(*REQUESTS[0])
+    run(engine)
+    assert [job.cached_tokens for job in jobs] == [0, 2 * PAGE, 2 * PAGE]
+    assert alike.cached_tokens == 2 * PAGE
+    assert [kept(iter(job.tokens)) for job in jobs] == 3 * [expected[3]]
+    assert kept(iter(alike.tokens)) == kept(generate(model, SHARED, PARAMS[0]))
+    assert kept(iter(other.tokens)) == expected[0]
+    assert nothing_is_held(engine)
+
+
+def test_nobody_waits_for_a_beginning_that_is_there_or_never_comes(model, expected) -> None:
+    engine = Engine(model, chunk=16)
+    engine.submit(*REQUESTS[3])
+    run(engine)
+    # The first runs what is behind the pages they share, the second has those from the cache too.
+    first, second = engine.submit(*REQUESTS[3]), engine.submit(SHARED, PARAMS[0])
+    engine.step()
+    assert (first.cached_tokens, second.cached_tokens) == (2 * PAGE, 2 * PAGE)
+    run(engine)
+    one, two = (engine.submit(PROMPTS[4], PARAMS[0]) for _ in range(2))
+    engine.step()
+    assert two.cache is None
+    engine.cancel(one)
+    run(engine)
+    assert kept(iter(two.tokens)) == kept(generate(model, PROMPTS[4], PARAMS[0]))
     assert nothing_is_held(engine)

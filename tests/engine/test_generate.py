@@ -99,7 +99,13 @@ def test_a_stop_string_is_cut_off_across_tokens():
     _, tokens = run([0, 1, 2, 3, 4, END], stop=["cd"])
     assert text(tokens) == "ab"
     assert [t.id for t in tokens] == [0, 1, 2, 3]
+    assert [t.stop_reason for t in tokens] == [None, None, None, "cd"]
     assert tokens[-1].finish_reason == "stop"
+
+
+def test_a_stop_string_of_half_a_character_ends_the_text_as_any_other():
+    _, tokens = run([0, 10], stop=["\ufffd"], max_tokens=2)
+    assert (text(tokens), tokens[-1].finish_reason, tokens[-1].stop_reason) == ("a", "stop", "\ufffd")
 
 
 def test_what_only_began_like_a_stop_string_is_given_out_in_the_end():
@@ -107,7 +113,7 @@ def test_what_only_began_like_a_stop_string_is_given_out_in_the_end():
     assert text(tokens) == "abc"
     _, tokens = run([0, 1, 2, 3], stop=["cd"], max_tokens=3)
     assert text(tokens) == "abc"
-    assert tokens[-1].finish_reason == "length"
+    assert (tokens[-1].finish_reason, tokens[-1].stop_reason) == ("length", None)
 
 
 def test_half_a_character_at_the_end_is_not_lost():

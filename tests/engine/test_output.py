@@ -12,18 +12,19 @@ def plain(text, strings):
     for end in range(1, len(text) + 1):
         complete = [s for s in strings if text[:end].endswith(s)]
         if complete:
-            return text[: end - max(map(len, complete))], True
-    return text, False
+            longest = max(complete, key=len)
+            return text[: end - len(longest)], longest
+    return text, None
 
 
 def streamed(pieces, strings):
     stop, out = StopStrings(strings), ""
     for piece in pieces:
-        text, is_stopped = stop.push(piece)
+        text, found = stop.push(piece)
         out += text
-        if is_stopped:
-            return out, True
-    return out + stop.flush(), False
+        if found is not None:
+            return out, found
+    return out + stop.flush(), None
 
 
 @given(text=letters, strings=stops, data=st.data())
@@ -36,13 +37,13 @@ def test_any_cut_into_pieces_gives_the_text_before_the_first_stop(text, strings,
 @given(text=letters, strings=stops)
 def test_only_a_possible_beginning_of_a_stop_string_is_held_back(text, strings):
     stop = StopStrings(strings)
-    given_out, is_stopped = stop.push(text)
+    given_out, found = stop.push(text)
     held = stop.flush()
-    assert is_stopped or given_out + held == text
+    assert found is not None or given_out + held == text
     assert held == "" or any(s.startswith(held) for s in strings)
 
 
 def test_without_a_tokenizer_there_is_no_text():
     output = TextOutput(None, ())
-    assert output.push(3) == ("", False)
-    assert output.flush() == ""
+    assert output.push(3) == ("", None)
+    assert output.flush() == ("", None)

@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araio.engine.request import SamplingParams, params_from, read_generation_defaults, read_stop_ids
+from araio.engine.request import (
+    SamplingParams,
+    check_prompt,
+    params_from,
+    read_generation_defaults,
+    read_stop_ids,
+)
 from araio.errors import FormatError, RequestError
+from araio.testing.checkpoints import tiny_config
 
 RANGES = {
     "temperature": (0.0, 100.0),
@@ -18,6 +25,7 @@ RANGES = {
 }
 ABOVE_LOW = {"top_p"}
 INTEGERS = {"top_k": (0, None), "max_tokens": (1, None), "seed": (0, 2**64 - 1), "logprobs": (0, 20)}
+INTEGERS["prompt_logprobs"] = (0, 20)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -125,3 +133,43 @@ def test_a_stop_id_that_is_no_token_names_the_file(tmp_path, value):
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
     with pytest.raises(FormatError, match=r"generation_config\.json: eos_token_id is"):
         read_stop_ids(tmp_path, 10)
+
+
+@pytest.mark.parametrize(
+    ("biases", "message"),
+    [
+        ([1], r"logit_bias is \[1\]; expected numbers by token id"),
+        ({"1": 1}, "a token of logit_bias is '1'; expected an integer"),
+        ({-1: 1}, "a token of logit_bias is -1"),
+        ({True: 1}, "a token of logit_bias is True"),
+        ({1: 101}, "logit_bias of token 1 is 101; expected a number from -100 to 100"),
+        ({7: math.nan}, "logit_bias of token 7 is nan"),
+        (dict.fromkeys(range(301), 1), "logit_bias has 301 tokens; give at most 300"),
+    ],
+)
+def test_biases_that_are_none_are_refused(biases, message):
+    with pytest.raises(RequestError, match=message):
+        SamplingParams(logit_bias=biases)
+
+
+def test_biases_are_taken_as_they_are_and_not_shared():
+    biases = {0: -100, 5: 2.5}
+    params = SamplingParams(logit_bias=biases)
+    biases[1] = 1
+    assert params.logit_bias == {0: -100, 5: 2.5}
+
+
+def test_a_bias_for_a_token_that_is_none_is_refused_with_the_prompt():
+    config = tiny_config("v3")
+    check_prompt(config, [1], SamplingParams(logit_bias={config.vocab_size - 1: 1}), has_tokenizer=True)
+    with pytest.raises(RequestError, match=f"token {config.vocab_size}; expected ids from 0"):
+        check_prompt(config, [1], SamplingParams(logit_bias={config.vocab_size: 1}), has_tokenizer=True)
+
+
+def test_no_tokens_may_be_asked_for_only_if_the_prompt_is_what_matters():
+    assert SamplingParams(max_tokens=0, prompt_logprobs=0).max_tokens == 0
+    config = tiny_config("v3")
+    whole = [1] * config.max_position_embeddings
+    check_prompt(config, whole, SamplingParams(max_tokens=0, prompt_logprobs=0), has_tokenizer=True)
+    with pytest.raises(RequestError, match="one of them for the answer"):
+        check_prompt(config, whole, SamplingParams(prompt_logprobs=0), has_tokenizer=True)

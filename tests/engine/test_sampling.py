@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from araio.engine.request import SamplingParams
-from araio.engine.sampling import Sampler, filtered
+from araio.engine.sampling import Sampler, filtered, score
 from araio.errors import GenerationError
 
 # Whole halves: many ties, and no difference that float32 cannot hold.
@@ -192,3 +192,37 @@ def test_every_parameter_at_its_limits_chooses_a_token(row, **given_params):
     chooser = sampler(len(row), prompt=[0], seed=0, **given_params)
     for _ in range(3):
         assert 0 <= chooser.sample(np.array(row, np.float32)).id < len(row)
+
+
+def test_a_bias_is_added_before_all_that_chooses():
+    row = np.array([1.0, 2.0, -3.0, 0.0], np.float32)
+    assert sampler(4, logit_bias={2: 5.5}).sample(row).id == 2
+    assert sampler(4, logit_bias={1: -100}).sample(row).id == 0
+    # The bias makes the logit of token 0 negative, so the penalty then multiplies it.
+    chosen = sampler(2, [0], logit_bias={0: -2.0}, repetition_penalty=2.0)
+    assert chosen.sample(np.array([1.0, -1.5], np.float32)).id == 1
+    assert sampler(2, [0], logit_bias={0: -2.0}).sample(np.array([1.0, -1.5], np.float32)).id == 0
+
+
+def test_a_bias_leaves_what_is_reported_alone():
+    row = np.array([1.0, 2.0, -3.0, 0.0], np.float32)
+    biased = sampler(4, logit_bias={2: 50}, logprobs=2).sample(row)
+    assert biased.id == 2
+    assert biased.logprob == pytest.approx(math.log(softmax(row.tolist())[2]))
+    assert [i for i, _ in biased.alternatives] == [1, 0]
+    assert row.tolist() == [1.0, 2.0, -3.0, 0.0]
+
+
+@given(row=rows, alternatives=st.integers(0, 20))
+def test_a_token_that_was_given_is_reported_as_one_that_was_chosen(row, alternatives):
+    logits = np.array(row, np.float32)
+    given_token = score(len(row) - 1, logits, alternatives)
+    ranked = sorted(range(len(row)), key=lambda i: (-row[i], i))
+    assert [i for i, _ in given_token.alternatives] == ranked[:alternatives]
+    chosen = sampler(len(row), logprobs=alternatives).sample(logits)
+    assert chosen == score(chosen.id, logits, alternatives)
+
+
+def test_a_given_token_with_broken_logits_is_refused():
+    with pytest.raises(GenerationError, match="1 of 2 logits are NaN"):
+        score(0, np.array([0, np.nan], np.float32), 1)

@@ -13,6 +13,7 @@ from araio.text.chat import ChatFormat, Prompt
 from araio.text.deepseek import CONTROL_TOKENS
 from araio.text.known_templates import DIALECTS, R1_CHAT_TEMPLATE, template_text
 from araio.text.tokenizer import Span, Tokenizer
+from araio.text.tools import Tool, ToolChoice, tools_prompt
 
 UNKNOWN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -146,3 +147,77 @@ def test_what_is_not_a_conversation_is_refused(r1: ChatFormat, messages: list[An
 def test_messages_that_are_not_json_are_refused(unknown: ChatFormat) -> None:
     with pytest.raises(TextError, match="not JSON"):
         unknown.render([{"role": "user", "content": {1, 2}}])
+
+
+USER = {"role": "user", "content": "Hi"}
+BEGIN = "<｜begin▁of▁sentence｜>"
+OPEN = f"{BEGIN}<｜User｜>Hi<｜Assistant｜>"
+TOOLS = (Tool("add", "Adds <｜User｜>."),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "prompt", "starts_in_reasoning"),
+    [
+        ({"content": "So"}, OPEN + "So", False),
+        ({"content": "<think>\nHm</think>So"}, OPEN + "So", False),
+        ({"content": "", "reasoning": "Hm"}, OPEN + "<think>\nHm", True),
+        ({"reasoning_content": "Hm <think>\n"}, OPEN + "<think>\nHm <think>\n", True),
+        ({"content": "So", "reasoning": "Hm"}, OPEN + "<think>\nHm\n</think>\n\nSo", False),
+    ],
+)
+def test_an_answer_is_gone_on_with(
+    r1: ChatFormat, answer: dict[str, Any], prompt: str, starts_in_reasoning: bool
+) -> None:
+    rendered = r1.render([USER, {"role": "assistant", **answer}], continue_final_message=True)
+    assert (rendered.text, rendered.starts_in_reasoning) == (prompt, starts_in_reasoning)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_what_continues_is_the_start_of_what_is_finished(name: str, tmp_path: Path) -> None:
+    chat = chat_format(tmp_path, template_text(name))
+    messages = [USER, {"role": "assistant", "content": "So"}]
+    assert chat.render([*messages, USER]).text.startswith(
+        chat.render(messages, continue_final_message=True).text + "<｜end▁of▁sentence｜>"
+    )
+
+
+@pytest.mark.parametrize("last", [USER, {"role": "assistant", "content": None, "tool_calls": [{}]}])
+def test_only_an_answer_can_be_gone_on_with(
+    r1: ChatFormat, unknown: ChatFormat, last: dict[str, Any]
+) -> None:
+    for chat in (r1, unknown):
+        with pytest.raises(TextError, match="cannot be continued"):
+            chat.render([USER, last], continue_final_message=True)
+
+
+def test_an_unknown_template_is_gone_on_with(unknown: ChatFormat) -> None:
+    answer = {"role": "assistant", "content": "So <think>"}
+    prompt = unknown.render([USER, answer], continue_final_message=True)
+    assert (prompt.text, prompt.starts_in_reasoning) == (OPEN + "So <think>", False)
+
+
+@pytest.mark.parametrize(
+    "systems", [[], [{"role": "developer", "content": [{"type": "text", "text": "Be."}]}]]
+)
+def test_tools_stand_in_front_of_the_system_message(r1: ChatFormat, systems: list[dict[str, Any]]) -> None:
+    plain = r1.render([*systems, USER])
+    told = r1.render([*systems, USER], tools=TOOLS)
+    notice = "".join(span.text for span in tools_prompt(TOOLS, ToolChoice()))
+    parting = "\n\n" if systems else ""
+    assert told.text == BEGIN + notice + parting + plain.text.removeprefix(BEGIN)
+    assert told.starts_in_reasoning
+    # The description's control token is text; those of the form of a call are real.
+    assert told.ids.count(r1.tokenizer.token_id("<｜User｜>") or -1) == 1
+    assert told.ids.count(r1.tokenizer.token_id("<｜tool▁call▁begin｜>") or -1) == 1
+    assert r1.render([*systems, USER], tools=TOOLS, tool_choice=ToolChoice("none")) == plain
+
+
+def test_an_unknown_template_is_told_of_tools(tmp_path: Path, unknown: ChatFormat) -> None:
+    knowing = chat_format(tmp_path, "{{ tools[0].function.name }}{{ messages[0].content }}")
+    assert knowing.render([USER], tools=TOOLS).text == "addHi"
+    assert "Adds" in unknown.render([USER], tools=TOOLS).text
+
+
+def test_v2_has_no_place_for_tools(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="no tool calls"):
+        chat_format(tmp_path, template_text("deepseek_v2")).render([USER], tools=TOOLS)

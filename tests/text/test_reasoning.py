@@ -83,3 +83,11 @@ def test_text_that_cannot_become_a_tag_is_not_held_back() -> None:
     assert splitter.push("us") == Split("\n</thus", "")
     assert splitter.push("</think>\nyes\n") == Split("", "yes\n")
     assert splitter.push("</think>") == Split("", "</think>")
+
+
+def test_whether_thinking_may_still_open():
+    splitter = ReasoningSplitter(starts_in_reasoning=False)
+    for text, may_open in (("", True), ("<thi", True), ("nk>", False), ("a", False)):
+        splitter.push(text)
+        assert splitter.may_open is may_open
+    assert not ReasoningSplitter(starts_in_reasoning=True).may_open

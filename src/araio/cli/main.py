@@ -40,6 +40,7 @@ class Verb:
 
 VERBS = {
     "run": Verb("araio.cli.commands.run", "Ask a question, or talk in a prompt loop; thinking is shown."),
+    "serve": Verb("araio.cli.commands.serve", "Serve a model to OpenAI's clients, with a page to talk."),
     "show": Verb("araio.cli.commands.show", "Count a model's parameters, active share and cache bytes."),
     "plan": Verb("araio.cli.commands.plan", "Predict memory, speed and cost of a model on any hardware."),
     "convert": Verb("araio.cli.commands.convert", "Store a model in fewer bits, as the kernels read it."),
@@ -59,6 +60,7 @@ araio {version}: run, inspect and train sparse mixture-of-experts reasoning mode
 Start here:
   araio run "What is 47 + 38 - 12?"   one question to the bundled model; no download
   araio run                           talk with it
+  araio serve                         the same for OpenAI's clients, and a page
   araio doctor                        what this machine offers
 
 Commands:

@@ -7,14 +7,32 @@ under its own key: the receipt. Read `araio/api.py` next, which makes these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
-from araio.engine.tokens import FinishReason
+from araio.engine.tokens import ExpertRoutes
+from araio.text.tool_calls import ToolCall, ToolCallDelta
 
 if TYPE_CHECKING:
     from araio.costs.receipt import Receipt
 
-__all__ = ["Answer", "ContentDelta", "Event", "Finish", "ReasoningDelta", "Timings", "TokenLogprob", "Usage"]
+__all__ = [
+    "Answer",
+    "ContentDelta",
+    "Delta",
+    "Event",
+    "Finish",
+    "FinishReason",
+    "ReasoningDelta",
+    "Step",
+    "Timings",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+]
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
+"""Why an answer ended: by itself or at a stop string, at a limit, or by itself with calls in it."""
 
 
 class PromptTokensDetails(TypedDict):
@@ -61,13 +79,20 @@ class Timings:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One token of the answer with its log-probability, and the most likely tokens in its place."""
+    """One token with its log-probability, and the most likely tokens in its place.
+
+    text   as the token alone decodes, U+FFFD for a character that it holds in part
+    bytes  that it stands for
+    alternatives  (id, text, logprob), best first
+    is_reasoning  it belongs to the thinking, or to a tag around it
+    """
 
     id: int
     text: str
+    bytes: bytes
     logprob: float
     alternatives: tuple[tuple[int, str, float], ...]
-    """(id, text, logprob), best first."""
+    is_reasoning: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +106,14 @@ class Answer:
     usage: Usage
     timings: Timings
     receipt: Receipt
+    tool_calls: tuple[ToolCall, ...] = ()
+    stop_reason: str | None = None
+    """The stop string that ended the text; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    """Of every token of the prompt, if asked for; None for the first, which nothing stands before."""
+    routes: ExpertRoutes | None = None
+    """(T - 1, M, K) the experts of every position but the last, which does not run; if asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `araio run --json`."""
@@ -108,6 +140,29 @@ class ContentDelta:
     text: str
 
 
+Delta: TypeAlias = ReasoningDelta | ContentDelta | ToolCallDelta
+"""Something to show."""
+
+
+class Step(NamedTuple):
+    """What one token came to.
+
+    id             of the token
+    deltas         the text that it settled, often none; none of them is empty
+    logprob        of the token, if asked for
+    is_reasoning   it belongs to the thinking, or to a tag around it
+    finish_reason  None except on the last token
+    routes         (M, K) the experts at the position where the token was chosen, if asked for
+    """
+
+    id: int
+    deltas: list[Delta]
+    logprob: TokenLogprob | None
+    is_reasoning: bool
+    finish_reason: FinishReason | None
+    routes: ExpertRoutes | None = None
+
+
 @dataclass(frozen=True)
 class Finish:
     """The end of a stream; `answer` holds everything that came before."""
@@ -115,4 +170,4 @@ class Finish:
     answer: Answer
 
 
-Event: TypeAlias = ReasoningDelta | ContentDelta | Finish
+Event: TypeAlias = Delta | Finish

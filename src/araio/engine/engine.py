@@ -6,30 +6,35 @@
 
 A step schedules, runs the model once, samples and gives out. What a request gets does not depend on what else
 runs: its ids and log-probabilities are those of the naive loop, bit for bit with the compiled operations.
-Steps exclude each other, so threads may submit, iterate and cancel as they like. Read `scheduler.py`,
-`job.py` and `prefix.py` and `speculate.py` for the parts, `generate.py` for the definition.
+Steps exclude each other, so threads may submit, iterate and cancel as they like; `enter` and `step` are for
+one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`, `prefix.py` and
+`speculate.py` for the parts, `generate.py` for the definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
 
 import numpy as np
 
+from araio.engine.guide import Guide
 from araio.engine.job import Job
 from araio.engine.ledger import Ledger
 from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
+from araio.engine.rows import is_unwanted, routes_of, wanted_rows
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
-from araio.engine.tokens import GeneratedToken
+from araio.engine.tokens import ExpertRoutes, GeneratedToken
+from araio.engine.watch import EngineState, EngineStep, ran, state_of
 from araio.errors import RequestError
-from araio.kernels.ops import PAGE, Int32Array, Int64Array
+from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
+from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
-from araio.nn.model import Model
+from araio.nn.model import Model, Unwanted
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts
@@ -77,14 +82,18 @@ class Engine:
         self.model = model
         self.lock = Lock()
         """Held during a step. Whoever runs the model beside the engine takes it."""
+        self.watcher: Callable[[EngineStep], None] | None = None
+        """Told of every step, behind it and with the lock held; so it must be quick."""
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
+        self.max_batch = max_batch
         self._scheduler = Scheduler(max_batch, chunk, self._pool.size)
         self._drafter = None if model.mtp is None else Drafter(model, model.mtp)
         self._speculation = Speculation(speculate)
         position_bytes = self._pool.position_bytes
         meter = choose_meter() if meter is None else meter
+        self._streamed = streamed
         self._ledger = Ledger(model, position_bytes, meter, streamed)
 
     @property
@@ -103,12 +112,24 @@ class Engine:
         with self.lock:
             return self._pool.free + self._prefix.idle
 
+    def state(self) -> EngineState:
+        """How things stand. Takes no lock, so it never waits for a step."""
+        return state_of(self._scheduler, self._pool, self._prefix)
+
     def prepare(
-        self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        stop_ids: Collection[int] | None = None,
+        guide: Guide | None = None,
+        *,
+        watches_experts: bool = False,
     ) -> Job:
         """A request that has been checked but does not run yet: for `tokens`.
 
         stop_ids  ids that end the text; the config's `eos_token_id` if None
+        guide     of this request, at its beginning
+        watches_experts  tell which experts every token used
 
         Raises:
             RequestError: a prompt that cannot run.
@@ -116,16 +137,30 @@ class Engine:
         """
         ends = self.model.config.eos_token_id if stop_ids is None else stop_ids
         tokens = self._pool.size * PAGE
-        return Job(self.model.config, prompt_ids, params, ends, self._tokenizer, tokens)
+        return Job(
+            self.model.config,
+            prompt_ids,
+            params,
+            ends,
+            self._tokenizer,
+            tokens,
+            guide,
+            watches_experts=watches_experts,
+        )
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] | None = None
     ) -> Job:
         """Put a request in line; `prepare` says what is refused."""
         job = self.prepare(prompt_ids, params, stop_ids)
-        with self.lock:
-            self._enter(job)
+        self.enter(job)
         return job
+
+    def enter(self, job: Job) -> None:
+        """Put a prepared request in line. Its tokens come to `job.tokens` as steps are run, by whoever."""
+        with self.lock:
+            job.enter_queue()
+            self._scheduler.waiting.append(job)
 
     def step(self) -> bool:
         """Run one step; False if there is nothing to do."""
@@ -133,12 +168,14 @@ class Engine:
             return self._step()
 
     def cancel(self, job: Job) -> None:
-        """End a request and free what it holds, at the latest after the step that is running."""
+        """End a request and free what it holds, at the latest after the step that is running.
+
+        Whoever must not wait for that step sets `job.is_cancelled` instead; the next step then does the rest.
+        """
+        # At once: a step that runs for nobody else then stops at its next layer.
+        job.is_cancelled = True
         with self.lock:
-            if not job.is_done:
-                job.is_done = True
-                self._retire(job)
-                self._ledger.settle(is_idle=not self._scheduler.active)
+            self._drop(job)
 
     def tokens(self, job: Job) -> Generator[GeneratedToken, None, None]:
         """Submit a prepared request and give its tokens as they come; closing the iterator cancels it.
@@ -151,8 +188,7 @@ class Engine:
             Exception: whatever else ended this request, and no other.
         """
         try:
-            with self.lock:
-                self._enter(job)
+            self.enter(job)
             while True:
                 while job.tokens:
                     yield job.tokens.popleft()
@@ -166,14 +202,19 @@ class Engine:
         finally:
             self.cancel(job)
 
-    def _enter(self, job: Job) -> None:
-        job.enter_queue()
-        self._scheduler.waiting.append(job)
+    def _drop(self, job: Job) -> None:
+        """End a request that was cancelled, if it has not ended by itself."""
+        if not job.is_done:
+            job.is_done = True
+            self._retire(job)
+            self._ledger.settle(is_idle=not self._scheduler.active)
 
     def _step(self) -> bool:
+        for unwanted in self._scheduler.cancelled():
+            self._drop(unwanted)
         while (job := self._scheduler.admit()) is not None:
             job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
-            shared = self._prefix.match(job.prompt, job.is_drafting)
+            shared = self._prefix.match(job.prompt, job.is_drafting) if job.may_skip else []
             job.leave_queue(LatentCache(self._pool, shared))
         plan = self._scheduler.plan()
         if not plan:
@@ -195,18 +236,26 @@ class Engine:
         An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
         the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
         """
-        routes: list[Int32Array] = []
+        routes, started = Routes(), perf_counter()
+        parts = None if self.watcher is None else ran(plan)
         try:
-            hidden = self.model.step([work.job.segment(work.tokens) for work in plan], routes)
-            logits = self._logits(plan, hidden)
+            segments = [work.job.segment(work.tokens) for work in plan]
+            hidden = self.model.step(segments, routes, lambda: is_unwanted(plan))
+            rows = wanted_rows(plan)
+            logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
+        except Unwanted:
+            return []  # its requests end with the next step
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(plan) == 1:
                 self._fail(plan[0].job, error)
                 return []
         else:
-            self._ledger.count(plan, routes)
-            progress = self._take_all(plan, hidden, logits)
+            self._ledger.count(plan, routes.ids)
+            progress = self._take_all(plan, hidden, logits, routes)
             self._draft([entry for entry in progress if entry.job.is_drafting])
+            if self.watcher is not None and parts is not None:
+                counters = None if self._streamed is None else self._streamed.counters
+                self.watcher(EngineStep(parts, routes.ids, perf_counter() - started, counters))
             return progress
         return [entry for work in plan for entry in self._run([work])]
 
@@ -214,7 +263,7 @@ class Engine:
         """Drafts for the next step; errors belong to requests as in `_run`."""
         if self._drafter is None or not drafting:
             return
-        routes: list[Int32Array] = []
+        routes = Routes()
         try:
             self._drafter.draft(drafting, routes)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
@@ -222,17 +271,23 @@ class Engine:
                 self._fail(drafting[0].job, error)
                 return
         else:
-            self._ledger.count_drafts(drafting, routes)
+            self._ledger.count_drafts(drafting, routes.ids)
             return
         for entry in drafting:
             self._draft([entry])
 
-    def _take_all(self, plan: Sequence[Work], hidden: Float32Array, logits: Float32Array) -> list[Progress]:
+    def _take_all(
+        self, plan: Sequence[Work], hidden: Float32Array, logits: Float32Array, routes: Routes
+    ) -> list[Progress]:
         """Give every request what it has come to; what those that go on have done."""
         progress, row, wanted = [], 0, 0
         for work in plan:
             is_prompt = work.job.prompt_left > 0
-            followers = self._take(work, logits[wanted : wanted + work.wanted])
+            watched = None
+            if work.job.routes is not None:
+                own = slice(row, row + work.tokens)
+                watched = routes_of(own, routes, self.model.config.num_experts_per_tok)
+            followers = self._take(work, logits[wanted : wanted + work.wanted], watched)
             if not work.job.is_done:
                 rows = hidden[row : row + len(followers)]
                 progress.append(Progress(work.job, followers, rows, is_prompt))
@@ -249,20 +304,11 @@ class Engine:
                 tokens = sum(len(entry.followers) for entry in progress)
                 self._speculation.record(len(plan), drafts, seconds, tokens)
 
-    def _logits(self, plan: Sequence[Work], hidden: Float32Array) -> Float32Array:
-        """Logits of the rows that are wanted, those of one request behind those of another."""
-        rows: list[int] = []
-        stop = 0
-        for work in plan:
-            stop += work.tokens
-            rows.extend(range(stop - work.wanted, stop))
-        return self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
-
-    def _take(self, work: Work, logits: Float32Array) -> Int64Array:
+    def _take(self, work: Work, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
         """Give a request what it has come to; what goes wrong with it is its own error."""
-        job, is_first = work.job, work.job.prompt_left > 0 and work.wanted > 0
+        job, is_first = work.job, work.job.prompt_left == work.tokens
         try:
-            followers = job.take(work.tokens, logits)
+            followers = job.take(work.tokens, logits, routes)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             self._fail(job, error)
             return NOTHING

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
@@ -32,11 +33,13 @@ def generate(
     *,
     stop_ids: Collection[int] | None = None,
     tokenizer: Tokenizer | None = None,
+    guide: Guide | None = None,
 ) -> Iterator[GeneratedToken]:
     """Tokens that follow `prompt_ids`, one by one; the last one carries the finish reason.
 
     stop_ids   ids that end the text and show no text; the config's `eos_token_id` if None
     tokenizer  turns ids into text; without it every text is empty and `params.stop` must be empty
+    guide      of this request, at its beginning; it forces tokens, or says which may be chosen
 
     Raises:
         RequestError: an id outside the vocabulary, an empty prompt, or one that fills the context; at once.
@@ -44,8 +47,11 @@ def generate(
     """
     check_prompt(model.config, prompt_ids, params, has_tokenizer=tokenizer is not None)
     ends = model.config.eos_token_id if stop_ids is None else stop_ids
-    emitter = Emitter(tokenizer, params, ends, room_for(model.config, prompt_ids, params))
-    return _loop(model, prompt_ids, Sampler(params, prompt_ids, model.config.vocab_size), emitter)
+    room = room_for(model.config, prompt_ids, params)
+    if not room:
+        return iter(())
+    emitter = Emitter(tokenizer, params, ends, room)
+    return _loop(model, prompt_ids, Sampler(params, prompt_ids, model.config.vocab_size, guide), emitter)
 
 
 def _loop(

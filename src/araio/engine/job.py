@@ -15,9 +15,10 @@ import numpy as np
 
 from araio.config import ModelConfig
 from araio.costs.work import StreamedWork, Work
+from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams, check_prompt, room_for
-from araio.engine.sampling import Sampler
-from araio.engine.tokens import Emitter, GeneratedToken
+from araio.engine.sampling import Sampled, Sampler, score
+from araio.engine.tokens import Emitter, ExpertRoutes, GeneratedToken
 from araio.errors import CacheFullError
 from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
@@ -48,12 +49,19 @@ class EnergyShare:
 class Job:
     """A request's life: waiting, its prompt in chunks, its tokens one or two at a time, done.
 
+    params         that it was asked with
     prompt         (n,) int64
     cache          its sequence; None while it waits and when it is done
     pages          the most that it can ever hold
     tokens         what was generated and not yet fetched
     error          what ended it early
     is_done        nothing more will come
+    is_cancelled   nobody wants more of it; any thread may say so, and the next step ends it
+    prompt_logprobs  of the prompt's tokens from the second on, if it was asked for them; else None.
+                   Such a request runs its whole prompt, whatever is in the cache
+    prompt_s       seconds until its prompt had run, those in line included
+    routes         the experts of each step's positions that are kept, if it was asked for them; else None.
+                   Such a request runs its whole prompt, whatever is in the cache
     cached_tokens  of the prompt, found in the cache instead of being run
     is_drafting    the MTP module runs along
     draft          the token that is expected to come next, if one was drafted
@@ -77,21 +85,29 @@ class Job:
         stop_ids: Collection[int],
         tokenizer: Tokenizer | None,
         cache_tokens: int,
+        guide: Guide | None = None,
+        *,
+        watches_experts: bool = False,
     ) -> None:
         check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
         # A cache that is smaller than the context ends an answer as the context would.
         room = min(room_for(config, prompt_ids, params), cache_tokens - len(prompt_ids))
-        if room < 1:
+        if room < min(1, params.max_tokens):
             raise CacheFullError(
                 f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
                 f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
             )
+        self.params = params
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None
         self.tokens: deque[GeneratedToken] = deque()
         self.error: Exception | None = None
         self.is_done = False
+        self.is_cancelled = False
+        self.prompt_logprobs: list[Sampled] | None = None if params.prompt_logprobs is None else []
+        self.prompt_s = 0.0
+        self.routes: list[ExpertRoutes] | None = [] if watches_experts else None
         self.cached_tokens = 0
         self.is_drafting = False
         self.draft: int | None = None
@@ -104,7 +120,8 @@ class Job:
         self.queue_s = 0.0
         self._queued_at = 0.0
         self._last = 0  # the newest token, which has not run yet
-        self._sampler = Sampler(params, prompt_ids, config.vocab_size)
+        self._alternatives = params.prompt_logprobs or 0
+        self._sampler = Sampler(params, prompt_ids, config.vocab_size, guide)
         self._emitter = Emitter(tokenizer, params, stop_ids, room)
 
     def enter_queue(self) -> None:
@@ -121,6 +138,11 @@ class Job:
     def prompt_left(self) -> int:
         """Tokens of the prompt that have not run yet."""
         return len(self.prompt) - self.length if self.length < len(self.prompt) else 0
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether nobody wants to know what its prompt does, so that a part from the cache will do."""
+        return self.routes is None and self.prompt_logprobs is None
 
     @property
     def length(self) -> int:
@@ -146,36 +168,57 @@ class Job:
         ids = [self._last] if self.draft is None else [self._last, self.draft]
         return Segment(np.array(ids, dtype=np.int64), self.cache, absorbed=True)
 
-    def take(self, count: int, logits: Float32Array) -> Int64Array:
+    def take(self, count: int, logits: Float32Array, routes: ExpertRoutes | None = None) -> Int64Array:
         """Choose tokens after `count` tokens have run.
 
-        logits   (n, W): none within a prompt, one row behind it, one row for each token of an answer
+        logits   (n, W): none within a prompt, one row behind it, one row for each token of an answer, and for
+                 each of a prompt whose log-probabilities were asked for
+        routes   of each of the tokens, if this request was asked for them
         returns  (T,) the token that follows each of those that have run and are kept: all but a wrong draft
 
         Raises:
             GenerationError: a logit is NaN or infinite.
         """
+        followers = (
+            self._take_prompt(count, logits, routes) if self.prompt_left else self._go_on(logits, routes)
+        )
+        if self.routes is not None and routes is not None:
+            kept = count if self.length <= len(self.prompt) else len(followers)
+            self.routes.append(ExpertRoutes(routes.ids[:kept], routes.weights[:kept]))
+        return followers
+
+    def _take_prompt(self, count: int, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
+        assert self.cache is not None
+        self.cache.advance(count)
+        followers = self.prompt[self.length - count + 1 : self.length + 1]
+        if self.prompt_logprobs is not None:
+            scored = zip(followers.tolist(), logits, strict=False)  # what follows the last one is not given
+            self.prompt_logprobs += [score(token, row, self._alternatives) for token, row in scored]
+        if self.prompt_left:
+            return followers
+        self.prompt_s = perf_counter() - self._queued_at
+        if not self._emitter.room:
+            self.is_done = True
+            return followers
+        self._choose(logits[-1], routes, count - 1)
+        return np.append(followers, self._last)
+
+    def _go_on(self, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
         assert self.cache is not None
         draft, self.draft = self.draft, None
-        if self.prompt_left:
-            self.cache.advance(count)
-            followers = self.prompt[self.length - count + 1 : self.length + 1]
-            if not len(logits):
-                return followers
-            self._choose(logits[0])
-            return np.append(followers, self._last)
         self.cache.advance(1)
-        self._choose(logits[0])
+        self._choose(logits[0], routes, 0)
         self.draft_tokens += draft is not None
         if self._last != draft or self.is_done:
             return np.array([self._last])
         self.accepted_draft_tokens += 1
         self.cache.advance(1)
-        self._choose(logits[1])
+        self._choose(logits[1], routes, 1)
         return np.array([draft, self._last])
 
-    def _choose(self, logits: Float32Array) -> None:
-        token = self._emitter.emit(self._sampler.sample(logits))
+    def _choose(self, logits: Float32Array, routes: ExpertRoutes | None, row: int) -> None:
+        at = None if routes is None else ExpertRoutes(routes.ids[row], routes.weights[row])
+        token = self._emitter.emit(self._sampler.sample(logits), at)
         self.tokens.append(token)
         self._last = token.id
         self.is_done = token.finish_reason is not None

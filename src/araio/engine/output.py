@@ -20,21 +20,21 @@ class StopStrings:
         self._strings = tuple(strings)
         self._held = ""
 
-    def push(self, text: str) -> tuple[str, bool]:
-        """Text to give out, and whether a stop string was completed; that string and the rest are dropped.
+    def push(self, text: str) -> tuple[str, str | None]:
+        """Text to give out, and the stop string that was completed, if any; it and the rest are dropped.
 
         The string that is complete first wins, the longest of those that end together: so the result does
         not depend on how the text was cut into pieces.
         """
         text = self._held + text
         self._held = ""
-        found = [(start + len(stop), start) for stop in self._strings if (start := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._strings if (at := text.find(stop)) >= 0]
         if found:
-            _, start = min(found)
-            return text[:start], True
+            _, start, stop = min(found)
+            return text[:start], stop
         keep = max((_overlap(text, stop) for stop in self._strings), default=0)
         self._held = text[len(text) - keep :]
-        return text[: len(text) - keep], False
+        return text[: len(text) - keep], None
 
     def flush(self) -> str:
         """What was held back, now that nothing follows it."""
@@ -54,13 +54,13 @@ class TextOutput:
         self._stream = tokenizer.stream() if tokenizer is not None else None
         self._stop = StopStrings(stop)
 
-    def push(self, token_id: int) -> tuple[str, bool]:
-        """Text that is settled now, and whether a stop string ended it."""
-        return self._stop.push(self._stream.push(token_id)) if self._stream is not None else ("", False)
+    def push(self, token_id: int) -> tuple[str, str | None]:
+        """Text that is settled now, and the stop string that ended it, if one did."""
+        return self._stop.push(self._stream.push(token_id)) if self._stream is not None else ("", None)
 
-    def flush(self) -> str:
-        """The rest: a character that was cut short, and what might have become a stop string."""
+    def flush(self) -> tuple[str, str | None]:
+        """The rest: a character that was cut short, and what might have become a stop string; or did."""
         if self._stream is None:
-            return ""
-        text, stopped = self._stop.push(self._stream.flush())
-        return text if stopped else text + self._stop.flush()
+            return "", None
+        text, stop = self._stop.push(self._stream.flush())
+        return (text, stop) if stop is not None else (text + self._stop.flush(), None)

@@ -40,6 +40,10 @@ class PrefixCache:
         # is always older than the ones it builds on, and is given up before them.
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._serials = 0
+        self.queries = 0
+        """Tokens of prompts that were looked for."""
+        self.hits = 0
+        """Of those, that were found."""
 
     @property
     def idle(self) -> int:
@@ -61,6 +65,8 @@ class PrefixCache:
             pages.append(kept.page)
             serial = kept.serial
         self._touch(keys)
+        self.queries += len(prompt)
+        self.hits += PAGE * len(pages)
         return pages
 
     def keep(self, prompt: Int64Array, pages: Sequence[int], is_drafted: bool) -> None:

@@ -7,15 +7,15 @@ logits, or `answer.py` for what comes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from araio.config import ModelConfig
-from araio.errors import ConfigError, FormatError, RequestError
+from araio.errors import ConfigError, ContextError, FormatError, RequestError
 from araio.json_reader import ObjectReader, read_object, shown
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SamplingParams",
     "check_ids",
     "check_prompt",
+    "check_thinking_budget",
     "params_from",
     "read_generation_defaults",
     "read_stop_ids",
@@ -33,6 +34,7 @@ DEFAULT_MAX_TOKENS = 4096
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARACTERS = 256
 MAX_LOGPROBS = 20
+MAX_LOGIT_BIASES = 300
 MAX_SEED = 2**64 - 1
 MAX_CONFIG_BYTES = 1 << 20
 GENERATION_CONFIG = "generation_config.json"
@@ -49,10 +51,12 @@ class SamplingParams:
     repetition_penalty   0.01 to 10; over 1 discourages tokens of the prompt and of the answer
     presence_penalty     -2 to 2; taken once from the logit of every token of the answer so far
     frequency_penalty    -2 to 2; taken as often as the token occurs in the answer so far
+    logit_bias           at most 300 token ids with -100 to 100, added to their logits before all of this
     seed                 0 to 2**64 - 1; one seed gives one text. None draws a fresh one
-    max_tokens           1 or more; reasoning and answer together
+    max_tokens           1 or more, reasoning and answer together; 0 too with `prompt_logprobs`
     stop                 up to 16 strings that end the text, reasoning too, and are cut from it
     logprobs             0 to 20 alternatives reported per token; None reports nothing
+    prompt_logprobs      the same for the prompt's own tokens, which are then all run
 
     Raises:
         RequestError: a value outside its range, naming field, value and range.
@@ -65,10 +69,12 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _check_number("temperature", self.temperature, 0, 100)
@@ -78,12 +84,15 @@ class SamplingParams:
         _check_number("presence_penalty", self.presence_penalty, -2, 2)
         _check_number("frequency_penalty", self.frequency_penalty, -2, 2)
         _check_integer("top_k", self.top_k, 0, None)
-        _check_integer("max_tokens", self.max_tokens, 1, None)
+        _check_integer("max_tokens", self.max_tokens, int(self.prompt_logprobs is None), None)
         if self.seed is not None:
             _check_integer("seed", self.seed, 0, MAX_SEED)
         if self.logprobs is not None:
             _check_integer("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        if self.prompt_logprobs is not None:
+            _check_integer("prompt_logprobs", self.prompt_logprobs, 0, MAX_LOGPROBS)
         object.__setattr__(self, "stop", _stop_strings(self.stop))
+        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
 
 
 def params_from(given: dict[str, Any], defaults: dict[str, Any] | None = None) -> SamplingParams:
@@ -104,14 +113,31 @@ def params_from(given: dict[str, Any], defaults: dict[str, Any] | None = None) -
 def check_prompt(
     config: ModelConfig, ids: Sequence[object], params: SamplingParams, *, has_tokenizer: bool
 ) -> None:
-    """Refuse a prompt that no token can follow, and stop strings where there is no text to look for them.
+    """Refuse a prompt that no token can follow, and parameters that this model cannot do anything with.
 
     Raises:
-        RequestError: as `check_ids`, or naming `params.stop`.
+        RequestError: as `check_ids`, or naming `stop` where there is no text to look for it, or an id of
+            `logit_bias` that is none.
     """
-    check_ids(config, ids, spare=1)
+    check_ids(config, ids, spare=min(1, params.max_tokens))
+    if (highest := max(params.logit_bias, default=0)) >= config.vocab_size:
+        raise RequestError(
+            f"logit_bias has the token {highest}; expected ids from 0 to {config.vocab_size - 1}, the "
+            "model's vocabulary",
+            param="logit_bias",
+        )
     if params.stop and not has_tokenizer:
         raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
+
+
+def check_thinking_budget(tokens: object) -> None:
+    """Refuse what is no number of tokens, nor None.
+
+    Raises:
+        RequestError: saying what it is.
+    """
+    if tokens is not None:
+        _check_integer("thinking_budget", tokens, 0, None)
 
 
 def room_for(config: ModelConfig, ids: Sequence[object], params: SamplingParams) -> int:
@@ -128,20 +154,23 @@ def check_ids(config: ModelConfig, ids: Sequence[object], spare: int = 0) -> Non
         RequestError: naming the first bad id, or the length, and the limit.
     """
     if len(ids) == 0:
-        raise RequestError("the prompt is empty; give at least one token")
+        raise RequestError("the prompt is empty; give at least one token", param="prompt")
     context = config.max_position_embeddings
     if len(ids) + spare > context:
         for_answer = ", one of them for the answer" if spare else ""
-        raise RequestError(
+        raise ContextError(
             f"the prompt has {len(ids)} tokens and the model's context holds {context}{for_answer}; shorten "
-            "the prompt or the conversation"
+            "the prompt or the conversation",
+            len(ids),
+            context,
         )
     for place, token in enumerate(ids):
         is_integer = isinstance(token, Integral) and not isinstance(token, bool)
         if not is_integer or not 0 <= token < config.vocab_size:  # type: ignore[operator]
             raise RequestError(
                 f"token {place} of the prompt is {token!r}; expected an integer from 0 to "
-                f"{config.vocab_size - 1}, the model's vocabulary"
+                f"{config.vocab_size - 1}, the model's vocabulary",
+                param="prompt",
             )
 
 
@@ -196,7 +225,7 @@ def _check_number(name: str, value: object, low: float, high: float, *, above_lo
     if is_number and low <= value <= high and not (above_low and value == low):  # type: ignore[operator]
         return
     bound = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
-    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}")
+    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}", param=name)
 
 
 def _check_integer(name: str, value: object, low: int, high: int | None) -> None:
@@ -204,7 +233,7 @@ def _check_integer(name: str, value: object, low: int, high: int | None) -> None
     if is_integer and low <= value and (high is None or value <= high):  # type: ignore[operator]
         return
     bound = f"of {low} or more" if high is None else f"from {low} to {high}"
-    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}")
+    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}", param=name)
 
 
 def _shown(value: object) -> str:
@@ -228,3 +257,14 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
         if len(found) > MAX_STOP_STRINGS:
             raise RequestError(f"stop holds more than {MAX_STOP_STRINGS} strings; give fewer")
     return tuple(found)
+
+
+def _biases(biases: object) -> dict[int, float]:
+    if not isinstance(biases, Mapping):
+        raise RequestError(f"logit_bias is {_shown(biases)}; expected numbers by token id")
+    if len(biases) > MAX_LOGIT_BIASES:
+        raise RequestError(f"logit_bias has {len(biases)} tokens; give at most {MAX_LOGIT_BIASES}")
+    for token, bias in biases.items():
+        _check_integer("a token of logit_bias", token, 0, None)
+        _check_number(f"logit_bias of token {_shown(token)}", bias, -100, 100)
+    return dict(biases)

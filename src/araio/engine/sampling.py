@@ -1,9 +1,10 @@
 """Logits to the next token: `Sampler`, one per request.
 
-The order is fixed: penalties, temperature, top-k, top-p, min-p, one draw. Each filter sees the distribution
-that the one before it left, renormalised, and always keeps the most likely token. All arithmetic is float64
-on one row of logits, so the choice does not depend on what else runs. The draws come from a Philox stream
-keyed by the request's seed and by nothing global. Read `generate.py` next for the loop around it.
+The order is fixed: biases, penalties, what the guide allows, temperature, top-k, top-p, min-p, one draw. Each
+filter sees the distribution that the one before it left, renormalised, and always keeps the most likely
+token. All arithmetic is float64 on one row of logits, so the choice does not depend on what else runs. The
+draws come from a Philox stream keyed by the request's seed and by nothing global. Read `guide.py` for what
+may stand above the choice, `generate.py` for the loop around it.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator, Philox
 
+from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams
 from araio.errors import GenerationError
 
-__all__ = ["Sampled", "Sampler"]
+__all__ = ["Sampled", "Sampler", "score"]
 
 Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One chosen token, and what the model thought of it before penalties and temperature."""
+    """One chosen token, and what the model thought of it before biases, penalties and temperature."""
 
     id: int
     logprob: float | None
@@ -35,14 +37,22 @@ class Sampled:
 
 
 class Sampler:
-    """Chooses the tokens of one request, one call per token; holds its counts and its random stream."""
+    """Chooses the tokens of one request, one call per token; holds its counts and its random stream.
 
-    def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
+    guide  forces tokens, or says which may be chosen; it is told of each
+    """
+
+    def __init__(
+        self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int, guide: Guide | None = None
+    ) -> None:
         self._params = params
+        self._guide = guide
         self._random = Generator(Philox(params.seed))
         self._counts = np.zeros(vocab_size, dtype=np.int64)  # of the answer so far
         self._is_seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or the answer
         self._is_seen[np.asarray(prompt_ids, dtype=np.int64)] = True
+        self._biased = np.array([*params.logit_bias], dtype=np.int64)
+        self._biases = np.array([*params.logit_bias.values()], dtype=np.float64)
 
     def sample(self, logits: npt.NDArray[np.float32]) -> Sampled:
         """Choose from one row of logits and remember the choice.
@@ -52,20 +62,32 @@ class Sampler:
         Raises:
             GenerationError: a logit is NaN or infinite.
         """
-        raw = logits.astype(np.float64)
-        if not np.isfinite(raw).all():
-            raise GenerationError(
-                f"{int((~np.isfinite(raw)).sum())} of {raw.size} logits are NaN or infinite; the checkpoint "
-                "is damaged or a kernel is wrong: try ARAIO_KERNELS=reference, then fetch the weights again"
-            )
-        token = self._choose(self._penalise(raw))
+        raw = _checked(logits)
+        token = self._choose(self._penalise(raw)) if self._guide is None else self._guided(raw, self._guide)
         self._counts[token] += 1
         self._is_seen[token] = True
-        return self._report(token, raw)
+        return _report(token, raw, self._params.logprobs)
+
+    def _guided(self, logits: Float64Array, guide: Guide) -> int:
+        """What the guide forces, which draws nothing, or else a choice of what it allows."""
+        token = guide.forced()
+        if token is None:
+            scores = self._penalise(logits)
+            allowed = guide.allowed()
+            if allowed is None:
+                token = self._choose(scores)
+            else:
+                ids = np.flatnonzero(allowed)
+                token = int(ids[self._choose(scores[ids])])
+        guide.accept(token)
+        return token
 
     def _penalise(self, logits: Float64Array) -> Float64Array:
-        """Repetition penalty (Keskar et al. 2019, arXiv 1909.05858, section 4.1), then the additive two."""
+        """Biases; repetition penalty (Keskar et al. 2019, arXiv 1909.05858, section 4.1); the other two."""
         params = self._params
+        if self._biases.size:
+            logits = logits.copy()
+            logits[self._biased] += self._biases
         if params.repetition_penalty != 1.0:
             # Division makes a negative logit larger, so those are multiplied.
             factor = np.where(logits > 0, 1.0 / params.repetition_penalty, params.repetition_penalty)
@@ -84,13 +106,41 @@ class Sampler:
         place = int(cumulative.searchsorted(self._random.random() * cumulative[-1], side="right"))
         return int(order[min(place, order.size - 1)])
 
-    def _report(self, token: int, logits: Float64Array) -> Sampled:
-        if self._params.logprobs is None:
-            return Sampled(token, None, ())
-        shifted = logits - logits.max()
-        logprobs = shifted - np.log(np.exp(shifted).sum())
-        best = np.argsort(-logprobs, kind="stable")[: self._params.logprobs]
-        return Sampled(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+
+def score(token: int, logits: npt.NDArray[np.float32], alternatives: int) -> Sampled:
+    """A token that was not chosen but given, as `Sampler.sample` reports one.
+
+    Raises:
+        GenerationError: a logit is NaN or infinite.
+    """
+    return _report(token, _checked(logits), alternatives)
+
+
+def _checked(logits: npt.NDArray[np.float32]) -> Float64Array:
+    raw = logits.astype(np.float64)
+    if not np.isfinite(raw).all():
+        raise GenerationError(
+            f"{int((~np.isfinite(raw)).sum())} of {raw.size} logits are NaN or infinite; the checkpoint "
+            "is damaged or a kernel is wrong: try ARAIO_KERNELS=reference, then fetch the weights again"
+        )
+    return raw
+
+
+def _report(token: int, logits: Float64Array, alternatives: int | None) -> Sampled:
+    if alternatives is None:
+        return Sampled(token, None, ())
+    shifted = logits - logits.max()
+    logprobs = shifted - np.log(np.exp(shifted).sum())
+    best = _best(logprobs, alternatives)
+    return Sampled(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+
+
+def _best(logprobs: Float64Array, count: int) -> npt.NDArray[np.int64]:
+    """The likeliest tokens, best first, equal ones by id."""
+    likely = np.arange(logprobs.size)
+    if 0 < count < logprobs.size:  # only what may be among them is sorted: a vocabulary is large
+        likely = np.flatnonzero(logprobs >= np.partition(logprobs, -count)[-count])
+    return likely[np.argsort(-logprobs[likely], kind="stable")[:count]] if count else likely[:0]
 
 
 def filtered(logits: Float64Array, params: SamplingParams) -> tuple[npt.NDArray[np.int64], Float64Array]:

@@ -11,9 +11,16 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+import numpy as np
+
 from araio.engine.job import Job
+from araio.kernels.ops import PAGE, Int64Array
 
 __all__ = ["Scheduler", "Work"]
+
+
+SCORED_CHUNK = 64
+"""Tokens in a step of all prompts whose log-probabilities were asked for, so that their logits stay small."""
 
 
 class Work(NamedTuple):
@@ -52,11 +59,15 @@ class Scheduler:
         """
         if not self.waiting or len(self.running) == self.max_batch:
             return None
-        if self._promised() + self.waiting[0].pages > self.pages:
+        if self._promised() + self.waiting[0].pages > self.pages or self._is_begun(self.waiting[0]):
             return None
         job = self.waiting.popleft()
         self.running.append(job)
         return job
+
+    def cancelled(self) -> list[Job]:
+        """Requests of both lines that nobody wants any more."""
+        return [job for line in (self.running, self.waiting) for job in line if job.is_cancelled]
 
     def remove(self, job: Job) -> None:
         """Forget a request, wherever it stands."""
@@ -72,13 +83,32 @@ class Scheduler:
             if not job.prompt_left:
                 tokens = 1 if job.draft is None else 2
                 plan.append(Work(job, tokens, tokens))
-        budget = self.chunk
+        budget, scored = self.chunk, SCORED_CHUNK
         for job in self.running:
             if (left := job.prompt_left) and budget:
                 count = min(left, budget)
+                wanted = int(count == left)
+                if job.prompt_logprobs is not None:
+                    count = wanted = min(count, scored)
+                    scored -= count
                 budget -= count
-                plan.append(Work(job, count, int(count == left)))
+                if count:
+                    plan.append(Work(job, count, wanted))
         return plan
+
+    def _is_begun(self, job: Job) -> bool:
+        """Whether a prompt is being run that begins like this request's, by a page or more not in the cache.
+
+        It will be in the cache soon, so whoever waits for it computes less. Those behind lose nothing: that
+        prompt has the chunk to itself until it is over.
+        """
+        if not job.may_skip:
+            return False
+        return any(
+            _shared_pages(other.prompt, job.prompt) * PAGE > other.cached_tokens
+            for other in self.running
+            if other.prompt_left
+        )
 
     def _promised(self) -> int:
         """Pages that those that run hold, each once, and those that they may still take."""
@@ -86,3 +116,10 @@ class Scheduler:
         held = {page for cache in caches for page in cache.pages}
         taken = sum(len(cache.pages) for cache in caches)
         return len(held) + sum(job.pages for job in self.running) - taken
+
+
+def _shared_pages(one: Int64Array, other: Int64Array) -> int:
+    """Full pages that two prompts begin with alike, without the last token, which always runs."""
+    length = min(len(one), len(other) - 1)
+    differ = np.flatnonzero(one[:length] != other[:length])
+    return (int(differ[0]) if len(differ) else length) // PAGE

@@ -15,8 +15,8 @@ import numpy as np
 
 from araio.engine.job import Job
 from araio.errors import RequestError
-from araio.kernels.ops import Int32Array, Int64Array
-from araio.nn.batch import Segment
+from araio.kernels.ops import Int64Array
+from araio.nn.batch import Routes, Segment
 from araio.nn.model import Model
 from araio.nn.mtp import MTPModule
 from araio.tensors import Float32Array
@@ -65,7 +65,7 @@ class Drafter:
         self._model = model
         self._mtp = mtp
 
-    def draft(self, progress: Sequence[Progress], routes: list[Int32Array]) -> None:
+    def draft(self, progress: Sequence[Progress], routes: Routes) -> None:
         """Bring the module up to where its requests are, and leave a draft with each that can use one.
 
         routes  as in `MTPModule.step`

@@ -6,17 +6,30 @@ Both loops use it, the naive one and the engine. Read `output.py` for the text, 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
 
 from araio.engine.output import TextOutput
 from araio.engine.request import SamplingParams
 from araio.engine.sampling import Sampled
+from araio.kernels.ops import Int32Array
+from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 
-__all__ = ["Emitter", "FinishReason", "GeneratedToken"]
+__all__ = ["Emitter", "ExpertRoutes", "FinishReason", "GeneratedToken"]
 
 FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+class ExpertRoutes(NamedTuple):
+    """The experts of the M routed layers, in order, for one position or for several.
+
+    ids      (..., M, K) int32
+    weights  (..., M, K) float32
+    """
+
+    ids: Int32Array
+    weights: Float32Array
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,10 @@ class GeneratedToken:
     text: str
     finish_reason: FinishReason | None
     """None except on the last token: "stop" at a stop token or string, "length" at a limit."""
+    stop_reason: str | None = None
+    """The stop string that ended the text; None if something else did."""
+    routes: ExpertRoutes | None = field(default=None, compare=False)
+    """(M, K) of the position that the token was chosen at, the one before its own; if asked for."""
 
     @property
     def id(self) -> int:
@@ -49,14 +66,18 @@ class Emitter:
         self._output = TextOutput(tokenizer, params.stop)
         self._stop_ids = frozenset(stop_ids)
 
-    def emit(self, sampled: Sampled) -> GeneratedToken:
+    def emit(self, sampled: Sampled, routes: ExpertRoutes | None = None) -> GeneratedToken:
         """The next token of the answer; nothing may follow one with a finish reason."""
         self.room -= 1
-        if sampled.id in self._stop_ids:
-            return GeneratedToken(sampled, self._output.flush(), "stop")
-        text, is_stopped = self._output.push(sampled.id)
-        if is_stopped:
-            return GeneratedToken(sampled, text, "stop")
-        if self.room == 0:
-            return GeneratedToken(sampled, text + self._output.flush(), "length")
-        return GeneratedToken(sampled, text, None)
+        text, stop = "", None
+        is_end = sampled.id in self._stop_ids
+        if not is_end:
+            text, stop = self._output.push(sampled.id)
+        if stop is None and (is_end or self.room == 0):
+            # What was held back comes out now, and half a character of it may complete a stop string.
+            rest, stop = self._output.flush()
+            text += rest
+            if stop is None and not is_end:
+                return GeneratedToken(sampled, text, "length", None, routes)
+        reason: FinishReason | None = "stop" if is_end or stop is not None else None
+        return GeneratedToken(sampled, text, reason, stop, routes)

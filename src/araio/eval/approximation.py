@@ -24,8 +24,7 @@ from araio.atomic import write_text
 from araio.errors import GenerationError
 from araio.eval.divergence import compare
 from araio.json_reader import read_object
-from araio.kernels.ops import Int32Array
-from araio.nn.batch import Segment
+from araio.nn.batch import Routes, Segment
 from araio.nn.kv_cache import LatentCache
 from araio.tensors import Float32Array
 from araio.weights.locate import locate
@@ -166,14 +165,16 @@ class _Pass:
         cache = LatentCache(network.new_pool(len(ids)))
         network.forward(ids[:PROMPT], cache)
         for place in range(PROMPT, len(ids) - 1):
-            routes: list[Int32Array] = []
+            routes = Routes()
             before = self._from_disk()
             hidden = network.step([Segment(ids[place : place + 1], cache, absorbed=True)], routes)
             cache.advance(1)
             self.bytes_read += self._from_disk() - before
             if self._model.experts is None:
                 held = network.held
-                self.bytes_read += held.dense + held.head + held.row + held.expert * sum(map(np.size, routes))
+                self.bytes_read += (
+                    held.dense + held.head + held.row + held.expert * sum(map(np.size, routes.ids))
+                )
             yield network.logits(hidden)
 
     def _from_disk(self) -> int:

@@ -27,9 +27,9 @@ from araio.config import ModelConfig
 from araio.engine.request import check_ids
 from araio.errors import RequestError
 from araio.eval.ceiling import DiskCeiling
-from araio.kernels.ops import Int32Array, Int64Array, Ops
+from araio.kernels.ops import Int64Array, Ops
 from araio.kernels.select import select
-from araio.nn.batch import Segment
+from araio.nn.batch import Routes, Segment
 from araio.nn.kv_cache import LatentCache
 from araio.nn.model import Model
 from araio.tensors import Float32Array
@@ -308,8 +308,8 @@ class _Sequence:
         scores: Float32Array = self._model.logits(hidden[-1:])[0]
         return scores
 
-    def decode(self, token: int, routes: list[Int32Array] | None = None) -> Float32Array:
-        """Scores (W,) after one more token; `routes` gets the ids (1, K) of each routed layer."""
+    def decode(self, token: int, routes: Routes | None = None) -> Float32Array:
+        """Scores (W,) after one more token; `routes` gets what each routed layer chose."""
         ids = np.array([token], np.int64)
         hidden = self._model.step([Segment(ids, self._cache, absorbed=True)], routes)
         self._cache.advance(1)
@@ -387,7 +387,7 @@ class _Stream:
         self, sequence: _Sequence, scores: Float32Array
     ) -> tuple[tuple[float, StreamCounters, tuple[int, ...]], Int64Array, Float32Array]:
         """One token: what it took, its routes (1, L, K), and the scores behind it."""
-        experts, routes = self._experts, list[Int32Array]()
+        experts, routes = self._experts, Routes()
         before, missed = experts.counters, experts.missed.copy()
         began_s = time.perf_counter()
         token = self._text.next(scores)
@@ -395,7 +395,7 @@ class _Stream:
         seconds = time.perf_counter() - began_s
         self.chosen.append(token)
         seen = seconds, experts.counters.since(before), tuple((experts.missed - missed).tolist())
-        return seen, np.stack(routes, axis=1).astype(np.int64), scores
+        return seen, np.stack(routes.ids, axis=1).astype(np.int64), scores
 
     def _optimum(self, routes: Int64Array, start: Sequence[int]) -> list[list[int]]:
         """Reads of each token and layer that no policy avoids, if it may fill every place."""

@@ -14,8 +14,9 @@ import numpy as np
 from araio.kernels.ops import Int32Array, IntArray
 from araio.nn.kv_cache import LatentCache
 from araio.nn.rope import RotaryEmbedding
+from araio.tensors import Float32Array
 
-__all__ = ["Batch", "Segment", "Span"]
+__all__ = ["Batch", "Routes", "Segment", "Span"]
 
 
 class Segment(NamedTuple):
@@ -30,6 +31,19 @@ class Segment(NamedTuple):
     ids: IntArray
     cache: LatentCache
     absorbed: bool
+
+
+class Routes:
+    """What the routers of a step chose: ids (T, K) and weights (T, K), an entry for each routed layer."""
+
+    def __init__(self) -> None:
+        self.ids: list[Int32Array] = []
+        self.weights: list[Float32Array] = []
+
+    def add(self, ids: Int32Array, weights: Float32Array) -> None:
+        """The choice of the next layer."""
+        self.ids.append(ids)
+        self.weights.append(weights)
 
 
 class Span(NamedTuple):
@@ -47,12 +61,12 @@ class Batch:
     ids       (T,) of all segments
     rotation  of each token, by its position
     slots     (T,) where each token's latents go
-    routes    gets the ids (T, K) of the experts that each routed layer chooses, if given
+    routes    gets what each routed layer chooses, if given
     is_decoded  (T,) bool: not of a prompt, but behind it
     """
 
     def __init__(
-        self, segments: Sequence[Segment], rotary: RotaryEmbedding, routes: list[Int32Array] | None = None
+        self, segments: Sequence[Segment], rotary: RotaryEmbedding, routes: Routes | None = None
     ) -> None:
         self.routes = routes
         self.pool = segments[0].cache.pool

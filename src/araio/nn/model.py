@@ -7,14 +7,14 @@ model from a checkpoint; `block.py` is one layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from araio.config import ModelConfig
 from araio.costs.work import HeldBytes
-from araio.kernels.ops import Int32Array, IntArray, Matrix, Ops
+from araio.kernels.ops import IntArray, Matrix, Ops
 from araio.nn.approximations import Approximation
-from araio.nn.batch import Batch, Segment
+from araio.nn.batch import Batch, Routes, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
@@ -26,7 +26,11 @@ from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import OnRoute, Router
 from araio.tensors import Float32Array
 
-__all__ = ["Model"]
+__all__ = ["Model", "Unwanted"]
+
+
+class Unwanted(Exception):  # noqa: N818 - nothing went wrong
+    """A step was stopped because nobody wants what it would give."""
 
 
 @dataclass(eq=False)
@@ -74,19 +78,28 @@ class Model:
         cache.advance(len(ids))
         return hidden
 
-    def step(self, segments: Sequence[Segment], routes: list[Int32Array] | None = None) -> Float32Array:
+    def step(
+        self,
+        segments: Sequence[Segment],
+        routes: Routes | None = None,
+        is_unwanted: Callable[[], bool] | None = None,
+    ) -> Float32Array:
         """Run the next tokens of several sequences, which the caller advances if it wants to keep them.
 
         segments  one or more, each of another sequence, all in one pool
-        routes    gets the ids (T, K) of the experts that each routed layer chose, if given
+        routes    gets what each routed layer chose, if given
+        is_unwanted  asked before each layer; the step stops where it says so
         returns   (T, D) for the tokens of all segments in their order, as `forward`
 
         Raises:
+            Unwanted: the step was stopped; no sequence has changed.
             CacheFullError: as `forward`; no sequence has changed.
         """
         batch = Batch(segments, self.rotary, routes)
         x = self.ops.embed(batch.ids, self.embed_tokens)
         for index, layer in enumerate(self.layers):
+            if is_unwanted is not None and is_unwanted():
+                raise Unwanted
             x = layer(x, batch)
             if self.lookahead is not None:
                 self.lookahead(index, x, batch.is_decoded)

@@ -35,11 +35,11 @@ class MoE:
         """Map x (T, D) to what is added to the residual (T, D).
 
         residual  from which x was made by the layer's norm
-        batch     of the step; its routes get the ids (T, K) of the chosen experts
+        batch     of the step; its routes get the choice
         """
         ids, weights = self.gate(x, batch.is_decoded)
         if batch.routes is not None:
-            batch.routes.append(ids)
+            batch.routes.add(ids, weights)
         ticket = self.experts.request(self.gate.layer, ids)
         shared = self.shared_experts(x) if self.shared_experts is not None else None
         if self.lookahead is not None:

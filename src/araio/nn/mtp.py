@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from araio.kernels.ops import Int32Array, IntArray, Matrix, Ops
-from araio.nn.batch import Batch, Segment
+from araio.kernels.ops import IntArray, Matrix, Ops
+from araio.nn.batch import Batch, Routes, Segment
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
@@ -63,7 +63,7 @@ class MTPModule:
         return states
 
     def step(
-        self, segments: Sequence[Segment], hidden: Float32Array, routes: list[Int32Array] | None = None
+        self, segments: Sequence[Segment], hidden: Float32Array, routes: Routes | None = None
     ) -> Float32Array:
         """The same for several sequences, which the caller advances; hidden (T, D) in their order.
 

@@ -15,7 +15,7 @@ from typing import Any
 from araio.errors import TextError
 from araio.text.tokenizer import Span
 
-__all__ = ["CONTROL_TOKENS", "Dialect", "Message", "TaggedDialect", "TurnDialect"]
+__all__ = ["CONTROL_TOKENS", "Dialect", "Message", "TaggedDialect", "TurnDialect", "check_continued"]
 
 BOS = "<｜begin▁of▁sentence｜>"
 EOS = "<｜end▁of▁sentence｜>"
@@ -48,8 +48,21 @@ Message = Mapping[str, Any]
 class TurnDialect:
     """DeepSeek-V2 and V2-Lite: `User: ...` and `Assistant: ...` in plain words, no tools."""
 
-    def encode(self, messages: Sequence[Message], bos_token: str, eos_token: str) -> list[Span]:
-        """The prompt for the next answer. Raises TextError for a message the format cannot hold."""
+    def encode(
+        self,
+        messages: Sequence[Message],
+        bos_token: str,
+        eos_token: str,
+        *,
+        notice: Sequence[Span] = (),
+        continues: bool = False,
+    ) -> list[Span]:
+        """The prompt for the next answer, or the last answer left open if the prompt `continues` it.
+
+        Raises TextError for a message the format cannot hold, and for a `notice` of tools.
+        """
+        if notice:
+            raise TextError("this model's format has no tool calls; send the request without tools")
         spans = [_control(bos_token)]
         for message in messages:
             role, content = _role(message, ("system", "user", "assistant")), _content(message)
@@ -59,6 +72,9 @@ class TurnDialect:
                 spans += [_control("Assistant: "), content, _control(eos_token)]
             else:
                 spans += [content, _control("\n\n")]
+        if continues:
+            check_continued(messages[-1])
+            return spans[:-1]
         return [*spans, _control("Assistant:")]
 
 
@@ -79,24 +95,38 @@ class TaggedDialect:
     outputs. Before: calls count only where content is null, a closing follows every call but the
     conversation's first, a line break parts outputs."""
 
-    def encode(self, messages: Sequence[Message], bos_token: str, eos_token: str) -> list[Span]:
+    def encode(
+        self,
+        messages: Sequence[Message],
+        bos_token: str,
+        eos_token: str,
+        *,
+        notice: Sequence[Span] = (),
+        continues: bool = False,
+    ) -> list[Span]:
         """The prompt for the next answer; after a tool's output the answer goes on without a new turn.
+
+        notice     stands in front of the system message, parted from it by a blank line: the request's tools,
+                   of which the published templates say nothing
+        continues  the prompt ends in the last message, an assistant's, which is left open; where it has
+                   reasoning but no content, it is the reasoning that goes on
 
         The end of a turn is always DeepSeek's own token, whatever `eos_token` says, as in the templates.
         Raises TextError for a message the format cannot hold.
         """
         del eos_token
         turns = _Turns(self)
-        for message in messages:
+        for message in messages[:-1] if continues else messages:
             turns.add(message)
+        end = turns.leave_open(messages[-1]) if continues else turns.close()
         systems = [_content(message) for message in messages if message["role"] == "system"]
         indent = _control("        " * len(systems) if self.indents_systems else "")
-        return [indent, _control(bos_token), *self._system_prompt(systems), *turns.close()]
+        return [indent, _control(bos_token), *self._system_prompt(notice, systems), *end]
 
-    def _system_prompt(self, systems: list[Span]) -> list[Span]:
-        if not self.joins_systems:
-            return systems[-1:]
-        return [span for system in systems for span in (_control("\n\n"), system)][1:]
+    def _system_prompt(self, notice: Sequence[Span], systems: list[Span]) -> list[Span]:
+        kept = systems if self.joins_systems else systems[-1:]
+        parts = [*([notice] if notice else []), *([system] for system in kept)]
+        return [span for part in parts for span in (_control("\n\n"), *part)][1:]
 
 
 Dialect = TurnDialect | TaggedDialect
@@ -133,6 +163,19 @@ class _Turns:
             return [*self._spans, _control(OUTPUTS_END)]
         return [*self._spans, _control(ASSISTANT + (THINK + "\n" if self._dialect.prefills_think else ""))]
 
+    def leave_open(self, message: Message) -> list[Span]:
+        """All spans, ending in an answer that the model goes on with."""
+        check_continued(message)
+        reasoning = message.get("reasoning_content")
+        if self._is_after_output:
+            return [*self._spans, _control(OUTPUTS_END), _content(message)]
+        if not (reasoning and self._dialect.drops_reasoning):
+            return [*self._spans, _control(ASSISTANT), self._kept(_content(message))]
+        spans = [*self._spans, _control(ASSISTANT + THINK + "\n"), Span(str(reasoning), is_trusted=False)]
+        if message.get("content"):
+            spans += [_control("\n" + END_THINK + "\n\n"), _content(message)]
+        return spans
+
     def _makes_calls(self, message: Message) -> bool:
         if not message.get("tool_calls"):
             return False
@@ -140,12 +183,14 @@ class _Turns:
 
     def _add_answer(self, content: Span) -> None:
         if self._is_after_output:
-            opening = OUTPUTS_END
+            self._spans += [_control(OUTPUTS_END), content, _control(EOS)]
         else:
-            opening = ASSISTANT
-            if self._dialect.drops_reasoning:
-                content = Span(content.text.split(END_THINK)[-1], is_trusted=False)
-        self._spans += [_control(opening), content, _control(EOS)]
+            self._spans += [_control(ASSISTANT), self._kept(content), _control(EOS)]
+
+    def _kept(self, content: Span) -> Span:
+        if not self._dialect.drops_reasoning:
+            return content
+        return Span(content.text.split(END_THINK)[-1], is_trusted=False)
 
     def _add_calls(self, message: Message) -> None:
         closing = _control(CALLS_END + EOS)
@@ -187,6 +232,13 @@ def _content(message: Message) -> Span:
         f"a message of role {message['role']!r} has {_kind(content)} as content; expected a string"
         + (" (or tool_calls beside null)" if message["role"] == "assistant" else "")
     )
+
+
+def check_continued(message: Message) -> None:
+    """Raises TextError unless the message is an assistant's text, which an answer may go on with."""
+    if message.get("role") != "assistant" or message.get("tool_calls"):
+        found = "it has tool calls" if message.get("tool_calls") else f"its role is {message.get('role')!r}"
+        raise TextError(f"the last message cannot be continued: {found}; expected an assistant's text")
 
 
 def _call(call: object) -> list[Span]:

@@ -47,6 +47,11 @@ class ReasoningSplitter:
         """Whether what comes next is reasoning, as far as the output so far tells."""
         return self._state in (_State.OPENED, _State.REASONING)
 
+    @property
+    def may_open(self) -> bool:
+        """Whether the output so far, none or the start of `<think>`, may still open with it."""
+        return self._state is _State.UNDECIDED
+
     def push(self, text: str) -> Split:
         """Take the next piece of output."""
         self._held += text

@@ -18,12 +18,23 @@ from araio.api import Model, load
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
+from araio.cli.load_options import (
+    Approximate,
+    CacheTokens,
+    Country,
+    Io,
+    PriceList,
+    Ram,
+    Speculation,
+    Tdp,
+    Threads,
+)
 from araio.cli.numbers import bytes_text
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
 from araio.engine.answer import Answer, Finish
-from araio.engine.request import DEFAULT_MAX_TOKENS, params_from
+from araio.engine.request import DEFAULT_MAX_TOKENS, check_thinking_budget, params_from
 from araio.engine.speculate import check_speculate
 from araio.errors import ModelNotFoundError, RequestError
 from araio.quantities import parse_bytes, parse_tokens
@@ -58,6 +69,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 MaxTokens = Annotated[
     int | None, typer.Option(help=f"Limit of thinking and answer together ({DEFAULT_MAX_TOKENS}).")
 ]
+ThinkingBudget = Annotated[
+    int | None,
+    typer.Option(help="Tokens of thinking after which the answer begins; as long as it takes if not given."),
+]
 Temperature = Annotated[
     float | None, typer.Option(help="0 takes the likeliest token; 1 samples as the model believes.")
 ]
@@ -69,44 +84,8 @@ RepetitionPenalty = Annotated[
 ]
 Stop = Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
-Threads = Annotated[int | None, typer.Option(help="Processors to compute on; every one if not given.")]
-Ram = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="Memory for the whole program, as in 6GiB; experts that do not fit are read from disk. What the "
-        "machine can spare if not given.",
-    ),
-]
-CacheTokens = Annotated[
-    str | None, typer.Option(metavar="TOKENS", help="Of the latent cache, as in 32k; a share if not given.")
-]
-Io = Annotated[
-    str | None,
-    typer.Option(metavar="HOW", help="Read experts: auto, direct, uring, buffered; see `ARAIO_IO`."),
-]
-Speculation = Annotated[
-    str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
-]
-Approximate = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOW",
-        help="Choose other experts than the model would, for less work: top-N, or cached (those in memory). "
-        "Answers change; what it costs is measured and printed.",
-    ),
-]
 Whole = Annotated[bool, typer.Option("--receipt", help="Print the whole receipt, not its one line.")]
 NoLog = Annotated[bool, typer.Option("--no-log", help="Keep no receipt for `araio receipts`.")]
-Country = Annotated[
-    str | None, typer.Option(help="Whose electricity: a code such as DEU, a name, or grams per kWh.")
-]
-PriceList = Annotated[
-    str | None, typer.Option(help="A price list, or INPUT,OUTPUT in dollars per million tokens.")
-]
-Tdp = Annotated[
-    float | None, typer.Option(help="Watts of the processors at full load, for the energy model.")
-]
 
 
 def command(
@@ -117,6 +96,7 @@ def command(
     hide_thinking: HideThinking = False,
     as_json: AsJson = False,
     max_tokens: MaxTokens = None,
+    thinking_budget: ThinkingBudget = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     top_k: TopK = None,
@@ -157,6 +137,9 @@ def command(
     sampling = {field: value for field, value in given.items() if value is not None}
     # A value out of range is told before a large model is loaded.
     params_from(sampling)
+    check_thinking_budget(thinking_budget)
+    if thinking_budget is not None:
+        sampling["thinking_budget"] = thinking_budget
     mode = None if speculate is None else check_speculate(speculate)
     screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
     keeper = ReceiptKeeper(screen.note, is_off=no_log)

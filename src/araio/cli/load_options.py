@@ -1,0 +1,56 @@
+"""Options of every command that loads a model to answer with, each with its help, as typer reads them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Approximate",
+    "CacheTokens",
+    "Country",
+    "Io",
+    "PriceList",
+    "Ram",
+    "Speculation",
+    "Tdp",
+    "Threads",
+]
+
+Threads = Annotated[int | None, typer.Option(help="Processors to compute on; every one if not given.")]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory for the whole program, as in 6GiB; experts that do not fit are read from disk. What the "
+        "machine can spare if not given.",
+    ),
+]
+CacheTokens = Annotated[
+    str | None, typer.Option(metavar="TOKENS", help="Of the latent cache, as in 32k; a share if not given.")
+]
+Io = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="Read experts: auto, direct, uring, buffered; see `ARAIO_IO`."),
+]
+Speculation = Annotated[
+    str | None, typer.Option(help="Draft tokens: auto, on or off; it changes the speed, never the text.")
+]
+Approximate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Choose other experts than the model would, for less work: top-N, or cached (those in memory). "
+        "Answers change; what it costs is measured and printed.",
+    ),
+]
+Country = Annotated[
+    str | None, typer.Option(help="Whose electricity: a code such as DEU, a name, or grams per kWh.")
+]
+PriceList = Annotated[
+    str | None, typer.Option(help="A price list, or INPUT,OUTPUT in dollars per million tokens.")
+]
+Tdp = Annotated[
+    float | None, typer.Option(help="Watts of the processors at full load, for the energy model.")
+]

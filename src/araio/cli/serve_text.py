@@ -1,0 +1,53 @@
+"""What `araio serve` says once it is ready: one line, the page's address, a snippet that runs as pasted."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+from araio.serve.service import Service
+from araio.serve.settings import Settings
+
+__all__ = ["ready_text", "url_of"]
+
+SNIPPET = """\
+import os, openai
+client = openai.OpenAI(base_url="{url}/v1", api_key={key})
+question = [{{"role": "user", "content": "What is 47 + 38 - 12?"}}]
+answer = client.chat.completions.create(model={model!r}, messages=question).choices[0].message
+print(answer.{field})
+print(answer.content)"""
+
+
+def url_of(host: str, port: int) -> str:
+    """The address that a client on this machine uses."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        return f"http://127.0.0.1:{port}" if address.version == 4 else f"http://[::1]:{port}"
+    return f"http://{address}:{port}" if address.version == 4 else f"http://[{address}]:{port}"
+
+
+def ready_text(service: Service, url: str, key_file: Path | None) -> str:
+    """All of it."""
+    settings = service.settings
+    snippet = SNIPPET.format(
+        url=url, key=_key_text(settings, key_file), model=service.name, field=settings.reasoning_field
+    )
+    together = service.model.engine.max_batch
+    return (
+        f"{service.model.label} is ready at {url}/v1, {together} requests at a time; Ctrl-C ends it\n"
+        f"page: {url}/\n\n{snippet}\n"
+    )
+
+
+def _key_text(settings: Settings, key_file: Path | None) -> str:
+    """Python that gives a key, without showing it."""
+    if not settings.keys:
+        return '"none needed"'
+    if key_file is None:
+        return 'os.environ["ARAIO_API_KEYS"].split(",")[0].strip()'
+    path = str(key_file.absolute())
+    return f'next(line.strip() for line in open({path!r}) if line.strip() and line[0] != "#")'

@@ -1,0 +1,167 @@
+r"""`Guide`: what a request's tokens must be, or may be, whatever the model would choose.
+
+`ThinkingGuide` ends the thinking: after a budget of tokens, or when somebody asks for the answer now, it
+forces the closing tag token by token and lets go. `FormGuide` lets pass what a grammar allows. One request's
+guide sees each of its tokens in order, drafted or not, so what it does depends on nothing else; a forced
+token is not drawn. Read `sampling.py` for the one caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.text.deepseek import END_THINK, THINK
+from araio.text.reasoning import ReasoningSplitter
+from araio.text.tokenizer import Span, Tokenizer
+
+__all__ = ["FormGuide", "Guide", "Matcher", "ThinkingGuide", "ThinkingTags"]
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Guide(Protocol):
+    """Of one request. For each token it is asked what is forced, else what is allowed, and then told."""
+
+    def forced(self) -> int | None:
+        """The token that comes next; None leaves the choice."""
+
+    def allowed(self) -> BoolArray | None:
+        """(W,) the tokens to choose from, at least one; None if all are."""
+
+    def accept(self, token_id: int) -> None:
+        """The token that came."""
+
+
+class Matcher(Protocol):
+    """Follows a grammar, as `text.grammar.Matcher` does."""
+
+    def mask(self) -> BoolArray:
+        """(W,) the tokens that may come next."""
+
+    def accept(self, token_id: int) -> None:
+        """The token that came."""
+
+
+class FormGuide:
+    """All that comes has the form that a grammar describes."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+
+    def forced(self) -> int | None:
+        """Nothing: where only one token is allowed, it is the one that is chosen."""
+        return None
+
+    def allowed(self) -> BoolArray:
+        """What the grammar allows here."""
+        return self._matcher.mask()
+
+    def accept(self, token_id: int) -> None:
+        """The grammar goes on."""
+        self._matcher.accept(token_id)
+
+
+class ThinkingTags:
+    """Ids of the tags around the thinking, in the words of one tokenizer.
+
+    opening  the tag that a model may begin with, if that is one token
+    closing  the end of the thinking and the blank line behind it, where a line has just ended
+    breaking the same where none has
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        is_control = THINK in tokenizer.control_tokens
+        self.opening = tokenizer.token_id(THINK) if is_control else None
+        self.closing = tokenizer.encode_spans([Span(f"{END_THINK}\n\n", is_trusted=True)])
+        self.breaking = tokenizer.encode_spans([Span(f"\n{END_THINK}\n\n", is_trusted=True)])
+
+
+class ThinkingGuide:
+    """Tells thinking from answer while they are made, and can end the one.
+
+    starts_in_reasoning  the prompt has opened the thinking
+    budget               tokens of thinking, its opening tag included, after which it is closed; the closing
+                         tag comes on top. None sets no limit
+    answer               guides what follows the thinking
+    within               (W,) what may come within the thinking; None if everything may. An answer that must
+                         have a form must not end before it has begun
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        tags: ThinkingTags,
+        starts_in_reasoning: bool,
+        budget: int | None = None,
+        answer: Guide | None = None,
+        within: BoolArray | None = None,
+    ) -> None:
+        self._tags = tags
+        self._budget = budget
+        self._answer = answer
+        self._within = within
+        self._splitter = ReasoningSplitter(starts_in_reasoning)
+        self._stream = tokenizer.stream()
+        self._tokens = 0  # of the thinking
+        self._is_enough = False
+        self._is_new_line = False
+        self._closing: deque[int] = deque()
+
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether the next token is one of the thinking."""
+        return self._splitter.is_reasoning
+
+    def end_reasoning(self) -> bool:
+        """Close the thinking with the next token; False if there is none. Any thread may ask."""
+        if not self.is_reasoning:
+            return False
+        self._is_enough = True
+        return True
+
+    def forced(self) -> int | None:
+        """The closing tag, once it is time for it."""
+        if not self._closing and self._splitter.is_reasoning:
+            if not self._is_enough and (self._budget is None or self._tokens < self._budget):
+                return None
+            self._closing.extend(self._tags.closing if self._is_new_line else self._tags.breaking)
+        if self._closing:
+            return self._closing[0]
+        return None if self._answer is None else self._answer.forced()
+
+    def allowed(self) -> BoolArray | None:
+        """Within the thinking what may come there; behind it, what the answer's guide allows."""
+        if self._splitter.is_reasoning:
+            return self._within
+        if self._answer is None:
+            return None
+        allowed = self._answer.allowed()
+        if allowed is not None and self._splitter.may_open and self._tags.opening is not None:
+            allowed = allowed.copy()
+            allowed[self._tags.opening] = True
+        return allowed
+
+    def accept(self, token_id: int) -> None:
+        """Count a token, to the thinking or to the answer."""
+        was_reasoning = self._splitter.is_reasoning
+        if self._closing:
+            forced = self._closing.popleft()
+            assert token_id == forced
+            self._read(token_id)
+        elif was_reasoning or self._splitter.may_open:
+            self._read(token_id)
+            is_reasoning = was_reasoning or self._splitter.is_reasoning
+            self._tokens += is_reasoning
+            if not is_reasoning and self._answer is not None:
+                self._answer.accept(token_id)
+        elif self._answer is not None:
+            self._answer.accept(token_id)
+
+    def _read(self, token_id: int) -> None:
+        text = self._stream.push(token_id)
+        self._splitter.push(text)
+        self._is_new_line = text.endswith("\n")

@@ -1,0 +1,108 @@
+"""`POST /v1/chat/completions`: the next answer of a conversation, in one piece or as a stream.
+
+What is asked is checked by `schema_chat.py` and prepared by `araio.api`; what comes back is shaped by
+`chat_answer.py` and `chat_chunks.py`. A client that hangs up ends its request, streamed or not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from araio.engine.generation import Generation
+from araio.serve.chat_answer import chat_choice
+from araio.serve.chat_chunks import ChatChunks
+from araio.serve.schema_answers import ChatAnswer
+from araio.serve.schema_chat import ChatRequest
+from araio.serve.service import Service, new_id
+from araio.serve.sse import DONE, EventStream, data_event, streamed, unless_gone
+from araio.serve.state import ServiceOf
+from araio.serve.strict_json import JsonRoute
+from araio.serve.usage import usage_of
+from araio.serve.worker import Steps, merged
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=JsonRoute, tags=["chat"])
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Answer a conversation",
+    responses=streamed(ChatAnswer, "answer", "chunks"),
+)
+async def chat_completions(body: ChatRequest, request: Request, service: ServiceOf) -> Response:
+    """The next answer of a conversation, with its reasoning apart."""
+    service.check_model(body.model)
+    body.check(service.settings, service.context)
+    asked = AskedChat(body, service)
+    if body.stream:
+        return EventStream(asked.events())
+    return JSONResponse(await unless_gone(request.receive, asked.answer()))
+
+
+class AskedChat:
+    """One request under way."""
+
+    def __init__(self, body: ChatRequest, service: Service) -> None:
+        self._body = body
+        self._service = service
+        self._id = new_id("chatcmpl")
+        self._created = int(time.time())
+
+    async def answer(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        async with self._answering() as flows:
+            async for _ in merged(flows):
+                pass
+            answers = [flow.answer() for flow in flows]
+        field = self._service.settings.reasoning_field
+        document = {
+            **self._head("chat.completion"),
+            "choices": [
+                chat_choice(index, flow, answer, self._body, field)
+                for index, (flow, answer) in enumerate(zip(flows, answers, strict=True))
+            ],
+            "usage": usage_of(answers),
+        }
+        if self._body.return_token_ids:
+            document["prompt_token_ids"] = flows[0].job.prompt.tolist()
+        return document
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """The answer as it comes."""
+        async with self._answering() as flows:
+            chunks = ChatChunks(self._head("chat.completion.chunk"), flows, self._body, self._service)
+            for document in chunks.opening():
+                yield data_event(document)
+            if self._body.return_progress:
+                async for document in chunks.progress():
+                    yield data_event(document)
+            async for index, step in merged(flows):
+                for document in chunks.of_step(index, step):
+                    yield data_event(document)
+            if self._body.includes_usage:
+                yield data_event(chunks.usage())
+            yield DONE
+
+    def _answering(self) -> AbstractAsyncContextManager[list[Steps]]:
+        return self._service.answering(self._id, self._body.choices, self._prepare)
+
+    def _prepare(self) -> list[Generation]:
+        body, prepare = self._body, self._service.model.prepare
+        messages, prompt = [message.to_dict() for message in body.messages], body.prompt()
+        return [prepare(messages, **prompt, **body.sampling(index)) for index in range(body.choices)]
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": kind,
+            "created": self._created,
+            "model": self._service.name,
+            "system_fingerprint": self._service.fingerprint,
+        }

@@ -1,0 +1,100 @@
+"""`ExpertCounts`: how often each expert was chosen, since the server began and of late.
+
+The engine tells of every step, in its own thread; the event loop reads. A recording is a stretch of time
+whose counts are kept apart, as SGLang has it. Read `expert_routes.py` for who shows them.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.config import ModelConfig
+from araio.engine.watch import EngineStep
+
+__all__ = ["ExpertCounts"]
+
+HALF_LIFE_TOKENS = 512.0
+"""After so many tokens a choice counts half, of late."""
+
+
+class ExpertCounts:
+    """Those of one model.
+
+    layers  numbers of the M routed layers
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.layers = list(config.moe_layers)
+        self._n_experts = config.n_routed_experts if self.layers else 0
+        self._top_k = config.num_experts_per_tok if self.layers else 0
+        shape = (len(self.layers), self._n_experts)
+        self._lock = Lock()
+        self._tokens = 0
+        self._counts = np.zeros(shape, np.int64)
+        self._recent = np.zeros(shape, np.float64)
+        self._since: tuple[int, npt.NDArray[np.int64]] | None = None
+        self._recorded = (0, np.zeros(shape, np.int64))
+
+    def record(self, step: EngineStep) -> None:
+        """One step of the engine; called in its thread."""
+        if not step.experts:
+            return
+        tokens = len(step.experts[0])
+        found = np.stack([np.bincount(ids.ravel(), minlength=self._n_experts) for ids in step.experts])
+        with self._lock:
+            self._tokens += tokens
+            self._counts += found
+            self._recent *= 0.5 ** (tokens / HALF_LIFE_TOKENS)
+            self._recent += found
+
+    def by_layer(self) -> tuple[list[int], npt.NDArray[np.int64]]:
+        """Numbers of the M layers, and the tokens (M, E) that each of their experts was given so far."""
+        with self._lock:
+            return self.layers, self._counts.copy()
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it; nothing is known of domains here."""
+        with self._lock:
+            return {
+                **self._document(self._tokens, self._counts),
+                "recent": self._recent.round(2).tolist(),
+                "domains": None,
+            }
+
+    def start(self) -> None:
+        """Begin a recording; one that runs begins anew."""
+        with self._lock:
+            self._since = self._tokens, self._counts.copy()
+
+    def stop(self) -> bool:
+        """End the recording; False if none runs."""
+        with self._lock:
+            if self._since is None:
+                return False
+            self._recorded = self._so_far()
+            self._since = None
+            return True
+
+    def recording(self) -> dict[str, Any]:
+        """What was recorded: the stretch that runs, or else the last one."""
+        with self._lock:
+            tokens, counts = self._recorded if self._since is None else self._so_far()
+            return {"is_recording": self._since is not None, **self._document(tokens, counts)}
+
+    def _so_far(self) -> tuple[int, npt.NDArray[np.int64]]:
+        assert self._since is not None
+        tokens, counts = self._since
+        return self._tokens - tokens, self._counts - counts
+
+    def _document(self, tokens: int, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+        return {
+            "layers": self.layers,
+            "n_experts": self._n_experts,
+            "top_k": self._top_k,
+            "tokens": tokens,
+            "counts": counts.tolist(),
+        }

@@ -1,0 +1,172 @@
+"""`Service`: what every route needs: the model, the engine's thread, and who is under way.
+
+    async with service.answering(answer_id, 1, prepare) as flows: ...
+
+It counts requests and refuses more than the queue holds, prepares them beside the event loop, in a few
+threads, and knows them by their ids, so that one can be told to answer now. Read `worker.py` for what runs
+them, `chat.py` for who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import araio
+from araio.api import Model
+from araio.engine.generation import Generation
+from araio.serve.errors import ApiError, invalid
+from araio.serve.expert_counts import ExpertCounts
+from araio.serve.metrics import Metrics
+from araio.serve.settings import Settings
+from araio.serve.worker import Steps, Worker
+
+__all__ = ["Service", "new_id"]
+
+ResultT = TypeVar("ResultT")
+
+PREPARING_THREADS = 4
+RETRY_S = 5
+"""What a client that is turned away is told to wait."""
+
+
+def new_id(prefix: str) -> str:
+    """An id that nobody can guess: who has it may control the request."""
+    return f"{prefix}-{secrets.token_hex(16)}"
+
+
+class Service:
+    """One model, served.
+
+    name         of the model, as clients call it
+    created      when the service began, in seconds since 1970
+    fingerprint  of model and version: answers to one seed are alike while it is the same
+    experts      how often each of them was chosen
+    metrics      what is counted of all this
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model = model
+        self.settings = settings
+        # Text that fills more than the context is of no use here, and may be as large as a body.
+        model.tokenizer.most_tokens = model.config.max_position_embeddings
+        # A folder's name, not where it lies: that is nobody's business.
+        self.name = Path(model.name).resolve().name
+        experts = model.experts
+        streamed = None if experts is None else lambda: experts.counters
+        self.experts = ExpertCounts(model.config)
+        model.engine.watcher = self.experts.record
+        self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
+        self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
+        self.created = int(time.time())
+        said = f"{araio.__version__} {model.label} {model.config}"
+        self.fingerprint = "fp_" + sha256(said.encode()).hexdigest()[:12]
+        self._pending = 0
+        self._under_way: dict[str, Sequence[Steps]] = {}
+        self._threads = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="araio-prepare")
+
+    @property
+    def context(self) -> int:
+        """Tokens that a conversation and its answer may have together."""
+        return self.model.config.max_position_embeddings
+
+    @property
+    def pending(self) -> int:
+        """Answers that are asked for and not finished."""
+        return self._pending
+
+    def check_model(self, name: str | None) -> None:
+        """Refuse a model that is not served; no name means the one that is.
+
+        Raises:
+            ApiError: 404.
+        """
+        if name not in (None, self.name, self.model.name):
+            raise ApiError(
+                404,
+                f"there is no model {name[:80]!r}; this server has {self.name!r}",
+                param="model",
+                code="model_not_found",
+            )
+
+    async def start(self, prepare: Callable[[], ResultT]) -> ResultT:
+        """The result of `prepare`, which runs in one of a few threads beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
+
+    @asynccontextmanager
+    async def answering(
+        self, answer_id: str, count: int, prepare: Callable[[], Sequence[Generation]]
+    ) -> AsyncIterator[list[Steps]]:
+        """Prepare `count` generations and run them; leaving the block cancels what is not finished.
+
+        Raises:
+            ApiError: 503, more are under way than the queue holds; 400, so many never fit.
+            Exception: what `prepare` raises.
+        """
+        with self._admitted(count):
+            generations = await self.start(prepare)
+            with self.worker.open(generations) as flows:
+                self._under_way[answer_id] = flows
+                try:
+                    with self._measured(flows):
+                        yield flows
+                finally:
+                    del self._under_way[answer_id]
+
+    @contextmanager
+    def _measured(self, flows: Sequence[Steps]) -> Iterator[None]:
+        """Count requests as they begin and as they end, well or not."""
+        for flow in flows:
+            self.metrics.started(len(flow.job.prompt), flow.job.params.max_tokens, len(flows))
+        try:
+            yield
+        finally:
+            for flow in flows:
+                if flow.has_ended:
+                    self.metrics.finished(flow.answer(), flow.seconds)
+                else:
+                    self.metrics.aborted()
+
+    def control(self, answer_id: str) -> Sequence[Steps]:
+        """The requests that run for an answer.
+
+        Raises:
+            ApiError: 404.
+        """
+        if answer_id not in self._under_way:
+            raise ApiError(
+                404, f"no answer {answer_id[:80]!r} is under way", param="id", code="answer_not_found"
+            )
+        return self._under_way[answer_id]
+
+    def close(self) -> None:
+        """End the threads."""
+        self.worker.stop()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def _admitted(self, count: int) -> Iterator[None]:
+        room = self.model.engine.max_batch + self.settings.queue
+        if count > room:
+            raise invalid(f"the request comes to {count} answers; this server has room for {room}", "n")
+        if self._pending + count > room:
+            self.metrics.rejected("queue_full")
+            raise ApiError(
+                503,
+                f"{self._pending} answers are under way or wait, and there is room for {room} (`--queue`); "
+                "try again later",
+                code="queue_full",
+                headers={"Retry-After": str(RETRY_S)},
+            )
+        self._pending += count
+        try:
+            yield
+        finally:
+            self._pending -= count

@@ -1,0 +1,283 @@
+"""`Worker`: the one thread that runs the engine, and the way its tokens take to whoever waits for them.
+
+    async with worker.run(generation) as steps:
+        async for step in steps: ...
+
+The event loop never waits for the engine: a request is put into an inbox, and after each of its steps the
+thread hands the new tokens of all requests over in one call. Leaving the block cancels what is not finished;
+it takes effect within the step that is running. Read `service.py` for who calls, `engine/engine.py` for what
+a step is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from threading import Condition, Thread
+from time import perf_counter
+from typing import TypeAlias
+
+from araio.engine.answer import Answer, Step
+from araio.engine.engine import Engine
+from araio.engine.generation import Generation
+from araio.engine.tokens import GeneratedToken
+from araio.serve.errors import ApiError
+
+__all__ = ["Steps", "Worker", "cancelled", "merged"]
+
+STARVED_S = 0.05
+"""How long to wait where requests run but the engine finds nothing to do, which should not be."""
+
+log = logging.getLogger("araio.serve")
+
+OnToken: TypeAlias = Callable[[float, bool], None]
+
+
+class Steps:
+    """One request's tokens as they come: an asynchronous iterator of `Step`, in the event loop.
+
+    backlog   tokens that may wait to be taken before the request is given up
+    on_token  called with the seconds that a token took, and whether it is the first
+
+    Raises, while iterated:
+        ApiError: it was cancelled by somebody else, or its tokens were not taken.
+        Exception: what ended this request.
+    """
+
+    def __init__(self, generation: Generation, backlog: int, on_token: OnToken | None = None) -> None:
+        self.generation = generation
+        self.job = generation.job
+        self.wake = asyncio.Event()
+        self.ids: list[int] = []
+        """Of the tokens that were taken."""
+        self.stop_reason: str | None = None
+        """The stop string that ended the text, if one did."""
+        self.last = 0.0
+        """When its newest token came, by `perf_counter`."""
+        self.opened = perf_counter()
+        self._backlog = backlog
+        self._on_token = on_token
+        self._is_first = True
+        self._waiting: deque[tuple[GeneratedToken, float]] = deque()
+        self._answer: Answer | None = None
+        self._error: Exception | None = None
+        self._is_over = False
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its newest token."""
+        return self.last - self.opened
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether everything was taken and no more will come."""
+        return self._is_over and not self._waiting and self._error is None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or nothing to wait for."""
+        return bool(self._waiting) or self._is_over
+
+    def take(self) -> Step | None:
+        """The next step if it is there."""
+        if self._waiting:
+            token, seconds = self._waiting.popleft()
+            self.ids.append(token.id)
+            self.stop_reason = token.stop_reason
+            return self.generation.take(token, seconds)
+        if self._error is not None:
+            raise self._error
+        return None
+
+    def answer(self) -> Answer:
+        """All of it, once it has ended."""
+        if self._answer is None:
+            self._answer = self.generation.answer()
+        return self._answer
+
+    def end(self, error: Exception) -> None:
+        """Give it up: whoever iterates gets the error behind what is there already."""
+        if not self._is_over:
+            self.job.is_cancelled = True
+            self._is_over, self._error = True, error
+            self.wake.set()
+
+    def deliver(self, tokens: Sequence[GeneratedToken], now: float, is_over: bool) -> None:
+        """What one step of the engine has brought; called in the event loop."""
+        if self._is_over:
+            return
+        for token in tokens:
+            self._waiting.append((token, now - self.last))
+            if self._on_token is not None:
+                self._on_token(now - (self.opened if self._is_first else self.last), self._is_first)
+            self.last, self._is_first = now, False
+        self._is_over = is_over
+        if is_over:
+            was_cut = self.job.is_cancelled and not (tokens and tokens[-1].finish_reason)
+            self._error = self.job.error or (cancelled() if was_cut else None)
+        elif len(self._waiting) > self._backlog:
+            self._waiting.clear()
+            self.end(ApiError(499, f"the client left more than {self._backlog} tokens untaken"))
+        self.wake.set()
+
+    def __aiter__(self) -> AsyncIterator[Step]:
+        return self
+
+    async def __anext__(self) -> Step:
+        while (step := self.take()) is None:
+            if self._is_over:
+                raise StopAsyncIteration
+            self.wake.clear()
+            await self.wake.wait()
+        return step
+
+
+def cancelled() -> ApiError:
+    """What whoever still waits is told of a request that was cancelled."""
+    return ApiError(499, "the request was cancelled", code="cancelled")
+
+
+async def merged(flows: Sequence[Steps]) -> AsyncIterator[tuple[int, Step]]:
+    """The steps of several requests as they come, each with its request's place in `flows`."""
+    wake = asyncio.Event()
+    for flow in flows:
+        flow.wake = wake
+    while True:
+        wake.clear()
+        for index, flow in enumerate(flows):
+            while (step := flow.take()) is not None:
+                yield index, step
+        if all(flow.has_ended for flow in flows):
+            return
+        await wake.wait()
+
+
+class Worker:
+    """The engine's thread.
+
+    backlog   tokens of an answer that may wait for its client
+    on_token  called in the event loop, as `Steps` says
+    """
+
+    def __init__(self, engine: Engine, *, backlog: int = 4096, on_token: OnToken | None = None) -> None:
+        self._engine = engine
+        self._backlog = backlog
+        self._on_token = on_token
+        self._condition = Condition()
+        self._inbox: deque[Steps] = deque()
+        self._running: list[Steps] = []
+        self._open: set[Steps] = set()
+        self._is_stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = Thread(target=self._work, name="araio-engine", daemon=True)
+
+    @property
+    def active(self) -> int:
+        """Requests that were handed over and are not finished."""
+        return len(self._open)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can take requests."""
+        return self._thread.is_alive() and not self._is_stopping
+
+    def start(self) -> None:
+        """Begin; called in the event loop that the tokens go to."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step that is running; what is not finished gets an error."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def end_all(self, error: Exception) -> None:
+        """Give up everything that runs or waits; called in the event loop."""
+        for steps in tuple(self._open):
+            steps.end(error)
+
+    @contextmanager
+    def open(self, generations: Sequence[Generation]) -> Iterator[list[Steps]]:
+        """Run requests side by side; those that are not finished when the block is left are cancelled."""
+        flows = [Steps(generation, self._backlog, self._on_token) for generation in generations]
+        self._open.update(flows)
+        with self._condition:
+            self._inbox.extend(flows)
+            self._condition.notify()
+        try:
+            yield flows
+        finally:
+            for flow in flows:
+                flow.job.is_cancelled = True
+            self._open.difference_update(flows)
+
+    @asynccontextmanager
+    async def run(self, generation: Generation) -> AsyncIterator[Steps]:
+        """The same for one request: `async with worker.run(generation) as steps`."""
+        with self.open([generation]) as flows:
+            yield flows[0]
+
+    def _work(self) -> None:
+        while (entering := self._next()) is not None:
+            for steps in entering:
+                steps.last = perf_counter()
+                self._engine.enter(steps.job)
+            self._running += entering
+            try:
+                has_run = self._engine.step()
+            except Exception as error:
+                # The engine keeps a request's own errors; this one is everybody's who was in the step.
+                log.exception("a step of the engine failed")
+                self._fail_all(error)
+                continue
+            self._hand_out()
+            if not has_run and self._running:
+                with self._condition:
+                    self._condition.wait(STARVED_S)
+
+    def _next(self) -> list[Steps] | None:
+        """Requests that came in, once there is something to do; None at the end."""
+        with self._condition:
+            while not (self._inbox or self._running or self._is_stopping):
+                self._condition.wait()
+            if self._is_stopping:
+                return None
+            entering = [steps for steps in self._inbox if not steps.job.is_cancelled]
+            self._inbox.clear()
+            return entering
+
+    def _hand_out(self) -> None:
+        """Send what the step brought to the event loop, in one call for all requests."""
+        now = perf_counter()
+        batch: list[tuple[Steps, list[GeneratedToken], bool]] = []
+        for steps in self._running:
+            job = steps.job
+            tokens = list(job.tokens)
+            job.tokens.clear()
+            if tokens or job.is_done:
+                batch.append((steps, tokens, job.is_done))
+        self._running = [steps for steps in self._running if not steps.job.is_done]
+        if batch:
+            self._call(batch, now)
+
+    def _fail_all(self, error: Exception) -> None:
+        failed, self._running = self._running, []
+        for steps in failed:
+            self._engine.cancel(steps.job)
+            steps.job.error = error
+        self._call([(steps, [], True) for steps in failed], perf_counter())
+
+    def _call(self, batch: Sequence[tuple[Steps, list[GeneratedToken], bool]], now: float) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(_deliver, batch, now)
+
+
+def _deliver(batch: Sequence[tuple[Steps, list[GeneratedToken], bool]], now: float) -> None:
+    for steps, tokens, is_over in batch:
+        steps.deliver(tokens, now, is_over)

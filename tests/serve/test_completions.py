@@ -1,0 +1,94 @@
+"""Text that is continued, and scored."""
+
+import numpy as np
+import openai
+import pytest
+
+PROMPT = "What is 47 + 38 - 12?"
+
+
+def create(client, **given):
+    return client.completions.create(
+        **{"model": "pocket", "prompt": PROMPT, "max_tokens": 12, "seed": 5, **given}
+    )
+
+
+def test_text_goes_on(client, live):
+    answer = create(client)
+    expected = live.service.model.complete(PROMPT, max_tokens=12, seed=5)
+    assert answer.choices[0].text == expected.content
+    assert answer.choices[0].finish_reason == expected.finish_reason
+    assert create(client, echo=True).choices[0].text == PROMPT + expected.content
+    assert answer.usage.prompt_tokens == expected.usage["prompt_tokens"]
+
+
+def test_every_form_of_a_prompt_is_taken(client, live):
+    tokenizer = live.service.model.tokenizer
+    ids = [tokenizer.bos_id, *tokenizer.encode(PROMPT)]
+    other = [tokenizer.bos_id, *tokenizer.encode("Once upon a time")]
+    text = create(client).choices[0].text
+    assert create(client, prompt=ids).choices[0].text == text
+    many = create(client, prompt=[ids, other], n=2, temperature=0.8)
+    assert [choice.index for choice in many.choices] == [0, 1, 2, 3]
+    texts = create(client, prompt=[PROMPT, "Once upon a time"], n=2, temperature=0.8)
+    assert [choice.text for choice in texts.choices] == [choice.text for choice in many.choices]
+    assert many.usage.prompt_tokens == len(ids) + len(other)
+
+
+def test_a_stream_has_the_same_text(client):
+    whole = create(client, echo=True, n=2, temperature=1.0)
+    texts = {0: "", 1: ""}
+    options = {"include_usage": True}
+    for chunk in create(client, echo=True, n=2, temperature=1.0, stream=True, stream_options=options):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+        usage = chunk.usage
+    assert [texts[0], texts[1]] == [choice.text for choice in whole.choices]
+    assert usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_prompt_is_scored_token_by_token(client, live):
+    model = live.service.model
+    ids = [model.tokenizer.bos_id, *model.tokenizer.encode(PROMPT)]
+    rows = model.logits(ids).astype(np.float64)
+    shifted = rows - rows.max(axis=1, keepdims=True)
+    logprobs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    expected = [float(logprobs[at, token]) for at, token in enumerate(ids[1:])]
+    answer = create(client, prompt=ids, max_tokens=0, echo=True, logprobs=2)
+    (choice,) = answer.choices
+    found = choice.logprobs
+    assert choice.text == model.tokenizer.decode(ids)
+    assert answer.usage.completion_tokens == 0
+    assert "".join(found.tokens) == choice.text
+    assert found.token_logprobs[0] is found.top_logprobs[0] is None
+    assert found.token_logprobs[1:] == pytest.approx(expected, abs=1e-5)
+    for token, offset in zip(found.tokens, found.text_offset, strict=True):
+        assert choice.text.startswith(token, offset)
+    for token, logprob, top in zip(
+        found.tokens[1:], found.token_logprobs[1:], found.top_logprobs[1:], strict=True
+    ):
+        assert top[token] == logprob
+        assert 2 <= len(top) <= 3
+    # Text is opened by a token that its author did not write, and is not told of it.
+    written = create(client, prompt=PROMPT, max_tokens=1, echo=True, logprobs=2).choices[0].logprobs
+    assert "".join(written.tokens[:-1]) == PROMPT
+    assert written.token_logprobs[1:-1] == pytest.approx(expected[1:], abs=1e-5)
+    assert written.token_logprobs[0] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"suffix": "the end"}, "suffix"),
+        ({"best_of": 3}, "best_of"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"prompt": [5000]}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a"] * 65}, "prompt"),
+        ({"echo": True, "logprobs": 1, "stream": True}, "echo"),
+    ],
+)
+def test_what_cannot_be_continued_is_refused_by_name(client, given, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        create(client, **given)
+    assert caught.value.param == param
