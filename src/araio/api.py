@@ -106,7 +106,6 @@ def load(
     tokenizer = Tokenizer.from_folder(folder)
     config = ModelConfig.from_file(folder)
     _check_vocabulary(folder, tokenizer, config)
-    tokenizer.most_tokens = config.max_position_embeddings
     # A mistake in its name is told before anything large is read.
     approximation(approximate, config, ops, None)
     loaded = open_model(folder, ops, memory)

@@ -185,11 +185,11 @@ BIG = 8 * MIB - 4096
 HOSTILE = {
     "deep": b"[" * 200_000,
     "deep in a field": b'{"messages": ' + b'[{"content":' * 50_000,
-    "numbers for messages": b'{"messages": [' + b"0," * (BIG // 2) + b"0]}",
-    "objects for messages": b'{"messages": [' + b"{}," * 150_000 + b"{}]}",
-    "strings for stop": b'{"messages": [], "stop": [' + b'"a",' * (BIG // 4) + b'"a"]}',
-    "objects for stop": b'{"messages": [], "stop": [' + b"{}," * 150_000 + b"{}]}",
-    "keys without end": b"{" + b",".join(b'"k%d":0' % number for number in range(600_000)) + b"}",
+    "numbers for messages": b'{"messages": [' + b"0," * 390_000 + b"0]}",
+    "objects for messages": b'{"messages": [' + b"{}," * 90_000 + b"{}]}",
+    "strings for stop": b'{"messages": [], "stop": [' + b'"a",' * 390_000 + b'"a"]}',
+    "objects for stop": b'{"messages": [], "stop": [' + b"{}," * 90_000 + b"{}]}",
+    "keys without end": b"{" + b",".join(b'"k%d":0' % number for number in range(390_000)) + b"}",
     "one long number": b'{"messages": [], "max_tokens": ' + b"9" * BIG + b"}",
     "one long fraction": b'{"messages": [], "top_p": 0.' + b"9" * BIG + b"}",
     "one long string": b'{"messages": [{"role": "user", "content": "' + b"x " * (BIG // 2) + b'"}]}',
@@ -198,10 +198,10 @@ HOSTILE = {
     "escapes": b'{"messages": [{"role": "user", "content": "' + b"\\u0000" * 200_000 + b'"}]}',
     "half a pair": b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
     "biases that are none": b'{"messages": [], "logit_bias": {'
-    + b",".join(b'"k%d":""' % number for number in range(600_000))
+    + b",".join(b'"k%d":""' % number for number in range(390_000))
     + b"}}",
     "a bias for everything": b'{"messages": [], "logit_bias": {'
-    + b",".join(b'"%d":1' % number for number in range(600_000))
+    + b",".join(b'"%d":1' % number for number in range(390_000))
     + b"}}",
 }
 
@@ -216,6 +216,25 @@ def test_documents_that_cost_more_than_they_hold(as_before: Callable[..., Any], 
     if reply.status_code == 400:
         assert len(reply.content) < 4096
         assert reply.json()["error"].keys() >= {"message", "type", "param", "code"}
+
+
+ELSEWHERE = {
+    "/v1/completions": b'{"prompt": %b}',
+    "/tokenize": b'{"prompt": %b}',
+    "/detokenize": b'{"tokens": %b}',
+    "/v1/messages": b'{"max_tokens": 1, "messages": %b}',
+    "/v1/responses": b'{"input": %b}',
+}
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+@pytest.mark.parametrize("value", [b"[" + b"0," * 390_000 + b"0]", b'"' + b"ab " * 2_500_000 + b'"'], ids=len)
+def test_other_routes_refuse_them_too(live: Any, path: str, value: bytes) -> None:
+    began = time.monotonic()
+    reply = post(live, ELSEWHERE[path] % value, path)
+    assert time.monotonic() - began < 10
+    assert reply.status_code == 400
+    assert len(reply.content) < 4096
 
 
 NUMBERS = """

@@ -43,8 +43,8 @@ class Span:
 class Tokenizer:
     """Byte-level BPE with control tokens kept apart from what people write.
 
-    most_tokens  that may be asked for; text that must become more is refused before it is encoded, for that
-                 takes a hundred times its size. None encodes whatever comes
+    most_tokens  of a text; one that must become more is refused before it is encoded, for that takes a
+                 hundred times its size. None, unless somebody sets it, encodes whatever comes
     """
 
     most_tokens: int | None = None
@@ -124,7 +124,7 @@ class Tokenizer:
         Raises TextError for text that is not valid Unicode, ContextError for more than `most_tokens`.
         """
         spans = list(spans)
-        self._check_length(sum(len(span.text) for span in spans if not span.is_trusted))
+        self._check_length(spans)
         ids: list[int] = []
         pending: list[str] = []
         for span in spans:
@@ -137,7 +137,14 @@ class Tokenizer:
                     pending.clear()
                     position = match.end()
             pending.append(span.text[position:])
-        return ids + self._encode_plain("".join(pending))
+        ids += self._encode_plain("".join(pending))
+        if self.most_tokens is not None and len(ids) > self.most_tokens:
+            raise ContextError(
+                f"the text is {len(ids):,} tokens; there may be {self.most_tokens:,}",
+                len(ids),
+                self.most_tokens,
+            )
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, control tokens included; bytes that are not UTF-8 become U+FFFD."""
@@ -164,11 +171,19 @@ class Tokenizer:
         longest_first = sorted(self._control_ids, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
-    def _check_length(self, characters: int) -> None:
-        least = characters // self._longest
-        if self.most_tokens is not None and least > self.most_tokens:
+    def _check_length(self, spans: Iterable[Span]) -> None:
+        if self.most_tokens is None:
+            return
+        plain, trusted = (
+            sum(len(span.text) for span in spans if span.is_trusted is is_trusted)
+            for is_trusted in (False, True)
+        )
+        longest_control = max(map(len, self._control_ids), default=1)
+        least = plain // self._longest + trusted // max(self._longest, longest_control)
+        if least > self.most_tokens:
             raise ContextError(
-                f"{characters:,} characters are at least {least:,} tokens; there may be {self.most_tokens:,}",
+                f"{plain + trusted:,} characters are at least {least:,} tokens; there may be "
+                f"{self.most_tokens:,}",
                 least,
                 self.most_tokens,
             )
