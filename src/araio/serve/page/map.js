@@ -64,7 +64,7 @@ export class ExpertMap {
     const glows = !isStill() && this.lights.fade(now - this.drawnAt);
     this.drawnAt = now;
     const size = this.measure();
-    if (size.width <= LEFT) return;
+    if (size.width <= LEFT || !this.lights.shape.n_experts) return;
     this.lights.share();
     const scale = devicePixelRatio || 1;
     this.canvas.width = Math.round(size.width * scale);
@@ -182,6 +182,7 @@ export class ExpertMap {
 
   sayAll() {
     const { layers, n_experts: n, top_k: k } = this.lights.shape;
-    return n ? `${layers.length} layers × ${n} experts, ${k} in each for a token` : "";
+    if (!n) return "This model has no experts to choose from.";
+    return `${layers.length} layers × ${n} experts, ${k} in each for a token`;
   }
 }
