@@ -21,8 +21,6 @@ from araio.errors import (
     AraioError,
     CacheFullError,
     ContextError,
-    DiskError,
-    GenerationError,
     RequestError,
     TextError,
 )
@@ -137,10 +135,8 @@ def api_error(error: Exception) -> ApiError:
             return invalid(str(error), error.param)
         case CacheFullError():
             return ApiError(400, str(error), code="cache_full")
-        case GenerationError() | DiskError():
-            return ApiError(500, str(error), code=type(error).__name__)
         case AraioError():
-            return ApiError(500, str(error))
+            return ApiError(500, str(error), code=type(error).__name__)
     # Its words may hold paths or prompts; they go to the log of whoever runs the server.
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
 
