@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import anthropic
+import httpx2 as httpx
 import pytest
 from anthropic.types import Message
 from anthropic.types.shared import ErrorResponse
@@ -143,6 +144,27 @@ def test_a_stream_that_is_cancelled_ends_with_an_error(claude, http):
     assert told.json()["done"]
     with pytest.raises(anthropic.APIStatusError, match="cancelled"):
         list(events)
+
+
+def test_a_stream_is_made_of_events_that_say_their_type(http):
+    asked = {"model": "pocket", "max_tokens": 64, "messages": QUESTION, "stream": True}
+    answer = http.post("/v1/messages", json=asked)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    events = [event.split("\n") for event in answer.text.removesuffix("\n\n").split("\n\n")]
+    kinds = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: "))["type"])
+        for name, data in events
+    ]
+    assert all(name == kind for name, kind in kinds)
+    assert [kinds[0][0], kinds[1][0], kinds[-1][0]] == ["message_start", "ping", "message_stop"]
+
+
+def test_what_the_guard_refuses_is_told_in_anthropics_words(start_live):
+    server = start_live(body_bytes=1024)
+    asked = {"model": "pocket", "max_tokens": 64, "messages": [{"role": "user", "content": "x" * 2000}]}
+    refused = httpx.post(f"{server.url}/v1/messages", json=asked)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (413, "request_too_large")
 
 
 def test_a_key_may_come_as_anthropic_sends_it(start_live):

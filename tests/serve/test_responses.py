@@ -102,6 +102,8 @@ def test_logprobs_are_those_of_the_text(client):
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": -1}, "temperature"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0]"),
+        ({"input": [{"type": "function_call", "call_id": "1", "name": "f"}]}, "input[0].arguments"),
         ({"truncation": "auto"}, "truncation"),
         ({"input": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "x"}]}, "input[1]"),
     ],
@@ -126,6 +128,18 @@ def test_a_stream_that_is_cancelled_ends_with_a_failure(client, http):
     assert told.json()["done"]
     assert (last.type, last.response.status) == ("response.failed", "failed")
     assert "cancelled" in last.response.error.message
+
+
+def test_a_stream_is_made_of_events_that_say_their_type(http):
+    answer = http.post("/v1/responses", json={"input": QUESTION, "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [event.split("\n") for event in answer.text.removesuffix("\n\n").split("\n\n")]
+    kinds = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: "))["type"])
+        for name, data in events
+    ]
+    assert all(name == kind for name, kind in kinds)
+    assert [kinds[0][0], kinds[-1][0]] == ["response.created", "response.completed"]
 
 
 def test_documents_are_what_the_types_say(http):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
@@ -22,6 +23,7 @@ __all__ = ["Body", "SamplingFields", "StreamOptions"]
 
 MAX_INTEGER = 2**31 - 1
 MAX_LOGIT_BIASES = 300
+MOST_NOTED = 8
 
 log = logging.getLogger("araio.serve")
 
@@ -76,10 +78,15 @@ class Body(BaseModel):
         for name, advice in self.unsupported.items():
             if extra.get(name):
                 raise invalid(f"{name} is not supported; {advice}", name, "unsupported_parameter")
-        if unknown := sorted(set(extra) - set(self.unsupported)):
-            # As Python shows them: a line break in a name is no line break in the log.
-            shown = ", ".join(repr(name[:40]) for name in unknown[:8])
-            log.info("ignored %d unknown fields of a request: %s", len(unknown), shown)
+        for name in sorted(set(extra) - set(self.unsupported))[:MOST_NOTED]:
+            note_unknown(name[:40])
+
+
+@lru_cache(maxsize=256)
+def note_unknown(name: str) -> None:
+    """Say that a field is ignored: once, not for each of the requests that have it."""
+    # As Python shows it: a line break in a name is no line break in the log.
+    log.info("requests have a field that araio does not know, and ignores: %r", name)
 
 
 class StreamOptions(Body):

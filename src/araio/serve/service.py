@@ -22,7 +22,7 @@ from typing import TypeVar
 import araio
 from araio.api import Model
 from araio.engine.generation import Generation
-from araio.serve.errors import ApiError
+from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
 from araio.serve.settings import Settings
@@ -107,7 +107,7 @@ class Service:
         """Prepare `count` generations and run them; leaving the block cancels what is not finished.
 
         Raises:
-            ApiError: 503, more are under way than the queue holds.
+            ApiError: 503, more are under way than the queue holds; 400, so many never fit.
             Exception: what `prepare` raises.
         """
         with self._admitted(count):
@@ -154,6 +154,8 @@ class Service:
     @contextmanager
     def _admitted(self, count: int) -> Iterator[None]:
         room = self.model.engine.max_batch + self.settings.queue
+        if count > room:
+            raise invalid(f"the request comes to {count} answers; this server has room for {room}", "n")
         if self._pending + count > room:
             self.metrics.rejected("queue_full")
             raise ApiError(

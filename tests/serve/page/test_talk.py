@@ -138,6 +138,8 @@ def test_a_server_that_goes_away_loses_nothing_and_may_come_back_with_a_key(
         page.get_by_role("textbox", name="Key").fill("open-sesame")
         page.keyboard.press("Enter")
         page.locator("#notice").wait_for(state="hidden")
+        page.reload()
+        page.locator("#map-readout", has_text="experts").wait_for()
         page.get_by_role("button", name="Ask the question again").click()
         page.locator("[data-state=done]").wait_for()
         assert "Karl is a" in page.locator(".prose").inner_text()
