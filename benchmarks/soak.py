@@ -8,7 +8,8 @@ It starts `araio serve` on a free port, learns the right answers while nobody el
 kinds of clients at it (`serve_checked.py`, `serve_abuse.py`). After a first part, everybody leaves, and what
 the server takes at rest is the measure; when all is over and it rests again, it must take no more: memory,
 open files, threads, pages of the cache. No well-formed request may fail, no request whatever may get an error
-of the server's, nothing may stay open, and the log may have no traceback. Whether all of that held is the exit status: 0, or 1.
+of the server's, nothing may stay open, and the log may have no traceback. The exit status says whether all of
+that held: 0, or 1.
 """
 
 from __future__ import annotations
