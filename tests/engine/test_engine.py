@@ -16,6 +16,7 @@ from araio.engine.generate import generate
 from araio.engine.job import Job
 from araio.engine.request import SamplingParams
 from araio.engine.sampling import score
+from araio.engine.scheduler import SCORED_CHUNK
 from araio.engine.tokens import GeneratedToken
 from araio.errors import CacheFullError, GenerationError, RequestError
 from araio.formats.store_layout import StoreCodecs
@@ -411,6 +412,18 @@ def test_a_prompt_can_be_scored_token_by_token(model, expected, speculate: str, 
     ]
     assert only.prompt_logprobs == scored.prompt_logprobs
     assert (only.is_done, len(only.tokens)) == (True, 0)
+    assert nothing_is_held(engine)
+
+
+def test_prompts_to_score_share_a_small_part_of_a_step(model, monkeypatch) -> None:
+    engine, rows = Engine(model), []
+    logits = model.logits
+    monkeypatch.setattr(model, "logits", lambda hidden: rows.append(len(hidden)) or logits(hidden))
+    params = SamplingParams(max_tokens=1, prompt_logprobs=0)
+    jobs = [engine.submit(PROMPTS[place], params) for place in (3, 4, 5)]
+    run(engine)
+    assert max(rows) == SCORED_CHUNK
+    assert [len(job.prompt_logprobs) for job in jobs] == [299, 139, 128]
     assert nothing_is_held(engine)
 
 

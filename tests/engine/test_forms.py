@@ -151,3 +151,11 @@ def test_a_schema_that_cannot_be_held_is_refused_when_it_is_asked_for(pocket) ->
         pocket.prepare(QUESTION, response_format=schema)
     with pytest.raises(TextError, match="tools"):
         pocket.prepare(QUESTION, tool_choice="required")
+
+
+def test_an_answer_that_must_have_a_form_does_not_end_while_it_is_thought_about(pocket) -> None:
+    ends = {"logit_bias": {pocket.tokenizer.eos_id: 100}, "max_tokens": 150, "temperature": 0}
+    assert pocket.chat(QUESTION, **ends).usage["completion_tokens"] == 1
+    answer = pocket.chat(QUESTION, **ends, response_format=JSON, thinking_budget=12)
+    assert answer.reasoning
+    assert list(json.loads(answer.content)) == ["sum", "is_even"]

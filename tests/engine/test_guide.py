@@ -203,3 +203,12 @@ def test_only_what_is_allowed_is_chosen(temperature: float) -> None:
     sampler = Sampler(SamplingParams(temperature=temperature, seed=1, top_k=3), [0], 5, guide)
     row = np.array([9, 1, 8, 1, 7], np.float32)
     assert {sampler.sample(row).id for _ in range(50)} == ({1} if temperature == 0 else {1, 3})
+
+
+def test_a_budget_gives_one_text_cold_and_with_a_cached_beginning(pocket) -> None:
+    question = "Sort these words: " + "tree house river cloud " * 12
+    asked = {"thinking_budget": 9, "temperature": 1.0, "seed": 2, "max_tokens": 40, "logprobs": 1}
+    cold, warm = (pocket.chat(question, **asked) for _ in range(2))
+    assert cold.usage["prompt_tokens_details"]["cached_tokens"] == 0
+    assert warm.usage["prompt_tokens_details"]["cached_tokens"] > 0
+    assert (cold.reasoning, cold.content, cold.logprobs) == (warm.reasoning, warm.content, warm.logprobs)

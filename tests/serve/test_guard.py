@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from araio.serve.nesting import MAX_CONTAINERS, MAX_DEPTH, nesting_failure
+from araio.serve.nesting import MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES, nesting_failure
 from araio.serve.origins import Origins
 
 KEY = "first-key"
@@ -222,14 +222,17 @@ DEEP = b"[" * (MAX_DEPTH + 1)
     [
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
         (DEEP + b"]" * len(DEEP), "deeper"),
-        (b'{"a":' * 200_000, "deeper"),
-        (b"[" * 200_000, "deeper"),
+        (b'{"a":' * 90_000, "deeper"),
+        (b"[" * 90_000, "deeper"),
+        (b"[" * 200_000, "200,000 lists"),
         (b'{"text": "' + DEEP * 9 + b'"}', None),
         (b'{"text": "\\"' + DEEP * 9 + b'"}', None),
         (b'{"text": "\\\\"' + DEEP, "deeper"),
         (b'{"text": "\\\\\\"' + DEEP * 9, None),
-        (b"[]," * (MAX_CONTAINERS + 1), "200,001 lists"),
-        (b"[" + b"0," * 1_000_000 + b"0]", None),
+        (b"[]," * (MAX_CONTAINERS + 1), "100,001 lists"),
+        (b"[" + b"0," * MAX_VALUES + b"0]", None),
+        (b"[" + b"0," * (MAX_VALUES + 1) + b"0]", "400,001 values"),
+        (b'{"text": "' + b"a," * (MAX_VALUES + 1) + b'"}', None),
         (("[" * 99).encode("utf-16"), "zero"),
         ('["∀",'.encode("utf-16-le") + ("[" * 99).encode("utf-16-le"), "zero"),
         (("[" * 99).encode("utf-32"), "zero"),

@@ -1,8 +1,10 @@
 """Anthropic's Messages, asked by Anthropic's own client of a live server."""
 
+import json
 from collections.abc import Iterator
 
 import anthropic
+import httpx2 as httpx
 import pytest
 from anthropic.types import Message
 from anthropic.types.shared import ErrorResponse
@@ -144,6 +146,27 @@ def test_a_stream_that_is_cancelled_ends_with_an_error(claude, http):
         list(events)
 
 
+def test_a_stream_is_made_of_events_that_say_their_type(http):
+    asked = {"model": "pocket", "max_tokens": 64, "messages": QUESTION, "stream": True}
+    answer = http.post("/v1/messages", json=asked)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    events = [event.split("\n") for event in answer.text.removesuffix("\n\n").split("\n\n")]
+    kinds = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: "))["type"])
+        for name, data in events
+    ]
+    assert all(name == kind for name, kind in kinds)
+    assert [kinds[0][0], kinds[1][0], kinds[-1][0]] == ["message_start", "ping", "message_stop"]
+
+
+def test_what_the_guard_refuses_is_told_in_anthropics_words(start_live):
+    server = start_live(body_bytes=1024)
+    asked = {"model": "pocket", "max_tokens": 64, "messages": [{"role": "user", "content": "x" * 2000}]}
+    refused = httpx.post(f"{server.url}/v1/messages", json=asked)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (413, "request_too_large")
+
+
 def test_a_key_may_come_as_anthropic_sends_it(start_live):
     server = start_live(keys=("secret",))
     with anthropic.Anthropic(base_url=server.url, api_key="secret", max_retries=0) as client:
@@ -157,3 +180,64 @@ def test_a_key_may_come_as_anthropic_sends_it(start_live):
 def test_documents_are_what_the_types_say(http):
     asked = {"model": "pocket", "max_tokens": 64, "messages": QUESTION, "seed": 7}
     Message.model_validate(http.post("/v1/messages", json=asked).json(), strict=True)
+
+
+ADD = {
+    "name": "add",
+    "description": "Adds two numbers.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    },
+}
+
+
+# The bundled model has never seen tools, and thinks of them without end.
+BRIEF = {"thinking": {"type": "disabled"}}
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "add"}])
+def test_a_call_that_is_required_comes_and_fits_its_schema(claude, choice):
+    choice = {**choice, "disable_parallel_tool_use": True}
+    message = create(claude, tools=[ADD], tool_choice=choice, **BRIEF)
+    *_, call = message.content
+    assert (call.type, call.name, message.stop_reason) == ("tool_use", "add", "tool_use")
+    assert call.input.keys() == {"a", "b"}
+
+
+def test_a_streamed_call_adds_up_and_its_result_is_taken(claude):
+    asked = {"model": "pocket", "max_tokens": 512, "messages": QUESTION, "tools": [ADD], **SEEDED, **BRIEF}
+    choice = {"type": "any", "disable_parallel_tool_use": True}
+    with claude.messages.stream(tool_choice=choice, **asked) as stream:
+        final = stream.get_final_message()
+    whole = create(claude, tools=[ADD], tool_choice=choice, **BRIEF)
+    assert final.content[-1].input == whole.content[-1].input
+    results = [
+        {"type": "tool_result", "tool_use_id": block.id, "content": "85"}
+        for block in final.content
+        if block.type == "tool_use"
+    ]
+    turns = [*QUESTION, {"role": "assistant", "content": final.content}, {"role": "user", "content": results}]
+    assert create(claude, messages=turns, tools=[ADD], max_tokens=9).stop_reason == "max_tokens"
+
+
+def test_tools_count_among_the_tokens(claude):
+    plain, told = (
+        claude.messages.count_tokens(model="pocket", messages=QUESTION, **given).input_tokens
+        for given in ({}, {"tools": [ADD]})
+    )
+    assert told > plain
+
+
+def test_an_answer_is_continued(claude):
+    turns = [*QUESTION, {"role": "assistant", "content": "The result is"}]
+    assert text_of(create(claude, messages=turns, max_tokens=20))
+
+
+def test_an_answer_follows_a_schema(claude):
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"],
+              "additionalProperties": False}  # fmt: skip
+    message = create(claude, output_config={"format": {"type": "json_schema", "schema": schema}})
+    assert isinstance(json.loads(text_of(message))["sum"], int)

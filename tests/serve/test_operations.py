@@ -1,5 +1,9 @@
 """Routes beside the answers."""
 
+import time
+
+import httpx2 as httpx
+
 import araio
 
 
@@ -23,12 +27,19 @@ def test_limits_are_told(http, live):
 
 
 def test_more_than_the_queue_holds_is_told_to_come_again(start_live):
-    import httpx2 as httpx
-
     live = start_live(queue=1, max_batch=1)
-    with httpx.Client(base_url=live.url) as http:
-        reply = http.post("/v1/completions", json={"prompt": "a", "n": 3, "max_tokens": 2})
-        assert reply.status_code == 503
-        assert int(reply.headers["retry-after"]) > 0
-        assert reply.json()["error"]["code"] == "queue_full"
-        assert http.post("/v1/completions", json={"prompt": "a", "n": 2, "max_tokens": 2}).status_code == 200
+    endless = {"prompt": "a", "n": 2, "max_tokens": 50_000, "logit_bias": {"1": -100}, "stream": True}
+    short = {"prompt": "a", "n": 2, "max_tokens": 2}
+    with httpx.Client(base_url=live.url, timeout=60) as http:
+        assert http.post("/v1/completions", json={**short, "n": 3}).json()["error"]["param"] == "n"
+        with http.stream("POST", "/v1/completions", json=endless) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            reply = http.post("/v1/completions", json=short)
+            assert reply.status_code == 503
+            assert int(reply.headers["retry-after"]) > 0
+            assert reply.json()["error"]["code"] == "queue_full"
+        until = time.monotonic() + 5
+        while live.service.pending and time.monotonic() < until:
+            time.sleep(0.01)
+        assert http.post("/v1/completions", json=short).status_code == 200

@@ -1,5 +1,7 @@
 """OpenAI's Responses, asked by OpenAI's own client of a live server."""
 
+import json
+
 import openai
 import pytest
 from openai.types.responses import Response
@@ -100,6 +102,8 @@ def test_logprobs_are_those_of_the_text(client):
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": -1}, "temperature"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0]"),
+        ({"input": [{"type": "function_call", "call_id": "1", "name": "f"}]}, "input[0].arguments"),
         ({"truncation": "auto"}, "truncation"),
         ({"input": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "x"}]}, "input[1]"),
     ],
@@ -126,6 +130,70 @@ def test_a_stream_that_is_cancelled_ends_with_a_failure(client, http):
     assert "cancelled" in last.response.error.message
 
 
+def test_a_stream_is_made_of_events_that_say_their_type(http):
+    answer = http.post("/v1/responses", json={"input": QUESTION, "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [event.split("\n") for event in answer.text.removesuffix("\n\n").split("\n\n")]
+    kinds = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: "))["type"])
+        for name, data in events
+    ]
+    assert all(name == kind for name, kind in kinds)
+    assert [kinds[0][0], kinds[-1][0]] == ["response.created", "response.completed"]
+
+
 def test_documents_are_what_the_types_say(http):
     document = http.post("/v1/responses", json={"input": QUESTION, "seed": 7}).json()
     Response.model_validate(document, strict=True)
+
+
+ADD = {
+    "type": "function",
+    "name": "add",
+    "description": "Adds two numbers.",
+    "parameters": {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+
+
+# The bundled model has never seen tools, and thinks of them without end.
+BRIEF = {"reasoning": {"effort": "none"}}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "add"}])
+def test_a_call_that_is_required_comes_and_fits_its_schema(client, choice):
+    response = create(client, tools=[ADD], tool_choice=choice, parallel_tool_calls=False, **BRIEF)
+    *_, call = response.output
+    assert (call.type, call.name, call.status) == ("function_call", "add", "completed")
+    assert json.loads(call.arguments).keys() == {"a", "b"}
+
+
+def test_a_streamed_call_adds_up_and_its_output_is_taken(client):
+    asked = {"model": "pocket", "tools": [ADD], "tool_choice": "required", **SEEDED, **BRIEF}
+    asked["parallel_tool_calls"] = False
+    with client.responses.stream(input=QUESTION, **asked) as stream:
+        pieces = [event.delta for event in stream if event.type == "response.function_call_arguments.delta"]
+        final = stream.get_final_response()
+    calls = [item for item in final.output if item.type == "function_call"]
+    assert "".join(pieces) == "".join(call.arguments for call in calls)
+    outputs = [{"type": "function_call_output", "call_id": call.call_id, "output": "85"} for call in calls]
+    items = [{"role": "user", "content": QUESTION}, *final.output, *outputs]
+    assert create(client, input=items, tools=[ADD], max_output_tokens=9).status == "incomplete"
+
+
+def test_an_answer_follows_a_schema(client):
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"],
+              "additionalProperties": False}  # fmt: skip
+    response = create(client, text={"format": {"type": "json_schema", "name": "sum", "schema": schema}})
+    assert isinstance(json.loads(response.output_text)["sum"], int)
+
+
+def test_a_schema_that_cannot_be_followed_is_refused(client):
+    wanted = {"type": "json_schema", "name": "x", "schema": {"type": "nothing"}}
+    with pytest.raises(openai.BadRequestError):
+        create(client, text={"format": wanted})

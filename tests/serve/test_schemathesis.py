@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from araio.testing.checkpoints import write_tiny_checkpoint
 
 # What a schema cannot say is refused, too: a conversation that the model's format does not hold, two fields
@@ -14,6 +16,7 @@ expected-statuses = ["2xx", "400", "404"]
 """
 
 
+@pytest.mark.slow
 def test_no_request_gets_what_the_document_does_not_promise(start_live, tmp_path):
     # Its context is short, and so is whatever it answers.
     write_tiny_checkpoint(tmp_path / "tiny", "v3")

@@ -1,4 +1,4 @@
-"""`araio serve` ends in order: what runs may finish, what comes is sent elsewhere, two signals end it at once."""
+"""`araio serve` ends in order: what runs may finish, what comes is refused, two signals end it at once."""
 
 from __future__ import annotations
 

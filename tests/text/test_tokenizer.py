@@ -12,7 +12,7 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from araio.errors import TextError
+from araio.errors import ContextError, TextError
 from araio.testing.tokenizers import TINY_VOCAB_SIZE, tiny_tokenizer_document, write_tiny_tokenizer
 from araio.text.deepseek import CONTROL_TOKENS
 from araio.text.tokenizer import Span, Tokenizer
@@ -76,6 +76,21 @@ def test_spans_do_not_cut_the_text(tokenizer: Tokenizer, text: str, cuts: list[i
 def test_a_control_token_is_never_joined_from_two_spans(tokenizer: Tokenizer) -> None:
     spans = [Span("<thin", is_trusted=False), Span("k>", is_trusted=True), Span("</think>", is_trusted=True)]
     assert tokenizer.encode_spans(spans) == [*tokenizer.encode("<think>"), tokenizer.token_id("</think>")]
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_text_of_too_many_tokens_is_refused_and_no_other(folder: Path, is_trusted: bool) -> None:
+    limited = Tokenizer.from_folder(folder)
+    limited.most_tokens = 100
+    for token in [*CONTROL_TOKENS, " number", "a", "é"]:
+        count = len(limited.encode_spans([Span(token, is_trusted)]))
+        whole = [Span(token * (100 // count), is_trusted)]
+        assert len(limited.encode_spans(whole)) <= 100
+        for longer in (token * 101, token * 100_000):
+            with pytest.raises(ContextError) as caught:
+                limited.encode_spans([Span(longer, is_trusted)])
+            assert caught.value.limit == 100
+            assert 100 < caught.value.tokens <= len(longer) * 2
 
 
 @given(ids=ids)

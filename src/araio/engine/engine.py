@@ -24,10 +24,11 @@ from araio.engine.job import Job
 from araio.engine.ledger import Ledger
 from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
+from araio.engine.rows import is_unwanted, routes_of, wanted_rows
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import ExpertRoutes, GeneratedToken
-from araio.engine.watch import EngineState, EngineStep, ran
+from araio.engine.watch import EngineState, EngineStep, ran, state_of
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
@@ -113,17 +114,7 @@ class Engine:
 
     def state(self) -> EngineState:
         """How things stand. Takes no lock, so it never waits for a step."""
-        running = list(self._scheduler.running)
-        caches = [cache for job in running if (cache := job.cache) is not None]
-        held = {page for cache in caches for page in list(cache.pages)}
-        return EngineState(
-            running=len(running),
-            waiting=len(self._scheduler.waiting),
-            free_pages=self._pool.size - len(held),
-            total_pages=self._pool.size,
-            prefix_queries=self._prefix.queries,
-            prefix_hits=self._prefix.hits,
-        )
+        return state_of(self._scheduler, self._pool, self._prefix)
 
     def prepare(
         self,
@@ -249,8 +240,9 @@ class Engine:
         parts = None if self.watcher is None else ran(plan)
         try:
             segments = [work.job.segment(work.tokens) for work in plan]
-            hidden = self.model.step(segments, routes, lambda: _is_unwanted(plan))
-            logits = self._logits(plan, hidden)
+            hidden = self.model.step(segments, routes, lambda: is_unwanted(plan))
+            rows = wanted_rows(plan)
+            logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
         except Unwanted:
             return []  # its requests end with the next step
         except Exception as error:  # noqa: BLE001 - kept as the request's own
@@ -291,9 +283,10 @@ class Engine:
         progress, row, wanted = [], 0, 0
         for work in plan:
             is_prompt = work.job.prompt_left > 0
-            watched = (
-                None if work.job.routes is None else self._routes_of(slice(row, row + work.tokens), routes)
-            )
+            watched = None
+            if work.job.routes is not None:
+                own = slice(row, row + work.tokens)
+                watched = routes_of(own, routes, self.model.config.num_experts_per_tok)
             followers = self._take(work, logits[wanted : wanted + work.wanted], watched)
             if not work.job.is_done:
                 rows = hidden[row : row + len(followers)]
@@ -301,16 +294,6 @@ class Engine:
             row += work.tokens
             wanted += work.wanted
         return progress
-
-    def _routes_of(self, rows: slice, routes: Routes) -> ExpertRoutes:
-        """What all layers chose for some rows of a step."""
-        if not routes.ids:  # of a dense model
-            shape = rows.stop - rows.start, 0, self.model.config.num_experts_per_tok
-            return ExpertRoutes(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
-        return ExpertRoutes(
-            np.stack([ids[rows] for ids in routes.ids], axis=1),
-            np.stack([weights[rows] for weights in routes.weights], axis=1),
-        )
 
     def _measure(self, plan: Sequence[Work], progress: Sequence[Progress], seconds: float) -> None:
         """Tell what a step took, if it was of one kind: answers only, all with drafts or all without."""
@@ -320,15 +303,6 @@ class Engine:
             if not is_prompt:
                 tokens = sum(len(entry.followers) for entry in progress)
                 self._speculation.record(len(plan), drafts, seconds, tokens)
-
-    def _logits(self, plan: Sequence[Work], hidden: Float32Array) -> Float32Array:
-        """Logits of the rows that are wanted, those of one request behind those of another."""
-        rows: list[int] = []
-        stop = 0
-        for work in plan:
-            stop += work.tokens
-            rows.extend(range(stop - work.wanted, stop))
-        return self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
 
     def _take(self, work: Work, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
         """Give a request what it has come to; what goes wrong with it is its own error."""
@@ -354,8 +328,3 @@ class Engine:
         if job.cache is not None:
             job.cache.truncate(0)
             job.cache = None
-
-
-def _is_unwanted(plan: Sequence[Work]) -> bool:
-    """Whether every request of a step was cancelled; asked at each layer, so mostly the first one decides."""
-    return plan[0].job.is_cancelled and all(work.job.is_cancelled for work in plan)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from araio.engine.guide import FormGuide
 from araio.errors import RequestError
 from araio.json_reader import shown
@@ -103,6 +106,13 @@ class Forms:
                 is_parallel=options.parallel_tool_calls,
             ).matcher()
         )
+
+    @cached_property
+    def thinking(self) -> npt.NDArray[np.bool_]:
+        """(W,) what may come within the thinking before a form: all but the tokens that end an answer."""
+        allowed = np.ones(self._vocab_size, np.bool_)
+        allowed[list(self._eos_ids)] = False
+        return allowed
 
     def _json(self, form: Mapping[str, Any], follows_reasoning: bool) -> Grammar:
         if form["type"] == "json_object":

@@ -87,6 +87,8 @@ class ThinkingGuide:
     budget               tokens of thinking, its opening tag included, after which it is closed; the closing
                          tag comes on top. None sets no limit
     answer               guides what follows the thinking
+    within               (W,) what may come within the thinking; None if everything may. An answer that must
+                         have a form must not end before it has begun
     """
 
     def __init__(
@@ -96,10 +98,12 @@ class ThinkingGuide:
         starts_in_reasoning: bool,
         budget: int | None = None,
         answer: Guide | None = None,
+        within: BoolArray | None = None,
     ) -> None:
         self._tags = tags
         self._budget = budget
         self._answer = answer
+        self._within = within
         self._splitter = ReasoningSplitter(starts_in_reasoning)
         self._stream = tokenizer.stream()
         self._tokens = 0  # of the thinking
@@ -130,8 +134,10 @@ class ThinkingGuide:
         return None if self._answer is None else self._answer.forced()
 
     def allowed(self) -> BoolArray | None:
-        """Everything within the thinking; behind it, what the answer's guide allows."""
-        if self._answer is None or self._splitter.is_reasoning:
+        """Within the thinking what may come there; behind it, what the answer's guide allows."""
+        if self._splitter.is_reasoning:
+            return self._within
+        if self._answer is None:
             return None
         allowed = self._answer.allowed()
         if allowed is not None and self._splitter.may_open and self._tags.opening is not None:

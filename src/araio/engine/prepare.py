@@ -73,7 +73,9 @@ class Preparer:
         starts_in_reasoning = prompt.starts_in_reasoning
         with blaming("tools" if options.response_format is None else "response_format"):
             form = self._forms.guide(options, tools, choice, starts_in_reasoning)
-        guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, options.thinking_budget, form)
+        within = None if form is None else self._forms.thinking
+        budget = options.thinking_budget
+        guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, budget, form, within)
         calls = None if choice.mode == "none" else ToolCallSplitter()
         transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
         return self._generation(prompt.ids, transcript, guide, options.watch_experts, sampling)

@@ -20,7 +20,7 @@ __all__ = ["Scheduler", "Work"]
 
 
 SCORED_CHUNK = 64
-"""Tokens in a step of a prompt whose log-probabilities were asked for, so that their logits stay small."""
+"""Tokens in a step of all prompts whose log-probabilities were asked for, so that their logits stay small."""
 
 
 class Work(NamedTuple):
@@ -83,15 +83,17 @@ class Scheduler:
             if not job.prompt_left:
                 tokens = 1 if job.draft is None else 2
                 plan.append(Work(job, tokens, tokens))
-        budget = self.chunk
+        budget, scored = self.chunk, SCORED_CHUNK
         for job in self.running:
             if (left := job.prompt_left) and budget:
                 count = min(left, budget)
-                if job.prompt_logprobs is not None:  # a row of logits for each
-                    count = min(count, SCORED_CHUNK)
+                wanted = int(count == left)
+                if job.prompt_logprobs is not None:
+                    count = wanted = min(count, scored)
+                    scored -= count
                 budget -= count
-                wanted = int(count == left) if job.prompt_logprobs is None else count
-                plan.append(Work(job, count, wanted))
+                if count:
+                    plan.append(Work(job, count, wanted))
         return plan
 
     def _is_begun(self, job: Job) -> bool:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from araio.engine.job import Job
-from araio.engine.scheduler import Work
+from araio.engine.prefix import PrefixCache
+from araio.engine.scheduler import Scheduler, Work
 from araio.kernels.ops import Int32Array
+from araio.nn.kv_cache import LatentPool
 from araio.weights.counters import StreamCounters
 
-__all__ = ["EngineState", "EngineStep", "Ran", "ran"]
+__all__ = ["EngineState", "EngineStep", "Ran", "ran", "state_of"]
 
 
 class Ran(NamedTuple):
@@ -60,3 +62,18 @@ class EngineState(NamedTuple):
 def ran(plan: Sequence[Work]) -> list[Ran]:
     """What a plan will have run; asked before it does."""
     return [Ran(work.job, work.tokens, work.job.prompt_left > 0) for work in plan]
+
+
+def state_of(scheduler: Scheduler, pool: LatentPool, prefix: PrefixCache) -> EngineState:
+    """How things stand while a step may be running: what changes under the hand is copied first."""
+    running = list(scheduler.running)
+    caches = [cache for job in running if (cache := job.cache) is not None]
+    held = {page for cache in caches for page in list(cache.pages)}
+    return EngineState(
+        running=len(running),
+        waiting=len(scheduler.waiting),
+        free_pages=pool.size - len(held),
+        total_pages=pool.size,
+        prefix_queries=prefix.queries,
+        prefix_hits=prefix.hits,
+    )

@@ -20,7 +20,7 @@ from araio.serve.chat_chunks import ChatChunks
 from araio.serve.schema_answers import ChatAnswer
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.service import Service, new_id
-from araio.serve.sse import DONE, EventStream, data_event, unless_gone
+from araio.serve.sse import DONE, EventStream, data_event, streamed, unless_gone
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import usage_of
@@ -34,13 +34,7 @@ router = APIRouter(route_class=JsonRoute, tags=["chat"])
 @router.post(
     "/v1/chat/completions",
     summary="Answer a conversation",
-    responses={
-        200: {
-            "model": ChatAnswer,
-            "description": "The answer; with `stream: true` its chunks, as server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=streamed(ChatAnswer, "answer", "chunks"),
 )
 async def chat_completions(body: ChatRequest, request: Request, service: ServiceOf) -> Response:
     """The next answer of a conversation, with its reasoning apart."""

@@ -21,7 +21,7 @@ from araio.serve.completion_choice import completion_choice, echoed, logprobs_of
 from araio.serve.schema_answers import CompletionAnswer
 from araio.serve.schema_completions import CompletionRequest, Prompt
 from araio.serve.service import Service, new_id
-from araio.serve.sse import DONE, EventStream, data_event, unless_gone
+from araio.serve.sse import DONE, EventStream, data_event, streamed, unless_gone
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import running_usage, usage_of_prompts
@@ -35,13 +35,7 @@ router = APIRouter(route_class=JsonRoute, tags=["completions"])
 @router.post(
     "/v1/completions",
     summary="Continue text",
-    responses={
-        200: {
-            "model": CompletionAnswer,
-            "description": "The text; with `stream: true` its chunks, as server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=streamed(CompletionAnswer, "text", "chunks"),
 )
 async def completions(body: CompletionRequest, request: Request, service: ServiceOf) -> Response:
     """What follows a prompt, or each of several; choice `i` of prompt `p` has the index `p * n + i`."""

@@ -17,6 +17,7 @@ from araio.serve.messages_events import MessageEvents
 from araio.serve.relay import Relay
 from araio.serve.schema_messages import CountTokensRequest, MessagesRequest
 from araio.serve.service import new_id
+from araio.serve.sse import streamed
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 
@@ -28,13 +29,7 @@ router = APIRouter(route_class=JsonRoute, tags=["messages"])
 @router.post(
     "/v1/messages",
     summary="Answer a conversation, as Anthropic's Messages",
-    responses={
-        200: {
-            "model": MessageDocument,
-            "description": "The message; with `stream: true` its events, as server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=streamed(MessageDocument, "message", "events"),
 )
 async def messages(body: MessagesRequest, request: Request, service: ServiceOf) -> Response:
     """The next answer of a conversation, as blocks: thinking, text, calls of tools."""

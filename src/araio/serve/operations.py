@@ -15,6 +15,7 @@ from araio.serve.schema import Body
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
+from araio.serve.worker import cancelled
 
 __all__ = ["router"]
 
@@ -87,7 +88,9 @@ async def control(body: Control, service: ServiceOf) -> dict[str, Any]:
         if body.action == "reasoning_end":
             done |= flow.generation.end_reasoning()
         elif not flow.has_ended:
-            flow.job.is_cancelled = done = True
+            # Not the job alone: one that has not reached the engine yet would end without a word.
+            flow.end(cancelled())
+            done = True
     return {"id": body.id, "action": body.action, "done": done}
 
 

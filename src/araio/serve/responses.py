@@ -16,6 +16,7 @@ from araio.serve.responses_document import ResponseDocument
 from araio.serve.responses_events import ResponseEvents
 from araio.serve.schema_responses import ResponsesRequest
 from araio.serve.service import new_id
+from araio.serve.sse import streamed
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 
@@ -27,13 +28,7 @@ router = APIRouter(route_class=JsonRoute, tags=["responses"])
 @router.post(
     "/v1/responses",
     summary="Answer a conversation, as OpenAI's Responses",
-    responses={
-        200: {
-            "model": ResponseDocument,
-            "description": "The response; with `stream: true` its events, as server-sent events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=streamed(ResponseDocument, "response", "events"),
 )
 async def responses(body: ResponsesRequest, request: Request, service: ServiceOf) -> Response:
     """The next answer of a conversation, as items: reasoning, messages, function calls."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.serve.errors import ApiError, invalid
@@ -21,12 +23,34 @@ __all__ = ["Body", "SamplingFields", "StreamOptions"]
 
 MAX_INTEGER = 2**31 - 1
 MAX_LOGIT_BIASES = 300
+MOST_NOTED = 8
 
 log = logging.getLogger("araio.serve")
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
+def _count_biases(value: Any) -> Any:
+    """Refuse too many before any of them is looked at: each could be a mistake of its own."""
+    if isinstance(value, dict) and len(value) > MAX_LOGIT_BIASES:
+        raise ValueError(f"holds {len(value):,} tokens; expected at most {MAX_LOGIT_BIASES}")
+    return value
+
+
+Biases = Annotated[dict[TokenKey, Bias], Field(max_length=MAX_LOGIT_BIASES), BeforeValidator(_count_biases)]
+
+
+def _fail_fast(schema: Any) -> None:
+    """Make every list in a schema end at its first mistake."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "list":
+            schema["fail_fast"] = True
+        schema = list(schema.values())
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            _fail_fast(part)
 
 
 class Body(BaseModel):
@@ -36,6 +60,13 @@ class Body(BaseModel):
 
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Fields that are known but not served, each with what to do."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema, whose lists end at their first mistake: a body of zeros would make millions of them."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
     def check_fields(self) -> None:
         """Refuse what is known and not served; note what nobody knows.
@@ -47,10 +78,15 @@ class Body(BaseModel):
         for name, advice in self.unsupported.items():
             if extra.get(name):
                 raise invalid(f"{name} is not supported; {advice}", name, "unsupported_parameter")
-        if unknown := sorted(set(extra) - set(self.unsupported)):
-            # As Python shows them: a line break in a name is no line break in the log.
-            shown = ", ".join(repr(name[:40]) for name in unknown[:8])
-            log.info("ignored %d unknown fields of a request: %s", len(unknown), shown)
+        for name in sorted(set(extra) - set(self.unsupported))[:MOST_NOTED]:
+            note_unknown(name[:40])
+
+
+@lru_cache(maxsize=256)
+def note_unknown(name: str) -> None:
+    """Say that a field is ignored: once, not for each of the requests that have it."""
+    # As Python shows it: a line break in a name is no line break in the log.
+    log.info("requests have a field that araio does not know, and ignores: %r", name)
 
 
 class StreamOptions(Body):
@@ -76,7 +112,7 @@ class SamplingFields(Body):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, ge=0.01, le=10)
-    logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=MAX_LOGIT_BIASES)] | None = None
+    logit_bias: Biases | None = None
     user: str | None = Field(None, max_length=1024, description="Accepted, and used for nothing.")
     return_token_ids: bool | None = None
     return_routed_experts: bool | None = Field(

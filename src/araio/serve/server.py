@@ -23,10 +23,8 @@ from araio.serve.settings import Settings
 
 __all__ = ["Server", "bind"]
 
-BACKLOG = 1024
-
-# What the system keeps for a client that does not read. Left to itself it takes megabytes for each connection,
-# and says too late that a slow one has read some of them.
+# What the system keeps for a client that does not read. Left to itself it takes megabytes for each one, and
+# says too late that a slow one has read some.
 SEND_BUFFER_BYTES = 128 << 10
 
 # Files that are open beside connections: weights, the log, libraries.

@@ -22,7 +22,7 @@ from typing import TypeVar
 import araio
 from araio.api import Model
 from araio.engine.generation import Generation
-from araio.serve.errors import ApiError
+from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
 from araio.serve.settings import Settings
@@ -55,6 +55,8 @@ class Service:
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model = model
         self.settings = settings
+        # Text that fills more than the context is of no use here, and may be as large as a body.
+        model.tokenizer.most_tokens = model.config.max_position_embeddings
         # A folder's name, not where it lies: that is nobody's business.
         self.name = Path(model.name).resolve().name
         experts = model.experts
@@ -105,7 +107,7 @@ class Service:
         """Prepare `count` generations and run them; leaving the block cancels what is not finished.
 
         Raises:
-            ApiError: 503, more are under way than the queue holds.
+            ApiError: 503, more are under way than the queue holds; 400, so many never fit.
             Exception: what `prepare` raises.
         """
         with self._admitted(count):
@@ -152,6 +154,8 @@ class Service:
     @contextmanager
     def _admitted(self, count: int) -> Iterator[None]:
         room = self.model.engine.max_batch + self.settings.queue
+        if count > room:
+            raise invalid(f"the request comes to {count} answers; this server has room for {room}", "n")
         if self._pending + count > room:
             self.metrics.rejected("queue_full")
             raise ApiError(

@@ -11,16 +11,17 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from araio.serve.errors import ApiError, api_error, error_body
 
-__all__ = ["DONE", "EventStream", "data_event", "unless_gone"]
+__all__ = ["DONE", "EventStream", "data_event", "streamed", "unless_gone"]
 
 ResultT = TypeVar("ResultT")
 
@@ -31,6 +32,13 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 log = logging.getLogger("araio.serve")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+class ClientGoneError(ApiError):
+    """The client has hung up; whatever is answered is for nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the client has gone", code="client_gone")
 
 
 def data_event(document: dict[str, Any]) -> bytes:
@@ -50,6 +58,20 @@ def told(error: Exception) -> ApiError:
     if found.code == "internal_error":
         log.error("a stream failed", exc_info=error)
     return found
+
+
+def streamed(model: type[BaseModel], answer: str, events: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers in one piece or, with `stream: true`, as a stream.
+
+    answer, events  what they are called
+    """
+    return {
+        200: {
+            "model": model,
+            "description": f"The {answer}; with `stream: true` its {events}, as server-sent events.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    }
 
 
 class EventStream(Response):
@@ -76,7 +98,8 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await unless_gone(receive, self._write(send))
+        with suppress(ClientGoneError):
+            await unless_gone(receive, self._write(send))
 
     async def _write(self, send: Send) -> None:
         pings: asyncio.Task[None] | None = None
@@ -116,7 +139,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, ResultT]) -> R
     """The result of `work`, which is cancelled as soon as the client has hung up.
 
     Raises:
-        ApiError: the client has gone; nobody will read it.
+        ClientGoneError: nobody will read it.
     """
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_disconnected(receive))
@@ -124,7 +147,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, ResultT]) -> R
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ApiError(499, "the client has gone", code="client_gone")
+        raise ClientGoneError
     finally:
         for task in (working, leaving):
             task.cancel()

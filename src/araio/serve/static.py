@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-__all__ = ["POLICY", "PageFile", "page_files", "page_paths", "router"]
+__all__ = ["POLICY", "PageFile", "page_files", "router"]
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 """What a browser may do with the page: everything from here, nothing from elsewhere, no inline code."""
@@ -66,11 +66,6 @@ def page_files() -> dict[str, PageFile]:
             digest = hashlib.sha256(content).hexdigest()[:32]
             files[entry.name] = PageFile(content, _TYPES[PurePosixPath(entry.name).suffix], f'"{digest}"')
     return files
-
-
-def page_paths() -> frozenset[str]:
-    """Where they are; none needs a key, since the page has to be there before anyone can type one."""
-    return frozenset({"/", *(f"/page/{name}" for name in page_files())})
 
 
 @router.api_route("/", methods=["GET", "HEAD"])

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from araio.errors import TextError
 from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, Body
+from araio.serve.schema import MAX_INTEGER, Body, check_count
 from araio.serve.schema_chat import Message, Tool
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
@@ -89,6 +89,7 @@ async def detokenize(body: DetokenizeRequest, service: ServiceOf) -> Text:
     """Text of token ids, control tokens included."""
     service.check_model(body.model)
     body.check_fields()
+    check_count("tokens", len(body.tokens), service.context, "context")
     tokenizer, size = service.model.tokenizer, service.model.config.vocab_size
     for token in body.tokens:
         if token >= size:

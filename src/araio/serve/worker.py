@@ -26,7 +26,7 @@ from araio.engine.generation import Generation
 from araio.engine.tokens import GeneratedToken
 from araio.serve.errors import ApiError
 
-__all__ = ["Steps", "Worker", "merged"]
+__all__ = ["Steps", "Worker", "cancelled", "merged"]
 
 STARVED_S = 0.05
 """How long to wait where requests run but the engine finds nothing to do, which should not be."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import tokenizers
 
-from araio.errors import TextError
+from araio.errors import ContextError, TextError
 from araio.text.tokenizer_config import TokenizerConfig, read_document
 
 __all__ = ["BYTE_ALPHABET", "Span", "TokenStream", "Tokenizer"]
@@ -41,7 +41,13 @@ class Span:
 
 
 class Tokenizer:
-    """Byte-level BPE with control tokens kept apart from what people write."""
+    """Byte-level BPE with control tokens kept apart from what people write.
+
+    most_tokens  of a text; one that must become more is refused before it is encoded, for that takes a
+                 hundred times its size. None, unless somebody sets it, encodes whatever comes
+    """
+
+    most_tokens: int | None = None
 
     def __init__(self, backend: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
         self._backend = backend
@@ -115,8 +121,10 @@ class Tokenizer:
         """Ids of the spans' joined text, honouring the control tokens that lie wholly in a trusted span.
 
         Text is cut only at those tokens, never at a span's edge, so the ids are those of the whole prompt.
-        Raises TextError for text that is not valid Unicode.
+        Raises TextError for text that is not valid Unicode, ContextError for more than `most_tokens`.
         """
+        spans = list(spans)
+        self._check_length(spans)
         ids: list[int] = []
         pending: list[str] = []
         for span in spans:
@@ -129,7 +137,14 @@ class Tokenizer:
                     pending.clear()
                     position = match.end()
             pending.append(span.text[position:])
-        return ids + self._encode_plain("".join(pending))
+        ids += self._encode_plain("".join(pending))
+        if self.most_tokens is not None and len(ids) > self.most_tokens:
+            raise ContextError(
+                f"the text is {len(ids):,} tokens; there may be {self.most_tokens:,}",
+                len(ids),
+                self.most_tokens,
+            )
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, control tokens included; bytes that are not UTF-8 become U+FFFD."""
@@ -155,6 +170,29 @@ class Tokenizer:
         # Longest first, so that a token wins over one that is its beginning.
         longest_first = sorted(self._control_ids, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def _check_length(self, spans: Iterable[Span]) -> None:
+        if self.most_tokens is None:
+            return
+        plain, trusted = (
+            sum(len(span.text) for span in spans if span.is_trusted is is_trusted)
+            for is_trusted in (False, True)
+        )
+        longest_control = max(map(len, self._control_ids), default=1)
+        least = plain // self._longest + trusted // max(self._longest, longest_control)
+        if least > self.most_tokens:
+            raise ContextError(
+                f"{plain + trusted:,} characters are at least {least:,} tokens; there may be "
+                f"{self.most_tokens:,}",
+                least,
+                self.most_tokens,
+            )
+
+    @cached_property
+    def _longest(self) -> int:
+        """Bytes of the longest token that plain text can become."""
+        plain = self._backend.get_vocab(with_added_tokens=True).keys() - self._control_ids.keys()
+        return max(map(len, plain), default=1)
 
     def _encode_plain(self, text: str) -> list[int]:
         if not text:

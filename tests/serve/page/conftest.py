@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,8 @@ def watched() -> Watched:
     return Watched()
 
 
-@pytest.fixture
-def open_page(browser: Any, server: ServedPage, watched: Watched) -> Iterator[Callable[..., Any]]:
+@contextmanager
+def opener(browser: Any, server: ServedPage, watched: Watched) -> Iterator[Callable[..., Any]]:
     """Opens the page, its model known; in the end, it has asked nobody else and complained of nothing."""
     contexts = []
 
@@ -130,18 +131,33 @@ def open_page(browser: Any, server: ServedPage, watched: Watched) -> Iterator[Ca
 
 
 @pytest.fixture
+def open_page(browser: Any, server: ServedPage, watched: Watched) -> Iterator[Callable[..., Any]]:
+    with opener(browser, server, watched) as open_one:
+        yield open_one
+
+
+@pytest.fixture
 def page(open_page: Callable[..., Any]) -> Any:
     return open_page()
+
+
+def ask_and_wait(page: Any, question: str) -> None:
+    turns = page.locator(".turn").count()
+    page.locator("#box").fill(question)
+    page.locator("#box").press("Enter")
+    page.locator(".turn").nth(turns).locator(".receipt-line:visible").wait_for()
 
 
 @pytest.fixture
 def ask() -> Callable[[Any, str], None]:
     """Types a question and waits until its answer is over."""
-
-    def ask_and_wait(page: Any, question: str) -> None:
-        turns = page.locator(".turn").count()
-        page.locator("#box").fill(question)
-        page.locator("#box").press("Enter")
-        page.locator(".turn").nth(turns).locator(".receipt-line:visible").wait_for()
-
     return ask_and_wait
+
+
+@pytest.fixture(scope="module")
+def answered(browser: Any, server: ServedPage) -> Iterator[Any]:
+    """A page with one answer, for tests that only look."""
+    with opener(browser, server, Watched()) as open_one:
+        page = open_one()
+        ask_and_wait(page, "What is 47 + 38 - 12?")
+        yield page

@@ -42,8 +42,8 @@ CONTRASTS = """(pairs) => {
 }"""
 
 
-def test_everything_that_can_be_used_has_a_name(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_everything_that_can_be_used_has_a_name(answered: Any) -> None:
+    page = answered
     assert page.evaluate(NAMELESS) == []
     ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((one) => one.id)")
     assert len(ids) == len(set(ids))
@@ -87,8 +87,8 @@ def test_the_toggle_overrules_the_system(open_page: Callable[..., Any]) -> None:
     assert page.evaluate(ground) == dark
 
 
-def test_tab_reaches_everything_and_is_seen(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_tab_reaches_everything_and_is_seen(answered: Any) -> None:
+    page = answered
     page.locator("body").focus()
     reached = set()
     for _ in range(40):
@@ -102,8 +102,8 @@ def test_tab_reaches_everything_and_is_seen(page: Any, ask: Ask) -> None:
     assert page.locator("#new").evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
 
 
-def test_stages_are_read_out_and_the_stream_is_not(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_stages_are_read_out_and_the_stream_is_not(answered: Any) -> None:
+    page = answered
     assert page.locator("#turns").get_attribute("aria-live") == "off"
     page.locator("#status[role=status]", has_text="The answer is: 73").wait_for(state="attached")
 
@@ -152,8 +152,8 @@ RENDER = """async (text) => {
 }"""
 
 
-def test_what_a_model_writes_becomes_text_and_never_markup(page: Any) -> None:
-    found = page.evaluate(RENDER, HOSTILE)
+def test_what_a_model_writes_becomes_text_and_never_markup(answered: Any) -> None:
+    found = answered.evaluate(RENDER, HOSTILE)
     assert found["tags"] == sorted(
         ["a", "blockquote", "code", "em", "h3", "hr", "li", "ol", "p", "pre", "strong", "ul"]
     )
@@ -169,8 +169,8 @@ def test_what_a_model_writes_becomes_text_and_never_markup(page: Any) -> None:
     assert found["same"]
 
 
-def test_endless_marks_do_not_stall_the_page(page: Any) -> None:
-    spent = page.evaluate(
+def test_endless_marks_do_not_stall_the_page(answered: Any) -> None:
+    spent = answered.evaluate(
         """async () => {
             const { renderMarkdown } = await import(new URL("page/markdown.js", location.href).href);
             const start = performance.now();

@@ -35,8 +35,8 @@ def kept_tokens(page: Any) -> list[dict[str, Any]]:
     return tokens
 
 
-def test_pointing_at_a_token_lights_its_experts_and_no_others(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_pointing_at_a_token_lights_its_experts_and_no_others(answered: Any) -> None:
+    page = answered
     page.locator(".token").nth(12).hover()
     page.locator("table.experts caption", has_text="Token 13").wait_for()
     page.wait_for_timeout(100)
@@ -52,8 +52,8 @@ def test_pointing_at_a_token_lights_its_experts_and_no_others(page: Any, ask: As
     assert weights == [round(weight, 2) for weight in sorted(token["weights"][0], reverse=True)]
 
 
-def test_arrow_keys_walk_over_the_tokens_and_over_the_map(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_arrow_keys_walk_over_the_tokens_and_over_the_map(answered: Any) -> None:
+    page = answered
     page.locator(".token").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -68,16 +68,17 @@ def test_arrow_keys_walk_over_the_tokens_and_over_the_map(page: Any, ask: Ask) -
     assert page.locator("#map-readout").inner_text().startswith("Layer 1, expert 1:")
 
 
-def test_the_strip_holds_the_whole_answer(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_the_strip_holds_the_whole_answer(answered: Any) -> None:
+    page = answered
     tokens = kept_tokens(page)
     spoken = "".join(token["text"] for token in tokens if token["phase"] == "answer")
-    assert spoken.strip() == page.locator(".prose").inner_text()
+    assert spoken.removesuffix("<｜end▁of▁sentence｜>").strip() == page.locator(".prose").inner_text()
     assert page.locator(".token[data-phase=reasoning]").count() > 20
+    assert page.locator(".token").last.inner_text() == "⟨end of sentence⟩"
 
 
-def test_the_receipt_says_what_was_active_and_that_joules_are_modelled(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_the_receipt_says_what_was_active_and_that_joules_are_modelled(answered: Any) -> None:
+    page = answered
     receipt = page.locator("#receipt").inner_text()
     assert "2.60M" in receipt
     assert "of 10.5M parameters" in receipt
@@ -94,8 +95,8 @@ def test_the_receipt_says_what_was_active_and_that_joules_are_modelled(page: Any
     )
 
 
-def test_all_requests_are_shown_on_demand(page: Any, ask: Ask) -> None:
-    ask(page, SUM)
+def test_all_requests_are_shown_on_demand(answered: Any) -> None:
+    page = answered
     with page.expect_response("**/v1/experts"):
         page.get_by_text("All requests").click()
     page.locator("#map").hover(position={"x": 40, "y": 30})

@@ -34,6 +34,7 @@ from araio.errors import RequestError
 from araio.quantities import parse_bytes, parse_tokens
 from araio.serve.keys import file_warning, read_keys
 from araio.serve.launch import server_of
+from araio.serve.loading import answer_loading
 from araio.serve.server import bind
 from araio.serve.service import Service
 from araio.serve.settings import ReasoningField, Settings, ranges
@@ -117,22 +118,23 @@ def command(
     locate(name)
     # Before a large model is loaded, so that a taken port is told at once.
     listener = bind(settings.host, settings.port)
-    loaded = load(
-        name,
-        threads=threads,
-        speculate=None if speculate is None else check_speculate(speculate),
-        ram=None if ram is None else parse_bytes("--ram", ram),
-        cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
-        io=io,
-        approximate=approximate,
-        max_batch=max_batch,
-        country=country,
-        prices=prices,
-        tdp=tdp,
-    )
-    _note(budget_text(loaded.budget, loaded.experts))
-    if approximate is not None:
-        _note(approximation_text(loaded, approximate, _note))
+    with answer_loading(listener):
+        loaded = load(
+            name,
+            threads=threads,
+            speculate=None if speculate is None else check_speculate(speculate),
+            ram=None if ram is None else parse_bytes("--ram", ram),
+            cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
+            io=io,
+            approximate=approximate,
+            max_batch=max_batch,
+            country=country,
+            prices=prices,
+            tdp=tdp,
+        )
+        _note(budget_text(loaded.budget, loaded.experts))
+        if approximate is not None:
+            _note(approximation_text(loaded, approximate, _note))
     service = Service(loaded, settings)
     url = url_of(settings.host, listener.getsockname()[1])
 

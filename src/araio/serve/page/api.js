@@ -68,15 +68,11 @@ export async function isThere() {
   }
 }
 
-/**
- * Ends the thinking, or all of it.
- * @param {string} id @param {"reasoning_end" | "cancel"} action
- * @returns {Promise<boolean>} whether there was something to end
- */
-export async function control(id, action) {
+/** Ends the thinking. @param {string} id @returns {Promise<boolean>} whether there was any to end */
+export async function endThinking(id) {
   const response = await request("v1/chat/completions/control", {
     method: "POST",
-    body: JSON.stringify({ id, action }),
+    body: JSON.stringify({ id, action: "reasoning_end" }),
   });
   return (await response.json()).done;
 }

@@ -2,15 +2,12 @@
  * Asks one question and lets the answer grow: from the first request to its receipt, or to why there is none.
  */
 
-import { ServerError, complete, control } from "./api.js";
+import { ServerError, complete, endThinking } from "./api.js";
 import { addChunk, messagesFor, newAnswer } from "./conversation.js";
 
 /** @typedef {import("./conversation.js").Answer} Answer */
 /** @typedef {import("./conversation.js").Token} Token */
 /** @typedef {import("./store.js").Settings} Settings */
-
-/** How long a stopped answer may take to hand in its receipt. */
-const GRACE_MS = 400;
 
 /**
  * The body of the request.
@@ -60,31 +57,26 @@ export class Asking {
       for await (const chunk of complete(body, this.aborter.signal)) {
         this.onchange(addChunk(this.answer, chunk, performance.now()));
       }
-      if (!this.isStopped) this.answer.state = "done";
+      this.answer.state = "done";
       return null;
     } catch (error) {
-      if (this.isStopped) return null;
+      this.answer.state = this.aborter.signal.aborted ? "stopped" : "broken";
+      if (this.answer.state === "stopped") return null;
       const trouble = error instanceof ServerError ? error : new ServerError("refused", String(error));
-      this.answer.state = "broken";
       this.answer.trouble = trouble.message;
       return trouble;
     } finally {
-      if (this.isStopped) this.answer.state = "stopped";
       this.onchange([]);
     }
   }
 
-  isStopped = false;
-
-  /** Ends it. The server is asked first, so that there may still be a receipt; then the connection goes. */
+  /** Ends it: the server stops working for a client that hangs up. */
   stop() {
-    this.isStopped = true;
-    if (this.answer.id) control(this.answer.id, "cancel").catch(() => undefined);
-    setTimeout(() => this.aborter.abort(), this.answer.id ? GRACE_MS : 0);
+    this.aborter.abort();
   }
 
   /** Ends the thinking. @returns {Promise<boolean>} false if there was none to end any more */
   answerNow() {
-    return control(this.answer.id, "reasoning_end").catch(() => false);
+    return endThinking(this.answer.id).catch(() => false);
   }
 }

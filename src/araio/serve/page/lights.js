@@ -21,6 +21,15 @@ const MOST_USED = 0.55;
 /** Of a token's experts, how bright the one of least weight is. */
 const LEAST_ALONE = 0.35;
 
+/** How many hues there are for domains; panel.css has them. */
+const HUES = 6;
+
+/** The swatch of an expert of that domain. @param {Shape} shape @param {number | null | undefined} domain */
+export const hueOf = (shape, domain) =>
+  !shape.domains ? "lit" : domain == null ? "none" : String(domain % HUES);
+
+export const HUE_NAMES = ["lit", "none", ...Array.from({ length: HUES }, (_, hue) => String(hue))];
+
 export class Lights {
   tokens = 0;
   /** @type {Map<number, number> | null} */

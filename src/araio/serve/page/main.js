@@ -49,6 +49,7 @@ function showConversation() {
     views.set(turn, new TurnView(turn, index + 1, actions));
   turnList.replaceChildren(...[...views.values()].map((view) => view.element));
   document.body.classList.toggle("is-empty", conversation.turns.length === 0);
+  document.title = conversation.turns.length ? `${title(conversation)} · araio` : "araio";
   inspect(conversation.turns.at(-1));
   showList();
   turnList.scrollTop = turnList.scrollHeight;
@@ -196,7 +197,6 @@ const actions = {
     keep();
   },
   isBusy: () => asking !== null,
-  say,
 };
 
 setUpTheme();

@@ -4,13 +4,11 @@
  */
 
 import { byId, isStill, oncePerFrame } from "./dom.js";
-import { Lights } from "./lights.js";
+import { HUE_NAMES, Lights, hueOf } from "./lights.js";
 
 /** @typedef {import("./lights.js").Shape} Shape */
 /** @typedef {{row: number, column: number}} Cell */
 
-/** How many hues there are for domains; panel.css has them. */
-export const HUES = 6;
 const LEFT = 26;
 const TOP = 16;
 const HEIGHT = 168;
@@ -96,9 +94,10 @@ export class ExpertMap {
 
   /** @param {ReturnType<ExpertMap["measure"]>} size @param {number} scale */
   drawCells({ wide, high, gapX, gapY }, scale) {
-    const { layers, n_experts: n, domains } = this.lights.shape;
-    const [rest, lit, none] = ["rest", "lit", "none"].map(swatch);
-    const hues = Array.from({ length: HUES }, (_, hue) => swatch(String(hue)));
+    const { shape } = this.lights;
+    const { layers, n_experts: n } = shape;
+    const rest = swatch("rest");
+    const colours = Object.fromEntries(HUE_NAMES.map((hue) => [hue, swatch(hue)]));
     // On whole pixels of the screen, or narrow cells would shimmer.
     const left = Array.from({ length: n + 1 }, (_, at) => Math.round((LEFT + at * wide) * scale) / scale);
     for (let row = 0; row < layers.length; row++) {
@@ -110,9 +109,8 @@ export class ExpertMap {
         this.pen.fillRect(x, TOP + row * high, width, high - gapY);
         const light = this.lights.of(row * n + column);
         if (light === 0) continue;
-        const domain = domains?.experts[row]?.[column];
         this.pen.globalAlpha = light;
-        this.pen.fillStyle = !domains ? lit : domain == null ? none : hues[domain % HUES];
+        this.pen.fillStyle = colours[hueOf(shape, shape.domains?.experts[row]?.[column])];
         this.pen.fillRect(x, TOP + row * high, width, high - gapY);
       }
     }

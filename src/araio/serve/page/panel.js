@@ -4,8 +4,10 @@
  */
 
 import { getExperts } from "./api.js";
+import { isRunning } from "./conversation.js";
 import { byId, el } from "./dom.js";
-import { HUES, ExpertMap } from "./map.js";
+import { hueOf } from "./lights.js";
+import { ExpertMap } from "./map.js";
 import { receiptTable } from "./receipt.js";
 import { TokenStrip } from "./strip.js";
 import { parameters } from "./units.js";
@@ -48,7 +50,7 @@ export class Panel {
       top_k: facts.top_k ?? 0,
       domains,
     };
-    this.strip.layers = this.shape.layers;
+    this.strip.shape = this.shape;
     this.map.setShape(this.shape);
     this.drawLegend(domains);
     this.show(this.answer, this.name);
@@ -56,14 +58,15 @@ export class Panel {
 
   /** @param {ReturnType<typeof asDomains>} domains */
   drawLegend(domains) {
-    const swatch = (/** @type {string} */ hue, /** @type {string} */ name) =>
-      el("li", {}, el("i", { class: "swatch", "data-hue": hue }), name);
-    byId("panel").toggleAttribute("data-domains", domains !== null);
-    byId("legend-domains").replaceChildren(
-      ...(domains
-        ? [...domains.names.map((name, hue) => swatch(String(hue % HUES), name)), swatch("none", "no domain")]
-        : []),
+    const names = /** @type {[number | null, string][]} */ ([
+      ...(domains?.names.entries() ?? []),
+      [null, "no domain"],
+    ]);
+    const entries = names.map(([domain, name]) =>
+      el("li", {}, el("i", { class: "swatch", "data-hue": hueOf(this.shape, domain) }), name),
     );
+    byId("panel").toggleAttribute("data-domains", domains !== null);
+    byId("legend-domains").replaceChildren(...(domains ? entries : []));
   }
 
   /** Shows another answer. @param {Answer | null} answer @param {string} name */
@@ -71,9 +74,10 @@ export class Panel {
     this.answer = answer;
     this.name = name;
     byId("panel-of").textContent = name;
-    const empty = answer
-      ? "The tokens of this answer were not kept."
-      : "Each token of an answer will be here, with the experts that it was given to.";
+    const isKept = !answer || isRunning(answer);
+    const empty = isKept
+      ? "Each token of the answer will be here, with the experts that it was given to."
+      : "The tokens of this answer were not kept.";
     this.strip.show(answer?.tokens ?? [], empty);
     if (!this.isServerView) this.lightAnswer();
     this.updateReceipt();
@@ -93,7 +97,7 @@ export class Panel {
 
   updateReceipt() {
     const { answer } = this;
-    const isOver = answer && ["done", "stopped", "broken"].includes(answer.state);
+    const isOver = answer && !isRunning(answer);
     byId("receipt").hidden = !isOver;
     byId("receipt-body").replaceChildren(...(isOver ? [receiptTable(answer, this.shape)] : []));
   }

@@ -4,6 +4,7 @@
  */
 
 import { byId, el } from "./dom.js";
+import { hueOf } from "./lights.js";
 
 /** @typedef {import("./conversation.js").Token} Token */
 
@@ -14,8 +15,8 @@ export class TokenStrip {
   /** @type {Token[]} */
   tokens = [];
   first = 0;
-  /** @type {number[]} */
-  layers = [];
+  /** @type {import("./lights.js").Shape} */
+  shape = { layers: [], n_experts: 0, top_k: 0, domains: null };
   /** @type {HTMLElement | null} */
   current = null;
 
@@ -40,6 +41,8 @@ export class TokenStrip {
     this.list.dataset.empty = emptyText;
     this.detail.style.minHeight = "";
     for (const token of tokens.slice(this.first)) this.add(token);
+    this.list.scrollTop = 0;
+    this.hint();
   }
 
   /** One more token has come. @param {Token} token */
@@ -61,9 +64,12 @@ export class TokenStrip {
     );
     this.tokens.push(token);
     this.list.append(element);
+    if (this.tokens.length === 1) this.hint();
     if (this.tokens.length > MOST_SHOWN) {
+      const gone = this.list.firstElementChild;
+      if (gone?.getAttribute("tabindex") === "0") gone.nextElementSibling?.setAttribute("tabindex", "0");
+      gone?.remove();
       this.tokens.shift();
-      this.list.firstElementChild?.remove();
       this.first += 1;
     }
     if (!this.current) this.list.scrollTop = this.list.scrollHeight;
@@ -91,7 +97,13 @@ export class TokenStrip {
     this.onlook(token);
     // The room for it stays, so that what is below does not jump while the pointer wanders.
     this.detail.style.minHeight = `${this.detail.offsetHeight}px`;
-    this.detail.replaceChildren(...(token ? [this.describe(token, this.first + index + 1)] : []));
+    if (token) this.detail.replaceChildren(this.describe(token, this.first + index + 1));
+    else this.hint();
+  }
+
+  hint() {
+    const text = "Point at a token, or walk along them with the arrow keys.";
+    this.detail.replaceChildren(...(this.tokens.length ? [el("p", { class: "faint" }, text)] : []));
   }
 
   /** @param {KeyboardEvent} event */
@@ -120,11 +132,16 @@ export class TokenStrip {
         .sort((one, other) => other.weight - one.weight);
       const most = order[0]?.weight || 1;
       const cells = order.map(({ id, weight }) => {
-        const bar = el("i", { class: "weight", "aria-hidden": "true" });
+        const domain = this.shape.domains?.experts[row]?.[id];
+        const bar = el("i", {
+          class: "weight",
+          "data-hue": hueOf(this.shape, domain),
+          "aria-hidden": "true",
+        });
         bar.style.setProperty("--share", String(weight / most));
         return el("td", {}, el("b", {}, String(id)), el("span", {}, weight.toFixed(2)), bar);
       });
-      return el("tr", {}, el("th", { scope: "row" }, String(this.layers[row] ?? row)), ...cells);
+      return el("tr", {}, el("th", { scope: "row" }, String(this.shape.layers[row] ?? row)), ...cells);
     });
     const kind = token.phase === "reasoning" ? "thinking" : "answer";
     return el(
@@ -146,5 +163,14 @@ export class TokenStrip {
 const tokenElement = (target) =>
   target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest(".token")) : null;
 
-/** Line ends are seen, and still end lines. @param {string} text */
-const visible = (text) => (text === "" ? "∅" : text.replaceAll("\n", "↵\n").replaceAll("\t", "⇥"));
+/** Line ends are seen, and still end lines; control tokens are told by their name. @param {string} text */
+const visible = (text) =>
+  text === ""
+    ? "∅"
+    : text
+        .replace(/^<｜(.+)｜>$/, controlName)
+        .replaceAll("\n", "↵\n")
+        .replaceAll("\t", "⇥");
+
+/** @param {string} _ @param {string} name */
+const controlName = (_, name) => `⟨${name.replaceAll("▁", " ")}⟩`;

@@ -6,6 +6,7 @@
 import { isRunning, reasoningTokens, shownAnswer } from "./conversation.js";
 import { button, el } from "./dom.js";
 import { renderMarkdown } from "./markdown.js";
+import { dismiss, notice, say } from "./notices.js";
 import { receiptLine } from "./receipt.js";
 import { plural, seconds } from "./units.js";
 
@@ -19,8 +20,9 @@ import { plural, seconds } from "./units.js";
  * @property {(turn: Turn) => void} inspect
  * @property {(turn: Turn, shown: number) => void} page
  * @property {() => boolean} isBusy
- * @property {(text: string) => void} say
  */
+
+const COPIED_MS = 1500;
 
 export class TurnView {
   /** The fold that the person chose; null leaves it to the page. @type {boolean | null} */
@@ -46,6 +48,7 @@ export class TurnView {
       "aria-label": "Show the experts and the receipt of this answer",
     });
     this.pager = el("span", { class: "pager" });
+    this.copyButton = button("Copy", () => this.copy(), { "aria-label": "Copy the answer" });
     this.tools = el("div", { class: "tools" });
     this.element = el(
       "article",
@@ -60,7 +63,7 @@ export class TurnView {
     );
     this.tools.append(
       this.pager,
-      button("Copy", () => this.copy(), { "aria-label": "Copy the answer" }),
+      this.copyButton,
       button("Again", () => actions.askAgain(turn), { "aria-label": "Ask the question again" }),
       button("Edit", () => this.startEdit(), { "aria-label": "Edit the question" }),
     );
@@ -129,9 +132,11 @@ export class TurnView {
     const answer = shownAnswer(this.turn);
     try {
       await navigator.clipboard.writeText(answer?.content.trim() || answer?.reasoning || "");
-      this.actions.say("The answer was copied.");
+      say("The answer was copied.");
+      this.copyButton.textContent = "Copied";
+      setTimeout(() => (this.copyButton.textContent = "Copy"), COPIED_MS);
     } catch {
-      this.actions.say("The browser does not let the page copy; select the text instead.");
+      notice("The browser lets the page copy nothing; select the text instead.", dismiss());
     }
   }
 
