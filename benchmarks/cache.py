@@ -27,6 +27,7 @@ from araio.testing import routes as synthetic
 from araio.testing.routes import Recipe, gini, overlap, union
 from araio.train.tasks import TASKS
 from araio.weights.policies import LRU, Forecast, Policy, TwoRates
+from araio.weights.regression import Regression
 from araio.weights.simulate import belady, replay
 
 RECIPES: dict[str, Recipe] = {
@@ -45,6 +46,7 @@ POLICIES: dict[str, Callable[[int, int], Policy]] = {
     "lrfu 16": lambda keys, experts: TwoRates(keys, experts, half_life=16, recent=0),
     "two rates": TwoRates,
     "forecast": Forecast,
+    "regression": Regression,
 }
 MAX_ANSWER = 600  # tokens
 
@@ -64,9 +66,9 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
     """Play all routes to all policies, and describe the routes."""
     rows, traces = [], []
     for kind in asked.routes:
-        routes, experts = make(kind, asked.tokens, asked.seed)
-        traces.append(describe(kind, routes, experts))
-        rows += [row(kind, routes, experts, share) for share in asked.shares]
+        routes, scores = make(kind, asked.tokens, asked.seed)
+        traces.append(describe(kind, routes, scores.shape[2]))
+        rows += [row(kind, routes, scores, share) for share in asked.shares]
     return {
         "benchmark": "cache",
         "araio": araio.__version__,
@@ -77,32 +79,40 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make(kind: str, tokens: int, seed: int) -> tuple[NDArray[np.integer], int]:
-    """Routes (T, L, K), and experts of a layer."""
+def make(kind: str, tokens: int, seed: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+    """Routes (T, L, K), and the scores (T, L, E) that they were chosen by."""
     if kind in RECORDED:
         return record(RECORDED[kind], tokens, seed)
-    recipe = RECIPES[kind]
-    return recipe.make(tokens, seed).routes, recipe.experts
+    made = RECIPES[kind].make(tokens, seed)
+    return made.routes, made.scores
 
 
-def record(task: str, tokens: int, seed: int) -> tuple[NDArray[np.integer], int]:
+def record(task: str, tokens: int, seed: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
     """What `pocket` chooses as it answers one problem of a task after the other; prompts are left out."""
     model = araio.load("pocket", speculate="off")
     chosen: list[NDArray[np.int32]] = []
+    scored: list[NDArray[np.float32]] = []
 
     def keep(layer: int, ids: NDArray[np.int32], weights: NDArray[np.float32]) -> None:
         if len(ids) == 1:  # a decoded token; no prompt is so short
             chosen.append(ids[0])
 
+    def keep_scores(layer: int, scores: NDArray[np.float32]) -> None:
+        if len(scores) == 1:
+            scored.append(scores[0])
+
     config = model.network.config
     layers = len(config.moe_layers)
     model.network.on_route = keep
+    for router in model.network.routers:
+        router.on_scores = keep_scores
     random = Random(seed)
     while len(chosen) < tokens * layers:
         question = TASKS[task].generate(random, "test").prompt
         model.chat(question, temperature=0, max_tokens=MAX_ANSWER)
     model.network.on_route = None
-    return np.stack(chosen[: tokens * layers]).reshape(tokens, layers, -1), config.n_routed_experts
+    routes = np.stack(chosen[: tokens * layers]).reshape(tokens, layers, -1)
+    return routes, np.stack(scored[: tokens * layers]).reshape(tokens, layers, -1)
 
 
 def describe(kind: str, routes: NDArray[np.integer], experts: int) -> dict[str, Any]:
@@ -120,8 +130,9 @@ def describe(kind: str, routes: NDArray[np.integer], experts: int) -> dict[str, 
     }
 
 
-def row(kind: str, routes: NDArray[np.integer], experts: int, share: float) -> dict[str, Any]:
+def row(kind: str, routes: NDArray[np.integer], scores: NDArray[np.float32], share: float) -> dict[str, Any]:
     """Experts read a token when a share of all of them fits."""
+    experts = scores.shape[2]
     keys = routes.shape[1] * experts
     capacity = int(keys * share)
     warm = len(routes) // 4
@@ -130,7 +141,8 @@ def row(kind: str, routes: NDArray[np.integer], experts: int, share: float) -> d
         return float(misses[warm:].sum() / (len(routes) - warm))
 
     reads = {
-        name: a_token(replay(routes, experts, capacity, new(keys, experts))) for name, new in POLICIES.items()
+        name: a_token(replay(routes, experts, capacity, new(keys, experts), scores))
+        for name, new in POLICIES.items()
     }
     best = a_token(belady(routes, experts, capacity))
     return {"kind": kind, "share": share, "capacity": capacity, "reads": reads | {"belady": best}}

@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "araio"
 
 # From the floor that stands on all the others down to the one that stands on none.
 FLOORS = (
-    ("cli", "eval", "train", "testing"),
+    ("cli", "eval", "train", "serve", "testing"),
     ("api", "engine", "weights", "nn"),
     ("kernels", "formats", "text", "costs", "meters", "disk"),
     ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "quantities", "errors"),

@@ -25,9 +25,12 @@ def test_no_policy_reads_less_than_the_optimum_and_with_room_for_all_none_reads_
 
 
 def test_pocket_is_recorded_one_row_a_token_and_again_the_same() -> None:
-    routes, experts = cache.record("story", 30, seed=3)
+    routes, scores = cache.record("story", 30, seed=3)
     assert routes.shape == (30, 5, 4)
-    assert 0 <= routes.min() <= routes.max() < experts == 32
+    assert scores.shape == (30, 5, 32)
+    assert 0 <= routes.min() <= routes.max() < 32
+    # The best score is chosen but where the router's bias or its groups speak against it.
+    assert (scores.argmax(axis=2)[..., None] == routes).any(axis=2).mean() > 0.5
     assert (cache.record("story", 30, seed=3)[0] == routes).all()
 
 

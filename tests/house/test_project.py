@@ -12,7 +12,16 @@ from .conftest import ROOT
 PACKAGE = ROOT / "src" / "araio"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-MODULE_OF = {"pynvml": "nvidia-ml-py"}  # packages by the name that is imported, where it differs
+# Packages by the name that is imported, where it differs, or where another package is made of it and always
+# brings it: FastAPI's requests are Starlette's and its types Pydantic's, uvicorn's connections are h11's.
+MODULE_OF = {
+    "pynvml": "nvidia-ml-py",
+    "prometheus_client": "prometheus-client",
+    "starlette": "fastapi",
+    "pydantic": "fastapi",
+    "pydantic_core": "fastapi",
+    "h11": "uvicorn",
+}
 
 
 def names(requirements):

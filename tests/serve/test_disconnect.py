@@ -52,6 +52,19 @@ def test_a_client_that_goes_away_frees_its_place(live, stream, phase):
     wait_for(lambda: is_idle(live), 0.2)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
+def test_a_client_of_another_dialect_frees_its_place_too(live, path, stream):
+    wait_for(lambda: is_idle(live), 30)
+    messages = [{"role": "user", "content": PROMPT}]
+    # Each of them takes what it knows.
+    body = {"model": "pocket", "input": PROMPT, "messages": messages, "max_tokens": 9, "stream": stream}
+    connection = send(live, path, body)
+    wait_for(lambda: live.service.model.engine.state().running, 30)
+    connection.close()
+    wait_for(lambda: is_idle(live), 0.2)
+
+
 def test_a_storm_of_clients_that_leave_leaves_nothing_behind(live, http):
     wait_for(lambda: is_idle(live), 30)
     body = {**ENDLESS, "max_tokens": 2000, "stream": True}

@@ -61,7 +61,7 @@ class Calls:
         self.worth = dict.fromkeys(range(2 * EXPERTS), -1.0)
         self.clock = 0.0
 
-    def use(self, keys: np.ndarray, weight: float = 1.0) -> None:
+    def use(self, keys: np.ndarray, weight: float = 1.0, scores: np.ndarray | None = None) -> None:
         for key in reversed(keys.tolist()):
             self.clock += 1
             self.worth[key] = self.clock

@@ -18,10 +18,13 @@ from araio.kernels.ops import Int32Array, Matrix, Ops
 from araio.nn.approximations import Approximation, Decision
 from araio.tensors import Float32Array
 
-__all__ = ["OnRoute", "Router"]
+__all__ = ["OnRoute", "OnScores", "Router"]
 
 OnRoute: TypeAlias = Callable[[int, Int32Array, Float32Array], None]
 """Called with the layer, expert ids (T, K) and weights (T, K); it may keep both and changes neither."""
+
+OnScores: TypeAlias = Callable[[int, Float32Array], None]
+"""Called with the layer and the scores (T, E) of all experts, as the weight alone gives them; as above."""
 
 
 class Router:
@@ -30,6 +33,7 @@ class Router:
     weight                   (E, D), float32 whatever the checkpoint's other weights are
     e_score_correction_bias  (E,) float32, None for the softmax family
     on_route                 called after every decision, if set
+    on_scores                called before every decision, if set
     approximation            replaces every decision, if set
     """
 
@@ -47,6 +51,7 @@ class Router:
         self.e_score_correction_bias = e_score_correction_bias
         self.ops = ops
         self.on_route: OnRoute | None = None
+        self.on_scores: OnScores | None = None
         self.approximation: Approximation | None = None
 
     def __call__(self, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> tuple[Int32Array, Float32Array]:
@@ -54,14 +59,21 @@ class Router:
 
         is_decoded  (T,) as in `Batch`
         """
-        ids, weights = self.choose(x, is_decoded)
+        logits = self.ops.linear(x, self.weight)
+        if self.on_scores is not None:
+            self.on_scores(self.layer, logits)
+        ids, weights = self._decide(logits, is_decoded)
         if self.on_route is not None:
             self.on_route(self.layer, ids, weights)
         return ids, weights
 
     def choose(self, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> tuple[Int32Array, Float32Array]:
         """The same choice for what need not be this layer's input, without telling anyone of it."""
-        logits = self.ops.linear(x, self.weight)
+        return self._decide(self.ops.linear(x, self.weight), is_decoded)
+
+    def _decide(
+        self, logits: Float32Array, is_decoded: npt.NDArray[np.bool_]
+    ) -> tuple[Int32Array, Float32Array]:
         bias = self.e_score_correction_bias
         ids, weights = self.ops.route(logits, bias, self.config)
         if self.approximation is None:

@@ -1,8 +1,7 @@
 """`Ask`: what a request of any dialect comes to: messages, and the keywords of `Model.prepare` beside them.
 
 The dialects translate into it and share what is the same in each: tools in OpenAI's chat shape, and an
-assistant's turn that is put together from parts. Read `responses_ask.py` and
-`messages_ask.py` for both.
+assistant's turn that is put together from parts. Read `responses_ask.py` and `messages_ask.py` for both.
 """
 
 from __future__ import annotations

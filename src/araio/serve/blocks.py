@@ -7,7 +7,7 @@ next block's or by the end. Knows nothing of any wire format. Read `responses_ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -37,16 +37,21 @@ class Block:
     """One run of an answer.
 
     index    place among the blocks
-    text     so far; of a call, its arguments
+    pieces   of its text so far
     call_id  of a call
     name     of the function that is called
     """
 
     kind: Kind
     index: int
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     call_id: str = ""
     name: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it; of a call, its arguments."""
+        return "".join(self.pieces)
 
 
 class Change(NamedTuple):
@@ -89,7 +94,7 @@ class Blocks:
             self._open, self._call = block, call
             changes.append(Change(What.OPENED, block))
         if piece:
-            block.text += piece
+            block.pieces.append(piece)
             changes.append(Change(What.GREW, block, piece))
         return changes
 

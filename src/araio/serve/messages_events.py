@@ -35,6 +35,7 @@ Event = dict[str, Any]
 class MessageEvents:
     """The events of one message; `document` is what they add up to so far.
 
+    message_id     by which it can be controlled
     model          name that the message carries
     prompt_tokens  of its prompt; how many of them were in the cache is known at the end
     """
@@ -85,12 +86,13 @@ class MessageEvents:
 
     def _filled(self, block: Block) -> ContentBlock:
         """A block that is complete."""
+        text = block.text
         if block.kind is Kind.CALL:
-            return ToolUseBlock(id=block.call_id, name=block.name, input=_arguments(block.text))
+            return ToolUseBlock(id=block.call_id, name=block.name, input=_arguments(text))
         if block.kind is Kind.TEXT:
-            return TextBlock(text=block.text)
-        signature = sha256(block.text.encode("utf-8", "surrogatepass")).hexdigest()
-        return ThinkingBlock(thinking=block.text if self._shows_thinking else "", signature=signature)
+            return TextBlock(text=text)
+        signature = sha256(text.encode()).hexdigest()
+        return ThinkingBlock(thinking=text if self._shows_thinking else "", signature=signature)
 
 
 def _empty(block: Block) -> ContentBlock:

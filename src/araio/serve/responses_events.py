@@ -46,7 +46,8 @@ TEXTS = {Kind.REASONING: "reasoning_text", Kind.TEXT: "output_text", Kind.CALL: 
 class ResponseEvents:
     """The events of one response; `document` is what they add up to so far.
 
-    model  name that the response carries
+    response_id  by which it can be controlled
+    model        name that the response carries
     """
 
     def __init__(self, request: ResponsesRequest, response_id: str, model: str) -> None:
@@ -120,12 +121,12 @@ class ResponseEvents:
         name, place = f"{TEXTS[block.kind]}.done", _place(block, item)
         if isinstance(item, FunctionCallItem):
             item.arguments = block.text
-            yield self._event(name, **place, arguments=block.text)
+            yield self._event(name, **place, arguments=item.arguments)
         else:
             part = item.content[0]
             part.text = block.text
             logprobs = {"logprobs": part.logprobs} if isinstance(part, OutputText) else {}
-            yield self._event(name, **place, text=block.text, **logprobs)
+            yield self._event(name, **place, text=part.text, **logprobs)
             yield self._event("content_part.done", **place, part=part.model_dump())
         yield self._event("output_item.done", output_index=block.index, item=item.model_dump())
 

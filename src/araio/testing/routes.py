@@ -50,6 +50,7 @@ class SyntheticRoutes:
     """Routes, and the linear map that they come from.
 
     routes   (T, L, K) uint16: expert ids, the highest score first
+    scores   (T, L, E) float32: what they were chosen by
     latents  (T, R) float32: the token's vector, the context's, and the norms of their mixtures
     routers  (L, E, R) float32: `routers[l] @ latents[t]` are the scores of layer l, but for their noise
 
@@ -59,6 +60,7 @@ class SyntheticRoutes:
     """
 
     routes: NDArray[np.uint16]
+    scores: Float32Array
     latents: Float32Array
     routers: Float32Array
 
@@ -104,18 +106,20 @@ class Recipe:
         latents = np.concatenate([token, context, norms], axis=1).astype(np.float32)
         routers = routers.astype(np.float32)
         routes = np.empty((tokens, self.layers, self.chosen), np.uint16)
+        all_scores = np.empty((tokens, self.layers, self.experts), np.float32)
         for layer in range(self.layers):
             scores = latents @ routers[layer].T
             scores += norms[:, level[layer], None] * random.normal(0, self.noise, scores.shape)
             routes[:, layer] = np.argsort(-scores, axis=1)[:, : self.chosen]
-        return SyntheticRoutes(routes, latents, routers)
+            all_scores[:, layer] = scores
+        return SyntheticRoutes(routes, all_scores, latents, routers)
 
     def _uniform(self, tokens: int, random: np.random.Generator) -> SyntheticRoutes:
         """Every choice by itself, from no latent numbers."""
         scores = random.random((tokens, self.layers, self.experts), np.float32)
         routes = np.argsort(scores, axis=2)[:, :, : self.chosen].astype(np.uint16)
         nothing = np.empty((tokens, 0), np.float32)
-        return SyntheticRoutes(routes, nothing, np.empty((self.layers, self.experts, 0), np.float32))
+        return SyntheticRoutes(routes, -scores, nothing, np.empty((self.layers, self.experts, 0), np.float32))
 
     def _texts(self, tokens: int, random: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
         """Each token's own vector and its context, (T, rank) both."""

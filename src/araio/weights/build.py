@@ -137,8 +137,11 @@ class ModelBuilder:
         config, ops = self.config, self.ops
         bias = self._float32(f"{at}.gate.e_score_correction_bias") if config.has_router_bias else None
         shared = SwiGLU(self._feed_forward(f"{at}.shared_experts"), ops) if config.n_shared_experts else None
+        gate = Router(config, layer, ops.hold(self._float32(f"{at}.gate.weight")), bias, ops)
+        if self.streamed:
+            gate.on_scores = self.streamed.note_scores
         return MoE(
-            gate=Router(config, layer, ops.hold(self._float32(f"{at}.gate.weight")), bias, ops),
+            gate=gate,
             experts=self.streamed or InMemoryExperts({layer: self._experts(at)}),
             shared_experts=shared,
             ops=ops,

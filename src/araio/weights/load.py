@@ -32,6 +32,7 @@ from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
 from araio.weights.policies import Forecast, Policy
 from araio.weights.pressure import Pressure
+from araio.weights.regression import MOST_EXPERTS, Regression
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
@@ -192,8 +193,14 @@ def _needs(checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens
     layers = len(_routed_layers(config))
     cached_layers = config.num_hidden_layers + len(config.mtp_layers[:1])
     token = cached_layers * config.latent_dim * LATENT_BYTES
-    policy = Forecast.bytes(layers * config.n_routed_experts, config.n_routed_experts) if layers else 0
+    experts = config.n_routed_experts
+    policy = _policy_for(experts).bytes(layers * experts, experts) if layers else 0
     return Needs(dense, token, record, routed, layers, policy)
+
+
+def _policy_for(experts: int) -> type[Regression] | type[Forecast]:
+    """The policy of a model by the experts of a layer: the one that misses least, where it is affordable."""
+    return Regression if experts <= MOST_EXPERTS else Forecast
 
 
 def _routed_layers(config: ModelConfig) -> list[int]:
@@ -215,18 +222,19 @@ def _streamed(
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
-    policy = Forecast(len(layers) * config.n_routed_experts, config.n_routed_experts)
+    experts = config.n_routed_experts
+    policy = _policy_for(experts)(len(layers) * experts, experts)
     places, pins = Slots(files.record, slots, ops), memory.pins or {}
     pressure = Pressure() if memory.gives_way else None
-    experts = StreamedExperts(files, reader, places, policy, layers, config.n_routed_experts, pins, pressure)
+    source = StreamedExperts(files, reader, places, policy, layers, experts, pins, pressure)
     if not memory.remembers:
-        return experts
-    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), config.n_routed_experts))
+        return source
+    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), experts))
     # Also when the process ends; it must not keep the experts alive.
-    weakref.finalize(experts, _keep_usage, usage, policy)
+    weakref.finalize(source, _keep_usage, usage, policy)
     if (worth := usage.read()) is not None:
         policy.remember(worth)
-    return experts
+    return source
 
 
 def _keep_usage(usage: UsageFile, policy: Policy) -> None:

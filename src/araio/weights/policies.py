@@ -1,15 +1,16 @@
-"""Which expert leaves memory first when room is needed for another: one protocol, the default, a yardstick.
+"""Which expert leaves memory first when room is needed for another: the protocol, and what ids alone tell.
 
 Experts of all layers compete for one budget. A key is an int in [0, keys), `place of the layer * experts of a
 layer + expert`. A policy is told what is used and gives each key a priority; it neither knows what is in
 memory nor moves anything. `residency.py` asks it; `simulate.py` plays recorded routes to it.
 
-The default is `Forecast`: it learns what follows on what, and starts from `TwoRates`. Those are two because
-no single half-life serves: where memory is small what was just used is worth keeping, where it is large what
-is used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns of a key's
-own layer, not in time: just after its layer's turn a key has longest to wait for the next, when plain LRU
-holds it dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how near to the
-optimum anything that cannot see ahead can come.
+`Forecast` learns what follows on what, and starts from `TwoRates`. It is the default where layers have very
+many experts; elsewhere that is `Regression` (regression.py), which learns more and holds more. Rates are two
+because no single half-life serves: where memory is small what was just used is worth keeping, where it is
+large what is used often, and an LRFU (Lee et al. 2001) is good at one or the other. Ages are counted in turns
+of a key's own layer, not in time: just after its layer's turn a key has longest to wait for the next, when
+plain LRU holds it dearest. docs/lab-notes.md has the comparison, with what was tried and left out, and how
+near to the optimum anything that cannot see ahead can come.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LRU", "Forecast", "Policy", "TwoRates"]
+from araio.tensors import Float32Array
+
+__all__ = ["LRU", "STAYS", "Forecast", "Policy", "TwoRates", "worth_of_chance"]
 
 IntArray = NDArray[np.integer]
 Float64Array = NDArray[np.float64]
@@ -36,12 +39,15 @@ LEARNING_RATE = 0.025
 class Policy(Protocol):
     """Ranks experts by how much is lost when they leave."""
 
-    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
+    def use(
+        self, keys: IntArray, weight: float | Float64Array = 1.0, scores: Float32Array | None = None
+    ) -> None:
         """A layer has had its turn: a step of the engine has chosen these experts of it.
 
         keys    (N,), at least one, distinct, all of one layer
         weight  1 for decoded tokens; for a prompt (N,), the share of its tokens that chose each, for a prompt
                 touches nearly all experts once and must not displace what decoding uses
+        scores  (E,) of all experts of the layer by its router, the mean of the step's tokens, where known
         """
 
     def priorities(self, keys: IntArray) -> Float64Array:
@@ -61,7 +67,9 @@ class LRU:
         self._calls = 0
         self._last = np.full(keys, -np.inf)
 
-    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
+    def use(
+        self, keys: IntArray, weight: float | Float64Array = 1.0, scores: Float32Array | None = None
+    ) -> None:
         """See `Policy.use`; calls are the clock, so that of a token's layers the later is more recent."""
         self._calls += 1
         self._last[keys] = self._calls
@@ -96,7 +104,9 @@ class TwoRates:
         forgets = 1 - self._long_stays
         self._scale = forgets / (1 + 2 * recent * forgets)
 
-    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
+    def use(
+        self, keys: IntArray, weight: float | Float64Array = 1.0, scores: Float32Array | None = None
+    ) -> None:
         """See `Policy.use`."""
         layer = _layer(keys, self._experts)
         self._long[layer] *= self._long_stays
@@ -122,7 +132,7 @@ class TwoRates:
 
 
 class Forecast:
-    """The default: `TwoRates`, corrected by what a token's experts say about the next tokens of their layer.
+    """`TwoRates`, corrected by what a token's experts say about the next tokens of their layer.
 
     The value of a key is what its next use is worth: 1 at the layer's next turn, STAYS times as much with
     every turn later. The two rates give a first guess, as if each turn chose it with the same chance. Added
@@ -150,11 +160,13 @@ class Forecast:
         """That the table of what follows on what takes, the largest part."""
         return keys * experts * np.dtype(np.float32).itemsize
 
-    def use(self, keys: IntArray, weight: float | Float64Array = 1.0) -> None:
+    def use(
+        self, keys: IntArray, weight: float | Float64Array = 1.0, scores: Float32Array | None = None
+    ) -> None:
         """See `Policy.use`; what follows on what is learned from decoded tokens alone."""
         self._rates.use(keys, weight)
         layer = _layer(keys, self._experts)
-        value = _value(self._rates.chance(layer))
+        value = worth_of_chance(self._rates.chance(layer))
         if isinstance(weight, float) and weight >= 1:
             place = layer.start // self._experts
             before, earlier = self._chosen[place]
@@ -179,7 +191,7 @@ class Forecast:
     def remember(self, lasting: Float64Array) -> None:
         """See `Policy.remember`."""
         self._rates.remember(lasting)
-        self._value = _value(self._rates.chance(slice(None)))
+        self._value = worth_of_chance(self._rates.chance(slice(None)))
 
     def _said(self, keys: IntArray) -> NDArray[np.float32] | float:
         """What these experts, all of one layer, say about each of it."""
@@ -192,6 +204,9 @@ def _layer(keys: IntArray, experts: int) -> slice:
     return slice(first, first + experts)
 
 
-def _value(chance: Float64Array) -> Float64Array:
-    """Of keys that each turn chooses with the same chance."""
+def worth_of_chance(chance: Float64Array) -> Float64Array:
+    """What the next use of keys (N,) is worth that each turn chooses with the same chance.
+
+    1 at the next turn, STAYS times as much with every turn later.
+    """
     return chance / (1 - STAYS * (1 - chance))

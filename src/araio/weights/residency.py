@@ -111,6 +111,7 @@ class StreamedExperts:
         self._in_flight: set[int] = set()
         self._is_sound = True
         self._place = NOBODY  # of the layer that runs
+        self._scores: tuple[int, Float32Array] | None = None
         self._counts = StreamCounters()
         self.missed = np.zeros(len(self.layers), np.int64)
         self.foresight = Foresight()
@@ -173,6 +174,10 @@ class StreamedExperts:
 
     # ------------------------------------------------------------------ what a layer needs
 
+    def note_scores(self, layer: int, scores: Float32Array) -> None:
+        """What the router of a layer thinks (T, E) of its experts, just before it asks for some of them."""
+        self._scores = layer, scores
+
     def request(self, layer: int, expert_ids: Int32Array) -> _AtHand | _Awaited:
         """Begin reading what is not in memory; see `nn.experts.ExpertSource`."""
         with self._consistent():
@@ -228,6 +233,7 @@ class StreamedExperts:
             if self._pressure is not None:
                 self._adapt(self._pressure.excess())
         self._place = place
+        noted, self._scores = self._scores, None
         weight: float | npt.NDArray[np.float64] = 1.0
         if len(expert_ids) == 1:
             ids = expert_ids[0]
@@ -243,7 +249,8 @@ class StreamedExperts:
         self._time_reads()
         self.places.let_go()
         self.places.keep(self._guesses.keys(), FORESEEN)
-        self.policy.use(keys, weight)
+        scores = noted[1].mean(axis=0) if noted is not None and noted[0] == layer else None
+        self.policy.use(keys, weight, scores)
         return keys
 
     def _count_hits(self, keys: Keys, slots: Keys) -> None:

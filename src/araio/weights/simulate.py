@@ -18,6 +18,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from araio.tensors import Float32Array
 from araio.weights.policies import Policy
 
 __all__ = ["belady", "replay"]
@@ -26,8 +27,12 @@ IntArray = NDArray[np.integer]
 Int64Array = NDArray[np.int64]
 
 
-def replay(routes: IntArray, experts: int, capacity: int, policy: Policy) -> Int64Array:
+def replay(
+    routes: IntArray, experts: int, capacity: int, policy: Policy, scores: Float32Array | None = None
+) -> Int64Array:
     """Play routes of layers with `experts` experts each to a policy that knows nothing yet.
+
+    scores  (T, L, E) of the routers, for a policy that learns from them
 
     Returns:
         misses (T, L): how many experts each layer of each token had to read
@@ -39,7 +44,7 @@ def replay(routes: IntArray, experts: int, capacity: int, policy: Policy) -> Int
         chosen = keys[token, layer]
         misses[token, layer] = len(chosen) - np.count_nonzero(resident[chosen])
         resident[chosen] = True
-        policy.use(chosen)
+        policy.use(chosen, scores=None if scores is None else scores[token, layer])
         if misses[token, layer]:
             inside = np.flatnonzero(resident)
             surplus = len(inside) - capacity

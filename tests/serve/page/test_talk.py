@@ -113,7 +113,7 @@ def test_settings_go_into_the_request(page: Any, ask: Ask) -> None:
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Temperature").fill("0.5")
-    page.get_by_label("Most tokens", exact=True).fill("9")
+    page.get_by_label("Tokens, at most").fill("9")
     page.get_by_role("button", name="Save").click()
     with page.expect_request("**/v1/chat/completions") as asked:
         ask(page, SUM)

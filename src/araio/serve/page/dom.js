@@ -20,6 +20,11 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Writes into the element what is not there yet. @param {Element} element @param {string} text */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** A button of words. @param {string} label @param {() => void} onclick @param {object} [more] */
 export function button(label, onclick, more = {}) {
   return el("button", { type: "button", class: "quiet", onclick, ...more }, label);

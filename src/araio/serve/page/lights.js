@@ -28,8 +28,6 @@ const HUES = 6;
 export const hueOf = (shape, domain) =>
   !shape.domains ? "lit" : domain == null ? "none" : String(domain % HUES);
 
-export const HUE_NAMES = ["lit", "none", ...Array.from({ length: HUES }, (_, hue) => String(hue))];
-
 export class Lights {
   tokens = 0;
   /** @type {Map<number, number> | null} */
@@ -54,7 +52,6 @@ export class Lights {
     for (let cell = 0; cell < this.heat.length; cell++) this.heat[cell] *= KEPT_BY_A_TOKEN;
     this.each(token, (cell) => (this.heat[cell] = 1));
     this.count(token);
-    this.share();
   }
 
   /** How often each expert was used by these. @param {Token[]} tokens */
@@ -62,7 +59,6 @@ export class Lights {
     this.counts.fill(0);
     this.tokens = 0;
     for (const token of tokens) this.count(token);
-    this.share();
   }
 
   /**
@@ -75,7 +71,6 @@ export class Lights {
     const most = heat.reduce((one, other) => Math.max(one, other), 1);
     this.heat.set(heat.map((value) => value / most));
     this.tokens = tokens;
-    this.share();
   }
 
   /** The experts of one token alone; null ends that. @param {Token | null} token */
@@ -113,7 +108,7 @@ export class Lights {
     });
   }
 
-  /** Use as a share of the layer's most used expert. */
+  /** Makes shares of the counts, by layer; before it is drawn, not for every token. */
   share() {
     const n = this.shape.n_experts;
     for (let from = 0; from < this.counts.length; from += n) {

@@ -4,7 +4,7 @@
  */
 
 import { byId, isStill, oncePerFrame } from "./dom.js";
-import { HUE_NAMES, Lights, hueOf } from "./lights.js";
+import { Lights, hueOf } from "./lights.js";
 
 /** @typedef {import("./lights.js").Shape} Shape */
 /** @typedef {{row: number, column: number}} Cell */
@@ -45,7 +45,8 @@ export class ExpertMap {
   /** Changes what is lit, and shows it. @param {(lights: Lights) => void} change */
   light(change) {
     change(this.lights);
-    this.point(this.cursor);
+    if (this.cursor) this.point(this.cursor);
+    this.redraw();
   }
 
   measure() {
@@ -63,7 +64,8 @@ export class ExpertMap {
     const glows = !isStill() && this.lights.fade(now - this.drawnAt);
     this.drawnAt = now;
     const size = this.measure();
-    if (size.width <= LEFT) return;
+    if (size.width <= LEFT || !this.lights.shape.n_experts) return;
+    this.lights.share();
     const scale = devicePixelRatio || 1;
     this.canvas.width = Math.round(size.width * scale);
     this.canvas.height = Math.round(size.height * scale);
@@ -94,24 +96,23 @@ export class ExpertMap {
 
   /** @param {ReturnType<ExpertMap["measure"]>} size @param {number} scale */
   drawCells({ wide, high, gapX, gapY }, scale) {
-    const { shape } = this.lights;
-    const { layers, n_experts: n } = shape;
-    const rest = swatch("rest");
-    const colours = Object.fromEntries(HUE_NAMES.map((hue) => [hue, swatch(hue)]));
+    const { layers, n_experts: n } = this.lights.shape;
     // On whole pixels of the screen, or narrow cells would shimmer.
     const left = Array.from({ length: n + 1 }, (_, at) => Math.round((LEFT + at * wide) * scale) / scale);
-    for (let row = 0; row < layers.length; row++) {
-      for (let column = 0; column < n; column++) {
-        const x = left[column];
-        const width = Math.max(left[column + 1] - gapX - x, 0.5);
-        this.pen.globalAlpha = 1;
-        this.pen.fillStyle = rest;
-        this.pen.fillRect(x, TOP + row * high, width, high - gapY);
-        const light = this.lights.of(row * n + column);
-        if (light === 0) continue;
-        this.pen.globalAlpha = light;
-        this.pen.fillStyle = colours[hueOf(shape, shape.domains?.experts[row]?.[column])];
-        this.pen.fillRect(x, TOP + row * high, width, high - gapY);
+    const fill = (/** @type {number} */ cell) => {
+      const column = cell % n;
+      const width = Math.max(left[column + 1] - gapX - left[column], 0.5);
+      this.pen.fillRect(left[column], TOP + Math.floor(cell / n) * high, width, high - gapY);
+    };
+    const cells = layers.length * n;
+    this.pen.fillStyle = swatch("rest");
+    for (let cell = 0; cell < cells; cell++) fill(cell);
+    // One colour after the other: to change it is what takes time.
+    for (const [hue, lit] of this.litByHue(cells)) {
+      this.pen.fillStyle = swatch(hue);
+      for (const cell of lit) {
+        this.pen.globalAlpha = this.lights.of(cell);
+        fill(cell);
       }
     }
     this.pen.globalAlpha = 1;
@@ -120,6 +121,21 @@ export class ExpertMap {
     this.pen.lineWidth = 1.5;
     const { row, column } = this.cursor;
     this.pen.strokeRect(left[column] - 1.5, TOP + row * high - 1.5, wide - gapX + 3, high - gapY + 3);
+  }
+
+  /** The cells that are not dark, by the swatch of their domain. @param {number} cells */
+  litByHue(cells) {
+    const { shape } = this.lights;
+    /** @type {Map<string, number[]>} */
+    const lit = new Map();
+    for (let cell = 0; cell < cells; cell++) {
+      if (this.lights.of(cell) === 0) continue;
+      const row = Math.floor(cell / shape.n_experts);
+      const hue = hueOf(shape, shape.domains?.experts[row]?.[cell % shape.n_experts]);
+      if (!lit.has(hue)) lit.set(hue, []);
+      lit.get(hue)?.push(cell);
+    }
+    return lit;
   }
 
   /** @param {PointerEvent} event @returns {Cell | null} */
@@ -166,6 +182,7 @@ export class ExpertMap {
 
   sayAll() {
     const { layers, n_experts: n, top_k: k } = this.lights.shape;
-    return n ? `${layers.length} layers × ${n} experts, ${k} in each for a token` : "";
+    if (!n) return "This model has no experts to choose from.";
+    return `${layers.length} layers × ${n} experts, ${k} in each for a token`;
   }
 }

@@ -139,20 +139,15 @@ function inline(text) {
   if (text.length > MOST_INLINE) return [text];
   /** @type {(Node | string)[]} */
   const out = [];
-  let plain = "";
-  for (let at = 0; at < text.length;) {
-    const span = linkAt(text, at) ?? spanAt(text, at);
-    if (span) {
-      if (plain) out.push(plain);
-      plain = "";
-      out.push(span.node);
-      at = span.end;
-    } else {
-      plain += text[at++];
-    }
+  const marks = /[`*[\\$]/g;
+  let from = 0;
+  for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
+    const span = linkAt(text, mark.index) ?? spanAt(text, mark.index);
+    if (!span) continue;
+    out.push(text.slice(from, mark.index), span.node);
+    marks.lastIndex = from = span.end;
   }
-  if (plain) out.push(plain);
-  return out;
+  return [...out, text.slice(from)].filter((part) => part !== "");
 }
 
 /** @param {string} text @param {number} at @returns {{node: Node | string, end: number} | null} */

@@ -3,7 +3,7 @@
  * says which experts it was given to.
  */
 
-import { byId, el } from "./dom.js";
+import { byId, el, oncePerFrame } from "./dom.js";
 import { hueOf } from "./lights.js";
 
 /** @typedef {import("./conversation.js").Token} Token */
@@ -25,6 +25,7 @@ export class TokenStrip {
     this.list = /** @type {HTMLElement} */ (byId("strip"));
     this.detail = byId("token-detail");
     this.onlook = onlook;
+    this.follow = oncePerFrame(() => (this.list.scrollTop = this.list.scrollHeight));
     this.list.addEventListener("pointerover", (event) => this.look(tokenElement(event.target), false));
     this.list.addEventListener("pointerleave", () => this.look(this.focused(), false));
     this.list.addEventListener("focusin", (event) => this.look(tokenElement(event.target), true));
@@ -40,13 +41,18 @@ export class TokenStrip {
     this.list.replaceChildren();
     this.list.dataset.empty = emptyText;
     this.detail.style.minHeight = "";
-    for (const token of tokens.slice(this.first)) this.add(token);
-    this.list.scrollTop = 0;
+    for (const token of tokens.slice(this.first)) this.append(token);
     this.hint();
   }
 
   /** One more token has come. @param {Token} token */
   add(token) {
+    this.append(token);
+    if (!this.current) this.follow();
+  }
+
+  /** @param {Token} token */
+  append(token) {
     const before = this.tokens.at(-1);
     const starts = before !== undefined && before.phase !== token.phase;
     const element = el(
@@ -72,7 +78,6 @@ export class TokenStrip {
       this.tokens.shift();
       this.first += 1;
     }
-    if (!this.current) this.list.scrollTop = this.list.scrollHeight;
   }
 
   focused() {

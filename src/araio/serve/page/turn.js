@@ -4,7 +4,7 @@
  */
 
 import { isRunning, reasoningTokens, shownAnswer } from "./conversation.js";
-import { button, el } from "./dom.js";
+import { button, el, setText } from "./dom.js";
 import { renderMarkdown } from "./markdown.js";
 import { dismiss, notice, say } from "./notices.js";
 import { receiptLine } from "./receipt.js";
@@ -72,18 +72,18 @@ export class TurnView {
 
   update() {
     const answer = shownAnswer(this.turn);
-    this.question.textContent = this.turn.question;
+    setText(this.question, this.turn.question);
     this.question.classList.toggle("long", this.turn.question.length > 140);
     this.element.dataset.state = answer?.state ?? "none";
     this.waiting.hidden = answer?.state !== "waiting";
     this.trouble.hidden = !answer?.trouble && !this.note(answer);
-    this.trouble.textContent = answer?.trouble || this.note(answer);
+    setText(this.trouble, answer?.trouble || this.note(answer));
     this.tools.hidden = answer !== null && isRunning(answer);
     if (answer) this.updateThinking(answer);
     this.thinking.hidden = !answer?.reasoning;
     renderMarkdown(this.prose, answer?.content.trim() ?? "");
     this.prose.hidden = !answer?.content;
-    this.receipt.textContent = answer && !isRunning(answer) ? receiptLine(answer) : "";
+    setText(this.receipt, answer && !isRunning(answer) ? receiptLine(answer) : "");
     this.receipt.hidden = !this.receipt.textContent;
     this.updatePager();
   }
@@ -106,8 +106,8 @@ export class TurnView {
         : answer.thinkingMs,
     );
     const verb = isThinking ? "Thinking" : "Thought";
-    this.summary.textContent = `${verb} for ${time}${count ? `, ${plural(count, "token")}` : ""}`;
-    if (this.scratch.textContent !== answer.reasoning) this.scratch.textContent = answer.reasoning;
+    setText(this.summary, `${verb} for ${time}${count ? `, ${plural(count, "token")}` : ""}`);
+    setText(this.scratch, answer.reasoning);
     // Without an answer the thinking is all there is to see.
     this.thinking.open = this.fold ?? (isThinking || !answer.content);
     if (isThinking) this.scratch.scrollTop = this.scratch.scrollHeight;
