@@ -18,9 +18,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from araio.errors import (
-    AraioError,
     CacheFullError,
     ContextError,
+<<<<<<< HEAD
+=======
+    GenerationError,
+>>>>>>> s8-guard
     RequestError,
     TextError,
 )
@@ -129,14 +132,17 @@ def api_error(error: Exception) -> ApiError:
                 kind="exceed_context_size_error",
                 more={"n_prompt_tokens": error.tokens, "n_ctx": error.limit},
             )
-        case RequestError():
-            return invalid(str(error), error.param)
-        case TextError():
+        case RequestError() | TextError():
             return invalid(str(error), error.param)
         case CacheFullError():
             return ApiError(400, str(error), code="cache_full")
+<<<<<<< HEAD
         case AraioError():
             return ApiError(500, str(error), code=type(error).__name__)
+=======
+        case GenerationError():
+            return ApiError(500, str(error), code="generation_failed")
+>>>>>>> s8-guard
     # Its words may hold paths or prompts; they go to the log of whoever runs the server.
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
 
