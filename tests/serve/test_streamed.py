@@ -65,16 +65,15 @@ def test_experts_from_disk_give_the_text_of_those_in_memory(in_little, resident,
 
 
 def test_a_damaged_expert_is_told_to_who_needs_it_and_others_are_answered(
-    in_little, store, resident, start_live
+    in_little, store, resident, start_live, caplog
 ):
     expert, needing, other = damage(store, resident)
     live = start_live(in_little)
     failed = complete(live, needing)
     assert failed.status_code == 500
-    error = failed.json()["error"]
-    assert error["code"] == "CheckpointError"
-    assert expert_file(LAYER) in error["message"]
-    assert f"expert {expert}" in error["message"]
+    assert failed.json()["error"]["code"] == "weights_unreadable"
+    assert str(store) not in failed.text
+    assert f"expert {expert} of layer {LAYER} could not be read: {store / expert_file(LAYER)}" in caplog.text
     answered = complete(live, other)
     assert answered.status_code == 200
     assert (

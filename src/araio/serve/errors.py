@@ -19,16 +19,16 @@ from starlette.types import Receive, Scope, Send
 
 from araio.errors import (
     CacheFullError,
+    CheckpointError,
     ContextError,
-<<<<<<< HEAD
-=======
+    DiskError,
     GenerationError,
->>>>>>> s8-guard
     RequestError,
     TextError,
 )
 
 __all__ = [
+    "LOGGED",
     "ApiError",
     "ErrorAnswer",
     "api_error",
@@ -55,6 +55,9 @@ TYPES = {
     501: "not_supported_error",
     503: "unavailable_error",
 }
+LOGGED = frozenset({"internal_error", "weights_unreadable"})
+"""Codes of errors whose causes a client is not told, for they may hold paths or prompts: they are logged."""
+
 ANTHROPIC_PATH = "/v1/messages"
 ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -136,14 +139,11 @@ def api_error(error: Exception) -> ApiError:
             return invalid(str(error), error.param)
         case CacheFullError():
             return ApiError(400, str(error), code="cache_full")
-<<<<<<< HEAD
-        case AraioError():
-            return ApiError(500, str(error), code=type(error).__name__)
-=======
         case GenerationError():
             return ApiError(500, str(error), code="generation_failed")
->>>>>>> s8-guard
-    # Its words may hold paths or prompts; they go to the log of whoever runs the server.
+        case CheckpointError() | DiskError():
+            message = "weights that this needs cannot be read, or are damaged; the server's log says which"
+            return ApiError(500, message, code="weights_unreadable")
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
 
 
