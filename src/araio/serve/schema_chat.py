@@ -245,7 +245,11 @@ class ChatRequest(SamplingFields):
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "thinking_budget": self.thinking_budget,
             "continue_final_message": self.continue_final_message or None,
-            "watch_experts": bool(self.watch_experts or self.return_routed_experts) or None,
+            "watch_experts": "all"
+            if self.return_routed_experts
+            else "answer"
+            if self.watch_experts
+            else None,
             "response_format": None if self.response_format is None else self.response_format.to_dict(),
         }
         if self.tools and choice != "none":
