@@ -24,6 +24,7 @@ def test_limits_are_told(http, live):
     limits = http.get("/v1/limits").json()
     assert limits["n"] == live.service.settings.n == 8
     assert limits["body_bytes"] == 8 << 20
+    assert isinstance(limits["body_bytes"], int), "a count, not 8388608.0"
 
 
 def test_more_than_the_queue_holds_is_told_to_come_again(start_live):

@@ -73,7 +73,7 @@ async def model(model_id: str, service: ServiceOf) -> ModelCard:
 
 
 @router.get("/v1/limits")
-async def limits(service: ServiceOf) -> dict[str, float]:
+async def limits(service: ServiceOf) -> dict[str, int | float]:
     """Every limit of this server."""
     return service.settings.limits()
 
