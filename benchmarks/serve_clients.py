@@ -109,7 +109,10 @@ async def _drive(url: str, load: Load) -> list[Answered]:
 
 
 async def _client(http: httpx2.AsyncClient, bodies: Sequence[dict[str, Any]]) -> list[Answered]:
-    return [await _ask(http, body) for body in bodies]
+    try:
+        return [await _ask(http, body) for body in bodies]
+    except httpx2.HTTPError as error:
+        raise ServeError(f"{http.base_url} broke off: {error!r}") from error
 
 
 async def _ask(http: httpx2.AsyncClient, body: dict[str, Any]) -> Answered:
