@@ -95,7 +95,7 @@ def drive(url: str, load: Load) -> list[Answered]:
 
 
 async def _drive(url: str, load: Load) -> list[Answered]:
-    # A connection for each request: llama-server ends some that have been used, just when the next one is sent.
+    # A connection for each request: llama-server ends some that were used, just when the next one is sent.
     limits = httpx2.Limits(max_connections=len(load.prompts), max_keepalive_connections=0)
     # No proxy of the environment's, and no time limit: a long prompt on a small machine takes minutes.
     async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=None, trust_env=False) as http:
