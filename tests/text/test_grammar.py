@@ -238,3 +238,32 @@ def test_a_compiler_needs_an_end_and_enough_rows(tokenizer: Tokenizer) -> None:
         GrammarCompiler(tokenizer, tokenizer.vocab_size, [])
     with pytest.raises(TextError, match="different models"):
         GrammarCompiler(tokenizer, tokenizer.vocab_size - 1, [1])
+
+
+class PanicException(BaseException):
+    """As Rust's panics come."""
+
+
+class Panics:
+    """A matcher of the library that has met a defect."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise PanicException(name)
+
+
+def test_a_panic_of_the_library_is_an_error_of_ours() -> None:
+    matcher = Matcher(Panics(), 64)  # type: ignore[arg-type]
+    with pytest.raises(TextError, match="the form that the answer must have cannot be followed"):
+        matcher.mask()
+    with pytest.raises(TextError, match="the form that the answer must have cannot be followed"):
+        matcher.accept(1)
+
+
+def test_a_form_that_is_asked_for_again_is_there(compiler: GrammarCompiler) -> None:
+    schema = closed(a={"type": "integer"})
+    first = compiler.schema(schema)
+    assert compiler.schema(dict(schema)) is first
+    assert compiler.schema(schema, follows_reasoning=True) is not first
+    for length in range(100):
+        compiler.schema({"type": "string", "maxLength": length})
+    assert compiler.schema(schema) is not first

@@ -16,6 +16,7 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits
 
 from araio.errors import TextError
+from araio.text.native_errors import native_errors
 
 __all__ = ["LIMITS", "SchemaLimits", "find_fault", "schema_text"]
 
@@ -148,9 +149,9 @@ def _digits(number: object) -> int:
 
 
 def _fault(schema: Mapping[str, Any]) -> str | None:
-    failed, messages = LLMatcher.validate_grammar_with_warnings(
-        "start: %json " + schema_text(schema), limits=LIMITS
-    )
+    text = schema_text(schema)
+    with native_errors("it cannot be compiled", "make it simpler"):
+        failed, messages = LLMatcher.validate_grammar_with_warnings("start: %json " + text, limits=LIMITS)
     if not failed:
         return None
     message = messages[0].split("\n   1 | ")[0]  # behind it comes an excerpt of a grammar nobody wrote
