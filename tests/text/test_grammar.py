@@ -198,6 +198,10 @@ REFUSED: list[tuple[Any, str]] = [
     ({"const": {1}}, "not a JSON value"),
     (deep(200), "100 levels"),
     ({"const": "x" * (64 << 10)}, "at most 65536"),
+    ({"const": "x" * 1001}, "a name or a value of 1001 characters"),
+    (closed(a={"enum": [1, {"b": ["x" * 1001]}]}), "a name or a value of 1001 characters"),
+    ({"const": {"b": {"x" * 1001: 1}}}, "a name or a value of 1001 characters"),
+    (closed(**{"x" * 1001: {}}), "a name or a value of 1001 characters"),
     (closed(**{f"p{index}": {} for index in range(257)}), "257 properties"),
     ({"allOf": [{"type": "string", "pattern": f".*{letter}.{{9}}"} for letter in "abc"]}, "3 patterns"),
     ({"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "several multipleOf"),
@@ -226,6 +230,10 @@ def test_hostile_patterns_end_in_an_error_of_ours_at_worst(
 ) -> None:
     with suppress(TextError):
         write(compiler.schema({"type": "string", "pattern": pattern}), tokenizer, 0, most=100)
+
+
+def test_a_description_may_be_long(compiler: GrammarCompiler) -> None:
+    compiler.schema({"description": "x" * 5000, "const": "x" * 1000})
 
 
 def test_a_fault_in_a_tool_names_the_tool(compiler: GrammarCompiler) -> None:
