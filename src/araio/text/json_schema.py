@@ -142,7 +142,7 @@ def _objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _literals(part: Mapping[str, Any]) -> Iterator[str]:
     """What may come only as it is: names of objects, and strings among the values that are listed."""
-    yield from (name for name in part if isinstance(name, str))
+    yield from map(str, part)
     listed = [part[keyword] for keyword in ("const", "enum") if keyword in part]
     yield from (item for item in _within(listed) if isinstance(item, str))
 
