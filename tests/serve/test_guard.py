@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from araio.errors import RequestError
 from araio.serve.nesting import MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES, nesting_failure
 from araio.serve.origins import Origins
+from araio.serve.settings import Settings
 
 KEY = "first-key"
 WITH_KEY = f"Authorization: Bearer {KEY}"
@@ -73,6 +75,15 @@ def test_a_star_allows_every_name_and_page() -> None:
     origins = Origins("127.0.0.1", ["*"], ["*"])
     assert origins.allows_host(b"any.example", None)
     assert origins.allows_origin(b"null", b"localhost")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "2001:db8::1", "box.example", ""])
+def test_others_may_reach_it_only_where_there_are_keys(host: str) -> None:
+    with pytest.raises(RequestError, match="key"):
+        Settings(host=host)
+    Settings(host=host, keys=(KEY,))
+    for loopback in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        Settings(host=loopback)
 
 
 def test_strangers_are_refused_before_anything_else(toy: Callable[..., Any]) -> None:

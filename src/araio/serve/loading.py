@@ -52,9 +52,10 @@ def _answer_all(listener: socket.socket, is_over: Event) -> None:
 
 def _answer(client: socket.socket) -> None:
     received = b""
+    until = monotonic() + PATIENCE_S  # all in all: one that drips would hold up the server proper
     while b"\r\n\r\n" not in received:
         piece = client.recv(4096)
-        if not piece or len(received) > MOST_BYTES:
+        if not piece or len(received) > MOST_BYTES or monotonic() > until:
             return
         received += piece
     body = json.dumps(error_body(ERROR)).encode()
