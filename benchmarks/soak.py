@@ -8,7 +8,8 @@ It starts `araio serve` on a free port, learns the right answers while nobody el
 kinds of clients at it (`serve_checked.py`, `serve_abuse.py`). After a first part, everybody leaves, and what
 the server takes at rest is the measure; when all is over and it rests again, it must take no more: memory,
 open files, threads, pages of the cache. No well-formed request may fail, no request whatever may get an error
-of the server's, and nothing may stay open. Whether all of that held is the exit status: 0, or 1.
+of the server's, nothing may stay open, and the log may have no traceback. The exit status says whether all of
+that held: 0, or 1.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ QUESTIONS = 12
 SAMPLE_S = 5.0
 FIRST_PART = 0.2  # of the time, in which memory and threads may still grow
 SHOWN_FAILURES = 5
+TRACEBACK_CHARACTERS = 4000
 
 # What a server at rest may take more than before: allocators and interpreters keep some of what they had.
 ALLOWED = {"rss": 48 << 20, "fds": 2, "threads": 1, "processes": 0, "cache": 0.0}
@@ -72,6 +74,7 @@ async def soak(arguments: argparse.Namespace) -> dict[str, Any]:
             before = await watch.at_rest()
             await crowd.work(60 * arguments.minutes * (1 - FIRST_PART))
             after = await watch.at_rest()
+        crowd.complaints += [f"the server's log: {entry}" for entry in tracebacks(server.printed())]
     growth = grown(before, watch.samples, after)
     return {
         "benchmark": "soak",
@@ -136,6 +139,12 @@ class Crowd:
             if not verdict(outcome):
                 self.complaints.append(f"{abuse.__name__}: {outcome}")
             await asyncio.sleep(rng.random())
+
+
+def tracebacks(log: str) -> list[str]:
+    """What nobody caught, as a log has it."""
+    _, *entries = log.split("Traceback (most recent call last)")
+    return [entry.strip()[:TRACEBACK_CHARACTERS] for entry in entries]
 
 
 @dataclass(frozen=True)

@@ -67,11 +67,15 @@ class ServerProcess:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def printed(self) -> str:
+        """All that it printed so far."""
+        # By its position, which reading would move for the program, too: both have the same open file.
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace").strip()
+
     def last_words(self) -> str:
-        """The end of what it printed."""
-        size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - LAST_WORDS))
-        return self._output.read().decode(errors="replace").strip()
+        """The end of that."""
+        return self.printed()[-LAST_WORDS:]
 
     def close(self) -> None:
         """End the program and free its memory."""

@@ -89,6 +89,12 @@ def test_growth_is_what_is_more_at_rest_than_is_allowed() -> None:
     assert growth["fds"].most == 90
 
 
+def test_tracebacks_are_found_in_a_log() -> None:
+    log = "ready\nTraceback (most recent call last):\n  one\nok\nTraceback (most recent call last):\n  two\n"
+    assert [entry.split()[-1] for entry in soak.tracebacks(log)] == ["ok", "two"]
+    assert soak.tracebacks("ready\n") == []
+
+
 @pytest.mark.parametrize("outcome", [CLOSED, LEFT, 200, 400, 413, 431, 503])
 def test_a_server_may_refuse_or_close(outcome) -> None:
     assert verdict(outcome)

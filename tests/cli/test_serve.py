@@ -48,7 +48,7 @@ def get(url, **headers):
 
 def run_snippet(text, **environment):
     """The lines that a user would paste."""
-    snippet = text[text.index("import os, openai") :]
+    snippet = text[text.index("import ") :]
     assert len(snippet.strip().splitlines()) == 6
     done = subprocess.run(
         [sys.executable, "-c", snippet],

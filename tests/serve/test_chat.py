@@ -8,6 +8,8 @@ import numpy as np
 import openai
 import pytest
 
+from araio.serve.schema_answers import ChatAnswer
+
 QUESTION = [{"role": "user", "content": "What is 47 + 38 - 12?"}]
 
 
@@ -285,3 +287,11 @@ def test_an_answer_that_is_cancelled_ends_with_an_error(client, http):
         for chunk in create(client, stream=True, messages=LONG, max_tokens=4000):
             http.post("/v1/chat/completions/control", json={"id": chunk.id, "action": "cancel"})
     assert "cancelled" in str(caught.value)
+
+
+def test_answers_have_the_shape_that_the_document_promises(http):
+    plain = {"messages": QUESTION, "logprobs": True, "top_logprobs": 1, "n": 2, "return_token_ids": True}
+    called = {"tools": TOOLS, "tool_choice": "required", "thinking_token_budget": 8, "max_tokens": 300}
+    for body in (plain, {"messages": QUESTION, **called}):
+        reply = http.post("/v1/chat/completions", json=body)
+        assert ChatAnswer.model_validate_json(reply.content).choices

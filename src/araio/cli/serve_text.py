@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from araio.serve.settings import Settings
 __all__ = ["ready_text", "url_of"]
 
 SNIPPET = """\
-import os, openai
+{imports}
 client = openai.OpenAI(base_url="{url}/v1", api_key={key})
 question = [{{"role": "user", "content": "What is 47 + 38 - 12?"}}]
-answer = client.chat.completions.create(model={model!r}, messages=question).choices[0].message
+answer = client.chat.completions.create(model={model}, messages=question).choices[0].message
 print(answer.{field})
 print(answer.content)"""
 
@@ -34,7 +35,11 @@ def ready_text(service: Service, url: str, key_file: Path | None) -> str:
     """All of it."""
     settings = service.settings
     snippet = SNIPPET.format(
-        url=url, key=_key_text(settings, key_file), model=service.name, field=settings.reasoning_field
+        imports="import os, openai" if settings.keys and key_file is None else "import openai",
+        url=url,
+        key=_key_text(settings, key_file),
+        model=json.dumps(service.name),
+        field=settings.reasoning_field,
     )
     together = service.model.engine.max_batch
     return (

@@ -8,6 +8,7 @@ are left out, since they load their scripts from elsewhere; the document itself 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,6 +34,8 @@ from araio.serve.errors import ApiError, ErrorAnswer, api_error, error_response,
 from araio.serve.service import Service
 
 __all__ = ["create_app"]
+
+log = logging.getLogger("araio.serve")
 
 ERRORS = {
     400: "The request cannot be meant as it is; `param` names the field.",
@@ -87,7 +90,11 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(AraioError)
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
-        return error_response(api_error(error))
+        told = api_error(error)
+        if told.code == "internal_error" and isinstance(error, AraioError):
+            # Others are raised on, and logged, by the framework.
+            log.error("a request failed", exc_info=error)
+        return error_response(told)
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:

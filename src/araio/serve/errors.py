@@ -18,10 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from araio.errors import (
-    AraioError,
     CacheFullError,
     ContextError,
-    DiskError,
     GenerationError,
     RequestError,
     TextError,
@@ -131,16 +129,12 @@ def api_error(error: Exception) -> ApiError:
                 kind="exceed_context_size_error",
                 more={"n_prompt_tokens": error.tokens, "n_ctx": error.limit},
             )
-        case RequestError():
-            return invalid(str(error), error.param)
-        case TextError():
+        case RequestError() | TextError():
             return invalid(str(error), error.param)
         case CacheFullError():
             return ApiError(400, str(error), code="cache_full")
-        case GenerationError() | DiskError():
-            return ApiError(500, str(error), code=type(error).__name__)
-        case AraioError():
-            return ApiError(500, str(error))
+        case GenerationError():
+            return ApiError(500, str(error), code="generation_failed")
     # Its words may hold paths or prompts; they go to the log of whoever runs the server.
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
 

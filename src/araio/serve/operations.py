@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import PlainTextResponse, Response
@@ -11,7 +9,15 @@ from starlette.responses import PlainTextResponse, Response
 import araio
 from araio.costs.parameters import count_parameters
 from araio.serve.errors import ApiError
-from araio.serve.schema import Body
+from araio.serve.schema_operations import (
+    Control,
+    Controlled,
+    ModelCard,
+    ModelList,
+    ModelSize,
+    Status,
+    Version,
+)
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
@@ -23,24 +29,24 @@ router = APIRouter(route_class=JsonRoute, tags=["operations"])
 
 
 @router.get("/health")
-async def health(service: ServiceOf) -> dict[str, str]:
+async def health(service: ServiceOf) -> Status:
     """Whether the engine's thread lives."""
     if not service.worker.is_alive:
         raise ApiError(503, "the engine has ended", code="engine_ended")
-    return {"status": "ok"}
+    return Status(status="ok")
 
 
 @router.get("/ready")
-async def ready(service: ServiceOf) -> dict[str, str]:
+async def ready(service: ServiceOf) -> Status:
     """Whether requests are taken; a server that is about to end says 503."""
     await health(service)
-    return {"status": "ready"}
+    return Status(status="ready")
 
 
 @router.get("/version")
-async def version() -> dict[str, str]:
+async def version() -> Version:
     """The version of araio."""
-    return {"version": araio.__version__}
+    return Version(version=araio.__version__)
 
 
 @router.get(
@@ -54,13 +60,13 @@ async def metrics(service: ServiceOf) -> Response:
 
 
 @router.get("/v1/models")
-async def models(service: ServiceOf) -> dict[str, Any]:
+async def models(service: ServiceOf) -> ModelList:
     """The model that is served."""
-    return {"object": "list", "data": [model_card(service)]}
+    return ModelList(object="list", data=[model_card(service)])
 
 
 @router.get("/v1/models/{model_id:path}")
-async def model(model_id: str, service: ServiceOf) -> dict[str, Any]:
+async def model(model_id: str, service: ServiceOf) -> ModelCard:
     """The same by its id."""
     service.check_model(model_id)
     return model_card(service)
@@ -72,15 +78,8 @@ async def limits(service: ServiceOf) -> dict[str, float]:
     return service.settings.limits()
 
 
-class Control(Body):
-    """What a request under way is told."""
-
-    id: str
-    action: Literal["reasoning_end", "cancel"]
-
-
 @router.post("/v1/chat/completions/control")
-async def control(body: Control, service: ServiceOf) -> dict[str, Any]:
+async def control(body: Control, service: ServiceOf) -> Controlled:
     """End the thinking of an answer and go on with the answer itself, or end all of it."""
     flows = service.control(body.id)
     done = False
@@ -91,26 +90,26 @@ async def control(body: Control, service: ServiceOf) -> dict[str, Any]:
             # Not the job alone: one that has not reached the engine yet would end without a word.
             flow.end(cancelled())
             done = True
-    return {"id": body.id, "action": body.action, "done": done}
+    return Controlled(id=body.id, action=body.action, done=done)
 
 
-def model_card(service: Service) -> dict[str, Any]:
-    """A model as a list of models shows it."""
+def model_card(service: Service) -> ModelCard:
+    """The model as a list of models shows it."""
     config = service.model.config
     size = count_parameters(config).model
-    return {
-        "id": service.name,
-        "object": "model",
-        "created": service.created,
-        "owned_by": "araio",
-        "root": service.name,
-        "parent": None,
-        "max_model_len": service.context,
-        "araio": {
-            "parameters_total": size.total,
-            "parameters_active": size.active,
-            "layers": list(config.moe_layers),
-            "n_experts": config.n_routed_experts if config.moe_layers else 0,
-            "top_k": config.num_experts_per_tok if config.moe_layers else 0,
-        },
-    }
+    return ModelCard(
+        id=service.name,
+        object="model",
+        created=service.created,
+        owned_by="araio",
+        root=service.name,
+        parent=None,
+        max_model_len=service.context,
+        araio=ModelSize(
+            parameters_total=size.total,
+            parameters_active=size.active,
+            layers=list(config.moe_layers),
+            n_experts=config.n_routed_experts if config.moe_layers else 0,
+            top_k=config.num_experts_per_tok if config.moe_layers else 0,
+        ),
+    )

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from araio.engine.request import MAX_LOGPROBS, MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
+from araio.engine.request import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.serve.errors import ApiError, invalid
 from araio.serve.settings import Settings
 
@@ -180,12 +180,6 @@ def check_count(param: str, found: int, limit: int, name: str) -> None:
     """
     if found > limit:
         raise invalid(f"{param} comes to {found}; this server's limit {name} is {limit}", param)
-
-
-def check_logprobs(param: str, wanted: int | None, settings: Settings) -> None:
-    """Refuse more alternatives than the server allows."""
-    assert settings.top_logprobs <= MAX_LOGPROBS
-    check_count(param, wanted or 0, settings.top_logprobs, "top_logprobs")
 
 
 def not_supported(param: str, message: str) -> ApiError:

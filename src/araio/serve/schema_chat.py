@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, Body, SamplingFields, check_count, check_logprobs, not_supported
+from araio.serve.schema import MAX_INTEGER, Body, SamplingFields, check_count, not_supported
 from araio.serve.settings import Settings
 
 __all__ = ["EFFORT_BUDGETS", "ChatRequest", "Message", "ReasoningEffort", "ResponseFormat", "Tool"]
@@ -184,7 +184,7 @@ class ChatRequest(SamplingFields):
         super().check(settings, context)
         check_count("messages", len(self.messages), settings.messages, "messages")
         check_count("tools", len(self.tools or []), settings.tools, "tools")
-        check_logprobs("top_logprobs", self.top_logprobs, settings)
+        check_count("top_logprobs", self.top_logprobs or 0, settings.top_logprobs, "top_logprobs")
         if self.top_logprobs is not None and not self.logprobs:
             raise invalid("top_logprobs needs logprobs: true", "top_logprobs")
         if (modalities := (self.model_extra or {}).get("modalities")) and modalities != ["text"]:

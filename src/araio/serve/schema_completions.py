@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, SamplingFields, check_count, check_logprobs
+from araio.serve.schema import MAX_INTEGER, SamplingFields, check_count
 from araio.serve.settings import Settings
 
 __all__ = ["CompletionRequest", "Prompt"]
@@ -70,7 +70,7 @@ class CompletionRequest(SamplingFields):
         """
         super().check(settings, context)
         check_count("prompt", len(self.prompts), settings.prompts, "prompts")
-        check_logprobs("logprobs", self.logprobs, settings)
+        check_count("logprobs", self.logprobs or 0, settings.top_logprobs, "top_logprobs")
         if self.suffix:
             raise invalid("suffix is not supported; the model writes from left to right", "suffix")
         if self.best_of is not None and self.best_of != self.choices:

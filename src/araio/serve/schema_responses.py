@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED
-from araio.serve.schema import MAX_INTEGER, Body, check_count, check_logprobs
+from araio.serve.schema import MAX_INTEGER, Body, check_count
 from araio.serve.schema_chat import FunctionName
 from araio.serve.schema_parts import check_room, check_schemas, tag_of, text_or_list
 from araio.serve.settings import Settings
@@ -233,5 +233,5 @@ class ResponsesRequest(Body):
             schemas["text.format"] = self.text.format.schema_
         check_schemas(schemas, settings)
         check_count("tools", len(self.tools or []), settings.tools, "tools")
-        check_logprobs("top_logprobs", self.top_logprobs, settings)
+        check_count("top_logprobs", self.top_logprobs or 0, settings.top_logprobs, "top_logprobs")
         check_room("max_output_tokens", self.max_output_tokens, context)

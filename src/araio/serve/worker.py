@@ -190,7 +190,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the step that is running; what is not finished gets an error."""
+        """End after the step that is running; `end_all` before it tells whoever still waits."""
         with self._condition:
             self._is_stopping = True
             self._condition.notify()
