@@ -180,6 +180,19 @@ def test_resting_connections_make_room(toy: Callable[..., Any]) -> None:
             client.close()
 
 
+def test_those_that_have_never_asked_make_room_first(toy: Callable[..., Any]) -> None:
+    server = toy(connections=3)
+    with server.connect() as known, server.connect() as silent, server.connect() as half:
+        assert ask(server, known) == 200
+        half.sendall(REQUEST)
+        time.sleep(1.1)
+        for _ in range(2):
+            with server.connect() as client:
+                assert ask(server, client) == 200
+                assert ask(server, known) == 200
+        assert is_closed(silent, 1) or is_closed(half, 1)
+
+
 def test_working_connections_do_not_make_room(toy: Callable[..., Any]) -> None:
     server = toy(connections=2)
     working = [server.connect() for _ in range(2)]

@@ -2,7 +2,7 @@
 
     headers   that are too large get 431, those that do not arrive in time 408, malformed ones 400
     rest      a connection without a request is closed after `idle_s`, or when room is needed for another
-    number    above `connections` the connection that has rested longest makes room; if all work, 503
+    number    above `connections` one that has rested long makes room; if all work, 503
     readers   one that takes next to nothing of its answer for `stall_s` is dropped
     senders   one that goes on sending a body that was refused gets a few seconds to read why
 
@@ -203,8 +203,9 @@ class Connection(H11Protocol):
     def _make_room(self) -> bool:
         """Close the connection that has rested longest; False if none has rested long enough."""
         latest = self.loop.time() - LEAST_REST_S
+        # Those that have never asked go first: a client that has may be about to ask again.
         resting = [
-            (connection.resting_since_s, connection)
+            (connection.cycle is not None, connection.resting_since_s, connection)
             for connection in self.connections
             if isinstance(connection, Connection)
             and connection.resting_since_s is not None
@@ -212,7 +213,7 @@ class Connection(H11Protocol):
         ]
         if not resting:
             return False
-        _, oldest = min(resting, key=lambda pair: pair[0])
+        *_, oldest = min(resting, key=lambda entry: entry[:2])
         self.connections.discard(oldest)
         oldest.transport.abort()
         return True

@@ -149,6 +149,8 @@ def command(
 def _begin_log() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("araio.serve").setLevel(logging.INFO)
+    # Of each token for a client that has just gone it would write a line.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def _note(text: str) -> None:
