@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import PlainTextResponse, Response
 
@@ -21,6 +23,7 @@ from araio.serve.schema_operations import (
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
+from araio.serve.whole import json_bytes
 from araio.serve.worker import cancelled
 
 __all__ = ["router"]
@@ -59,6 +62,14 @@ async def metrics(service: ServiceOf) -> Response:
     return Response(service.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """The document of this API, which is made when it is first asked for."""
+    # That takes a second or more, in which others want their tokens.
+    content = await asyncio.to_thread(lambda: json_bytes(request.app.openapi()))
+    return Response(content, media_type="application/json")
+
+
 @router.get("/v1/models")
 async def models(service: ServiceOf) -> ModelList:
     """The model that is served."""
@@ -73,7 +84,7 @@ async def model(model_id: str, service: ServiceOf) -> ModelCard:
 
 
 @router.get("/v1/limits")
-async def limits(service: ServiceOf) -> dict[str, float]:
+async def limits(service: ServiceOf) -> dict[str, int | float]:
     """Every limit of this server."""
     return service.settings.limits()
 
