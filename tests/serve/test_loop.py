@@ -49,7 +49,8 @@ def test_answers_are_put_together_beside_it(
     of_text = threads(completions, "completion_choice", completion_choice)
     assert http.post("/v1/chat/completions", json={"messages": MESSAGES, "max_tokens": 2}).status_code == 200
     assert http.post("/v1/completions", json={"prompt": "a", "max_tokens": 2}).status_code == 200
-    assert of_chat and of_text
+    assert of_chat
+    assert of_text
     assert of_loop(live) not in of_chat | of_text
 
 

@@ -19,7 +19,7 @@ from araio.engine.request import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.serve.errors import ApiError, invalid
 from araio.serve.settings import Settings
 
-__all__ = ["Body", "SamplingFields", "StreamOptions"]
+__all__ = ["Body", "RequestBody", "SamplingFields", "StreamOptions"]
 
 MAX_INTEGER = 2**31 - 1
 MAX_LOGIT_BIASES = 300
@@ -54,12 +54,9 @@ def _fail_fast(schema: Any) -> None:
 
 
 class Body(BaseModel):
-    """A JSON object of a request, or a part of one."""
+    """A part of a request, or all of it; what nobody knows is left out."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
-
-    unsupported: ClassVar[Mapping[str, str]] = {}
-    """Fields that are known but not served, each with what to do."""
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -68,8 +65,17 @@ class Body(BaseModel):
         _fail_fast(schema)
         return schema
 
+
+class RequestBody(Body):
+    """A whole request, which says what it has that nobody knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Fields that are known but not served, each with what to do."""
+
     def check_fields(self) -> None:
-        """Refuse what is known and not served; note what nobody knows.
+        """Refuse what is known and not served; note what nobody knows, and forget it.
 
         Raises:
             ApiError: naming the field.
@@ -80,6 +86,8 @@ class Body(BaseModel):
                 raise invalid(f"{name} is not supported; {advice}", name, "unsupported_parameter")
         for name in sorted(set(extra) - set(self.unsupported))[:MOST_NOTED]:
             note_unknown(name[:40])
+        # Requests wait by the hundred, and each of them may have brought megabytes of it.
+        extra.clear()
 
 
 @lru_cache(maxsize=256)
@@ -96,7 +104,7 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = Field(None, description="Usage so far in every chunk.")
 
 
-class SamplingFields(Body):
+class SamplingFields(RequestBody):
     """How to choose tokens and when to stop; what is not given comes from the checkpoint."""
 
     model: str | None = Field(None, max_length=1024, description="Id of the model; the served one if absent.")

@@ -181,14 +181,14 @@ class ChatRequest(SamplingFields):
         Raises:
             ApiError: naming the field.
         """
+        if (modalities := (self.model_extra or {}).get("modalities")) and modalities != ["text"]:
+            raise not_supported("modalities", "modalities is not supported; this model writes text")
         super().check(settings, context)
         check_count("messages", len(self.messages), settings.messages, "messages")
         check_count("tools", len(self.tools or []), settings.tools, "tools")
         check_count("top_logprobs", self.top_logprobs or 0, settings.top_logprobs, "top_logprobs")
         if self.top_logprobs is not None and not self.logprobs:
             raise invalid("top_logprobs needs logprobs: true", "top_logprobs")
-        if (modalities := (self.model_extra or {}).get("modalities")) and modalities != ["text"]:
-            raise not_supported("modalities", "modalities is not supported; this model writes text")
         self._check_template_fields()
         self._check_schemas(settings.schema_bytes)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED
-from araio.serve.schema import MAX_INTEGER, Body, check_count
+from araio.serve.schema import MAX_INTEGER, Body, RequestBody, check_count
 from araio.serve.schema_chat import FunctionName
 from araio.serve.schema_parts import check_room, check_schemas, tag_of, text_or_list
 from araio.serve.settings import Settings
@@ -174,7 +174,7 @@ class Reasoning(Body):
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class ResponsesRequest(Body):
+class ResponsesRequest(RequestBody):
     """The body of `POST /v1/responses`."""
 
     unsupported: ClassVar[Mapping[str, str]] = {

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from araio.errors import TextError
 from araio.serve.ask import Ask, given
 from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, Body, check_count
+from araio.serve.schema import MAX_INTEGER, RequestBody, check_count
 from araio.serve.schema_chat import Message, Tool
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
@@ -26,7 +26,7 @@ __all__ = ["router"]
 router = APIRouter(route_class=JsonRoute, tags=["tokenizer"])
 
 
-class TokenizeRequest(Body):
+class TokenizeRequest(RequestBody):
     """Text, or a conversation, to be turned into token ids."""
 
     model: str | None = None
@@ -47,7 +47,7 @@ class Tokens(BaseModel):
     token_strs: list[str] | None
 
 
-class DetokenizeRequest(Body):
+class DetokenizeRequest(RequestBody):
     """Token ids to be turned into text."""
 
     model: str | None = None
