@@ -10,7 +10,6 @@ from starlette.responses import PlainTextResponse, Response
 
 import araio
 from araio.costs.parameters import count_parameters
-from araio.serve.errors import ApiError
 from araio.serve.schema_operations import (
     Control,
     Controlled,
@@ -24,7 +23,7 @@ from araio.serve.service import Service
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.whole import json_bytes
-from araio.serve.worker import cancelled
+from araio.serve.worker import cancelled, ended
 
 __all__ = ["router"]
 
@@ -35,7 +34,7 @@ router = APIRouter(route_class=JsonRoute, tags=["operations"])
 async def health(service: ServiceOf) -> Status:
     """Whether the engine's thread lives."""
     if not service.worker.is_alive:
-        raise ApiError(503, "the engine has ended", code="engine_ended")
+        raise ended()
     return Status(status="ok")
 
 

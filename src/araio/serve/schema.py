@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
@@ -24,8 +23,10 @@ __all__ = ["Body", "RequestBody", "SamplingFields", "StreamOptions"]
 MAX_INTEGER = 2**31 - 1
 MAX_LOGIT_BIASES = 300
 MOST_NOTED = 8
+MOST_NAMES = 256
 
 log = logging.getLogger("araio.serve")
+_noted: set[str] = set()
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
@@ -85,14 +86,16 @@ class RequestBody(Body):
             if extra.get(name):
                 raise invalid(f"{name} is not supported; {advice}", name, "unsupported_parameter")
         for name in sorted(set(extra) - set(self.unsupported))[:MOST_NOTED]:
-            note_unknown(name[:40])
+            _note_unknown(name[:40])
         # Requests wait by the hundred, and each of them may have brought megabytes of it.
         extra.clear()
 
 
-@lru_cache(maxsize=256)
-def note_unknown(name: str) -> None:
+def _note_unknown(name: str) -> None:
     """Say that a field is ignored: once, not for each of the requests that have it."""
+    if name in _noted or len(_noted) == MOST_NAMES:
+        return  # whoever makes up names cannot fill the log with them
+    _noted.add(name)
     # As Python shows it: a line break in a name is no line break in the log.
     log.info("requests have a field that araio does not know, and ignores: %r", name)
 

@@ -19,7 +19,7 @@ from araio.serve.settings import Settings
 
 __all__ = ["EFFORT_BUDGETS", "ChatRequest", "Message", "ReasoningEffort", "ResponseFormat", "Tool"]
 
-ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high"]
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 EFFORT_BUDGETS: Mapping[str, int | None] = {
     "none": 0,
@@ -27,6 +27,8 @@ EFFORT_BUDGETS: Mapping[str, int | None] = {
     "low": 1024,
     "medium": 4096,
     "high": None,
+    "xhigh": None,
+    "max": None,
 }
 """Tokens of thinking that an effort stands for; None is no limit but that of the answer."""
 
@@ -156,7 +158,8 @@ class ChatRequest(SamplingFields):
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = Field(None, description="false gives out the first call alone.")
     reasoning_effort: ReasoningEffort | None = Field(
-        None, description="Tokens of thinking: none 0, minimal 256, low 1024, medium 4096, high no limit."
+        None,
+        description="Tokens of thinking: none 0, minimal 256, low 1024, medium 4096, from high on no limit.",
     )
     thinking_token_budget: int | None = Field(
         None, ge=0, le=MAX_INTEGER, description="Tokens of thinking; goes before reasoning_effort."
