@@ -30,6 +30,7 @@ from araio.engine.generation import Generation
 from araio.engine.prepare import Preparer
 from araio.engine.request import check_ids, read_generation_defaults, read_stop_ids
 from araio.engine.speculate import Speculate, check_speculate
+from araio.engine.tokens import Watch
 from araio.engine.transcript import timed
 from araio.errors import CheckpointError, RequestError
 from araio.kernels.select import select
@@ -273,7 +274,7 @@ class Model:
         response_format: Mapping[str, Any] | None = None,
         thinking_budget: int | None = None,
         continue_final_message: bool = False,
-        watch_experts: bool = False,
+        watch_experts: Watch | None = None,
         **sampling: Any,
     ) -> Generation:
         """The request for an answer, checked and ready to run; any thread may make one.
@@ -299,11 +300,11 @@ class Model:
         return self._preparer.chat(conversation, options, sampling)
 
     def prepare_text(
-        self, prompt: str | Sequence[int], *, watch_experts: bool = False, **sampling: Any
+        self, prompt: str | Sequence[int], *, watch_experts: Watch | None = None, **sampling: Any
     ) -> Generation:
         """The request to continue plain text, ready to run; token ids are taken as they are.
 
-        watch_experts  tell which experts every token used; the whole prompt is run then
+        watch_experts  as in `engine.forms.ChatOptions`
 
         Raises:
             RequestError: a parameter out of range, ids outside the vocabulary, or a prompt that fills the

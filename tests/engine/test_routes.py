@@ -22,7 +22,7 @@ def test_every_position_but_the_last_has_its_experts(pocket) -> None:
     pocket.chat(QUESTION, max_tokens=1)  # leaves its prompt in the cache
     generations = [
         pocket.prepare(QUESTION, watch_experts=watches, temperature=0, max_tokens=40)
-        for watches in (True, False)
+        for watches in ("all", None)
     ]
     others = [pocket.prepare_text(f"Number {n}", max_tokens=30, seed=n, temperature=1.0) for n in range(4)]
     for generation in (*generations, *others):
@@ -60,8 +60,20 @@ def test_nobody_is_told_who_has_not_asked(pocket) -> None:
 
 
 def test_drafts_leave_the_experts_of_what_was_kept(pocket) -> None:
-    asked = {"watch_experts": True, "temperature": 1.0, "seed": 5, "max_tokens": 60}
+    asked = {"watch_experts": "all", "temperature": 1.0, "seed": 5, "max_tokens": 60}
     answer = pocket.chat("What is 47 + 38 - 12?", **asked)
     alone = araio.load("pocket", threads=1, speculate="off").chat("What is 47 + 38 - 12?", **asked)
     np.testing.assert_array_equal(answer.routes.ids, alone.routes.ids)
     np.testing.assert_array_equal(answer.routes.weights, alone.routes.weights)
+
+
+def test_experts_of_the_answer_alone_leave_the_prompt_in_the_cache(pocket) -> None:
+    long = f"{QUESTION} " * 8  # pages of it
+    asked = {"temperature": 0, "max_tokens": 20}
+    everything = pocket.chat(long, watch_experts="all", **asked)
+    generation = pocket.prepare(long, watch_experts="answer", **asked)
+    steps = [generation.take(token, 0.0) for token in pocket.engine.tokens(generation.job)]
+    assert generation.job.cached_tokens > 0
+    assert generation.answer().routes is None
+    ids = np.stack([step.routes.ids for step in steps])
+    np.testing.assert_array_equal(ids, everything.routes.ids[-len(steps) :])

@@ -185,8 +185,11 @@ def toy() -> Iterator[Callable[..., Toy]]:
 class Live:
     """A model behind everything that `araio serve` has, on a thread of its own."""
 
-    def __init__(self, model: str | Path = "pocket", max_batch: int = 16, **settings: Any) -> None:
-        model = araio.load(model, threads=1, max_batch=max_batch)
+    def __init__(
+        self, model: str | Path | araio.Model = "pocket", max_batch: int = 16, **settings: Any
+    ) -> None:
+        if not isinstance(model, araio.Model):
+            model = araio.load(model, threads=1, max_batch=max_batch)
         self.service = Service(model, Settings(port=0, **settings))
         ready = threading.Event()
         self.server = server_of(self.service, ready.set)
@@ -217,7 +220,7 @@ def start_live() -> Iterator[Callable[..., Live]]:
     """Starts servers with other settings; they are stopped behind the test."""
     started: list[Live] = []
 
-    def start(model: str | Path = "pocket", **settings: Any) -> Live:
+    def start(model: str | Path | araio.Model = "pocket", **settings: Any) -> Live:
         started.append(Live(model, **settings))
         return started[-1]
 

@@ -169,6 +169,21 @@ def test_a_key_has_so_many_requests_under_way(toy: Callable[..., Any]) -> None:
     assert server.post("/echo", b"{}", WITH_KEY).status == 200
 
 
+def test_without_keys_only_the_queue_has_a_limit(toy: Callable[..., Any]) -> None:
+    server = toy(per_key=1)
+    waiting = [threading.Thread(target=server.post, args=("/wait",)) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while server.drain.running < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert server.post("/echo").status == 200
+    server.gate.set()
+    for thread in waiting:
+        thread.join()
+
+
 def test_a_server_that_is_about_to_end_sends_new_requests_elsewhere(toy: Callable[..., Any]) -> None:
     server = toy()
     replies: list[Any] = []

@@ -27,7 +27,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.rows import is_unwanted, routes_of, wanted_rows
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
-from araio.engine.tokens import ExpertRoutes, GeneratedToken
+from araio.engine.tokens import ExpertRoutes, GeneratedToken, Watch
 from araio.engine.watch import EngineState, EngineStep, ran, state_of
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
@@ -123,13 +123,13 @@ class Engine:
         stop_ids: Collection[int] | None = None,
         guide: Guide | None = None,
         *,
-        watches_experts: bool = False,
+        watches: Watch | None = None,
     ) -> Job:
         """A request that has been checked but does not run yet: for `tokens`.
 
         stop_ids  ids that end the text; the config's `eos_token_id` if None
         guide     of this request, at its beginning
-        watches_experts  tell which experts every token used
+        watches   whose experts to tell
 
         Raises:
             RequestError: a prompt that cannot run.
@@ -145,7 +145,7 @@ class Engine:
             self._tokenizer,
             tokens,
             guide,
-            watches_experts=watches_experts,
+            watches=watches,
         )
 
     def submit(
@@ -284,7 +284,7 @@ class Engine:
         for work in plan:
             is_prompt = work.job.prompt_left > 0
             watched = None
-            if work.job.routes is not None:
+            if work.job.watches == "all" or (work.job.watches is not None and work.wanted):
                 own = slice(row, row + work.tokens)
                 watched = routes_of(own, routes, self.model.config.num_experts_per_tok)
             followers = self._take(work, logits[wanted : wanted + work.wanted], watched)

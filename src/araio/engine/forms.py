@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.engine.guide import FormGuide
+from araio.engine.tokens import Watch
 from araio.errors import RequestError
 from araio.json_reader import shown
 from araio.text.deepseek import END_THINK
@@ -39,7 +40,8 @@ class ChatOptions:
                      "json_schema": {"schema": ...}}`: the answer behind the thinking
     thinking_budget  tokens of thinking after which it is closed; the closing tag comes on top
     continue_final_message  the answer goes on with the last message, an assistant's
-    watch_experts    tell which experts every token used; the whole prompt is run then
+    watch_experts    "answer" tells with each new token which experts its position used; "all" does so for
+                     the prompt as well, which is run whole then, whatever is in the cache
     """
 
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -48,7 +50,7 @@ class ChatOptions:
     response_format: Mapping[str, Any] | None = None
     thinking_budget: int | None = None
     continue_final_message: bool = False
-    watch_experts: bool = False
+    watch_experts: Watch | None = None
 
     def read_tools(self) -> tuple[tuple[Tool, ...], ToolChoice]:
         """The tools and the choice among them.

@@ -18,7 +18,7 @@ from araio.costs.work import StreamedWork, Work
 from araio.engine.guide import Guide
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampled, Sampler, score
-from araio.engine.tokens import Emitter, ExpertRoutes, GeneratedToken
+from araio.engine.tokens import Emitter, ExpertRoutes, GeneratedToken, Watch
 from araio.errors import CacheFullError
 from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
@@ -60,7 +60,8 @@ class Job:
     prompt_logprobs  of the prompt's tokens from the second on, if it was asked for them; else None.
                    Such a request runs its whole prompt, whatever is in the cache
     prompt_s       seconds until its prompt had run, those in line included
-    routes         the experts of each step's positions that are kept, if it was asked for them; else None.
+    watches        whose experts it was asked for; None where nobody's
+    routes         the experts of each step's positions that are kept, if it was asked for all; else None.
                    Such a request runs its whole prompt, whatever is in the cache
     cached_tokens  of the prompt, found in the cache instead of being run
     is_drafting    the MTP module runs along
@@ -87,7 +88,7 @@ class Job:
         cache_tokens: int,
         guide: Guide | None = None,
         *,
-        watches_experts: bool = False,
+        watches: Watch | None = None,
     ) -> None:
         check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
         # A cache that is smaller than the context ends an answer as the context would.
@@ -107,7 +108,8 @@ class Job:
         self.is_cancelled = False
         self.prompt_logprobs: list[Sampled] | None = None if params.prompt_logprobs is None else []
         self.prompt_s = 0.0
-        self.routes: list[ExpertRoutes] | None = [] if watches_experts else None
+        self.watches = watches
+        self.routes: list[ExpertRoutes] | None = [] if watches == "all" else None
         self.cached_tokens = 0
         self.is_drafting = False
         self.draft: int | None = None
@@ -141,7 +143,7 @@ class Job:
 
     @property
     def may_skip(self) -> bool:
-        """Whether nobody wants to know what its prompt does, so that a part from the cache will do."""
+        """Whether nobody wants to know what all of its prompt does, so that a part from the cache will do."""
         return self.routes is None and self.prompt_logprobs is None
 
     @property

@@ -15,6 +15,7 @@ from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
 from araio.engine.guide import ThinkingGuide, ThinkingTags
 from araio.engine.request import check_thinking_budget, params_from
+from araio.engine.tokens import Watch
 from araio.engine.transcript import Transcript
 from araio.errors import blaming
 from araio.text.chat import ChatFormat
@@ -81,7 +82,7 @@ class Preparer:
         return self._generation(prompt.ids, transcript, guide, options.watch_experts, sampling)
 
     def text(
-        self, prompt: str | Sequence[int], watch_experts: bool, sampling: Mapping[str, Any]
+        self, prompt: str | Sequence[int], watch_experts: Watch | None, sampling: Mapping[str, Any]
     ) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
         with blaming("prompt"):
@@ -103,9 +104,9 @@ class Preparer:
         ids: Sequence[int],
         transcript: Transcript,
         thinking: ThinkingGuide | None,
-        watch_experts: bool,
+        watch_experts: Watch | None,
         sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches_experts=watch_experts)
+        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches=watch_experts)
         return Generation(self._model, job, transcript, self._receipts, thinking)

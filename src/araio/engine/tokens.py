@@ -16,9 +16,12 @@ from araio.kernels.ops import Int32Array
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 
-__all__ = ["Emitter", "ExpertRoutes", "FinishReason", "GeneratedToken"]
+__all__ = ["Emitter", "ExpertRoutes", "FinishReason", "GeneratedToken", "Watch"]
 
 FinishReason: TypeAlias = Literal["stop", "length"]
+
+Watch: TypeAlias = Literal["answer", "all"]
+"""Whose experts to tell: those of each new token, or those of every position, the prompt's among them."""
 
 
 class ExpertRoutes(NamedTuple):

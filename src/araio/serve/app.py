@@ -30,7 +30,7 @@ from araio.serve import (
     static,
     tokenization,
 )
-from araio.serve.errors import ApiError, ErrorAnswer, api_error, error_response, validation_error
+from araio.serve.errors import LOGGED, ApiError, ErrorAnswer, api_error, error_response, validation_error
 from araio.serve.service import Service
 
 __all__ = ["create_app"]
@@ -94,7 +94,7 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
         told = api_error(error)
-        if told.code == "internal_error" and isinstance(error, AraioError):
+        if told.code in LOGGED and isinstance(error, AraioError):
             # Others are raised on, and logged, by the framework.
             log.error("a request failed", exc_info=error)
         return error_response(told)

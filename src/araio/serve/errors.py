@@ -19,13 +19,16 @@ from starlette.types import Receive, Scope, Send
 
 from araio.errors import (
     CacheFullError,
+    CheckpointError,
     ContextError,
+    DiskError,
     GenerationError,
     RequestError,
     TextError,
 )
 
 __all__ = [
+    "LOGGED",
     "ApiError",
     "ErrorAnswer",
     "api_error",
@@ -52,6 +55,9 @@ TYPES = {
     501: "not_supported_error",
     503: "unavailable_error",
 }
+LOGGED = frozenset({"internal_error", "weights_unreadable"})
+"""Codes of errors whose causes a client is not told, for they may hold paths or prompts: they are logged."""
+
 ANTHROPIC_PATH = "/v1/messages"
 ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -135,7 +141,9 @@ def api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error), code="cache_full")
         case GenerationError():
             return ApiError(500, str(error), code="generation_failed")
-    # Its words may hold paths or prompts; they go to the log of whoever runs the server.
+        case CheckpointError() | DiskError():
+            message = "weights that this needs cannot be read, or are damaged; the server's log says which"
+            return ApiError(500, message, code="weights_unreadable")
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
 
 

@@ -4,7 +4,7 @@
 2. The headers are not too large.
 3. The key is one of those that were given out (`keys.py`); only the page's files and `/health` need none.
 4. The server is not about to end (`drain.py`).
-5. The key, or everybody together where there are no keys, has not too many requests under way.
+5. The key has not too many requests under way; where nobody needs one, only the queue has a limit.
 6. The body arrives whole, in size and time (`body.py`), and does not nest too deep (`nesting.py`).
 
 What it refuses is answered in the shape of the API's other errors (`errors.py`). Limits of connections are
@@ -137,7 +137,7 @@ class Guard:
         def check_room() -> None:
             if self._drain.has_begun and not is_always_answered:
                 raise _ending()
-            if is_work and self._under_way[holder] >= self._settings.per_key:
+            if is_work and holder != EVERYBODY and self._under_way[holder] >= self._settings.per_key:
                 raise self._too_many()
 
         if scope["method"] == "HEAD":

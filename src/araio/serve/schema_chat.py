@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
+from araio.engine.tokens import Watch
 from araio.serve.errors import invalid
 from araio.serve.schema import MAX_INTEGER, Body, SamplingFields, check_count, not_supported
 from araio.serve.settings import Settings
@@ -240,6 +241,11 @@ class ChatRequest(SamplingFields):
             return self.thinking_token_budget
         return None if self.reasoning_effort is None else EFFORT_BUDGETS[self.reasoning_effort]
 
+    def _watched(self) -> Watch | None:
+        if self.return_routed_experts:
+            return "all"
+        return "answer" if self.watch_experts else None
+
     def prompt(self) -> dict[str, Any]:
         """Keywords of `Model.prepare` that are alike for all choices."""
         choice = self.tool_choice
@@ -248,7 +254,7 @@ class ChatRequest(SamplingFields):
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "thinking_budget": self.thinking_budget,
             "continue_final_message": self.continue_final_message or None,
-            "watch_experts": bool(self.watch_experts or self.return_routed_experts) or None,
+            "watch_experts": self._watched(),
             "response_format": None if self.response_format is None else self.response_format.to_dict(),
         }
         if self.tools and choice != "none":

@@ -89,5 +89,5 @@ class CompletionRequest(SamplingFields):
             if self.echo:
                 given["prompt_logprobs"] = self.logprobs
         if self.return_routed_experts:
-            given["watch_experts"] = True
+            given["watch_experts"] = "all"
         return given

@@ -46,7 +46,7 @@ class Settings:
     stall_s          seconds that a client may leave an answer untaken
     backlog_tokens   of an answer that wait for its client, before it is given up
     queue            requests that wait for a place in the batch
-    per_key          requests of one key, or of all without keys, that are under way
+    per_key          requests of one key that are under way
     drain_s          seconds that running answers get when the server ends
     n, top_logprobs, stop, stop_characters, messages, tools  counts in a request
     prompts          of one request for completions

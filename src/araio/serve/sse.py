@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from araio.serve.errors import ApiError, api_error, error_body
+from araio.serve.errors import LOGGED, ApiError, api_error, error_body
 from araio.serve.whole import ClientGoneError, json_bytes, unless_gone
 
 __all__ = ["DONE", "EventStream", "data_event", "streamed"]
@@ -42,9 +42,9 @@ def error_event(error: ApiError) -> bytes:
 
 
 def told(error: Exception) -> ApiError:
-    """What the client of a stream is told of an exception; one that is our own mistake goes to the log."""
+    """What the client of a stream is told of an exception; what it is not told goes to the log."""
     found = api_error(error)
-    if found.code == "internal_error":
+    if found.code in LOGGED:
         log.error("a stream failed", exc_info=error)
     return found
 

@@ -1,0 +1,97 @@
+"""A server whose experts lie on disk: the same text, counted reads, damage that hurts only who needs it."""
+
+import re
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+
+import araio
+from araio.formats.safetensors import SafetensorsFile
+from araio.formats.store_layout import EXPERTS_TENSOR, StoreCodecs, expert_file
+from araio.weights import load
+from araio.weights.convert import convert
+from araio.weights.locate import locate
+from araio.weights.machine_memory import MachineMemory
+
+QUESTION = {"messages": [{"role": "user", "content": "What is 47 + 38 - 12?"}], "seed": 0}
+LAYER = 1
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streamed") / "pocket-q4"
+    convert(locate("pocket"), folder, StoreCodecs("q4", "q8", "q8"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def resident(store):
+    return araio.load(store, threads=1)
+
+
+@pytest.fixture
+def in_little(store, monkeypatch):
+    """The store with places for a part of its experts, in a process that counts as of one size."""
+    monkeypatch.setattr(load, "machine_memory", lambda: MachineMemory(1 << 40, 1 << 40, 100 << 20))
+    budget = araio.load(store, threads=1, cache_tokens=4096).budget
+    ram = (budget.smallest + budget.whole) // 2
+    model = araio.load(store, threads=1, ram=ram, cache_tokens=4096)
+    assert model.experts is not None
+    return model
+
+
+def ask(live, body):
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        return client.post("/v1/chat/completions", json=body)
+
+
+def complete(live, ids):
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        return client.post("/v1/completions", json={"prompt": ids, "max_tokens": 1, "temperature": 0})
+
+
+def test_experts_from_disk_give_the_text_of_those_in_memory(in_little, resident, start_live):
+    live = start_live(in_little)
+    answer = ask(live, QUESTION).json()
+    assert (
+        answer["choices"][0]["message"]["content"] == resident.chat("What is 47 + 38 - 12?", seed=0).content
+    )
+    experts = answer["usage"]["araio"]["experts"]
+    assert experts["missed"] > 0
+    metrics = httpx.get(f"{live.url}/metrics").text
+    missed = re.search(r'^araio_experts_total\{.*outcome="missed".*\} (\S+)$', metrics, re.MULTILINE)
+    assert float(missed[1]) >= experts["missed"]
+
+
+def test_a_damaged_expert_is_told_to_who_needs_it_and_others_are_answered(
+    in_little, store, resident, start_live, caplog
+):
+    expert, needing, other = damage(store, resident)
+    live = start_live(in_little)
+    failed = complete(live, needing)
+    assert failed.status_code == 500
+    assert failed.json()["error"]["code"] == "weights_unreadable"
+    assert str(store) not in failed.text
+    assert f"expert {expert} of layer {LAYER} could not be read: {store / expert_file(LAYER)}" in caplog.text
+    answered = complete(live, other)
+    assert answered.status_code == 200
+    assert (
+        answered.json()["choices"][0]["text"] == resident.complete(other, max_tokens=1, temperature=0).content
+    )
+
+
+def damage(store, model):
+    """Flips a bit of an expert that one prompt of a token uses and another does not; all three."""
+    prompts = [[token] for token in range(100, 160)]
+    uses = {prompt[0]: set(model.route(prompt)[0][0, 0].tolist()) for prompt in prompts}
+    expert = next(iter(uses[prompts[0][0]]))
+    other = next([token] for token, used in uses.items() if expert not in used)
+    file = SafetensorsFile(store / expert_file(LAYER))
+    record_bytes = file[EXPERTS_TENSOR].shape[1]
+    at = file[EXPERTS_TENSOR].begin + expert * record_bytes + 100
+    file.close()
+    raw = np.memmap(store / expert_file(LAYER), np.uint8, "r+")
+    raw[at] ^= 16
+    raw.flush()
+    return expert, prompts[0], other
