@@ -106,7 +106,7 @@ class Settings:
                 "ARAIO_API_KEYS; or stay with --host 127.0.0.1"
             )
 
-    def limits(self) -> dict[str, float]:
+    def limits(self) -> dict[str, int | float]:
         """Every limit with its value."""
         return {name: getattr(self, name) for name in ranges()}
 
