@@ -196,15 +196,15 @@ class Live:
         listener = bind("127.0.0.1", 0)
         self.address = listener.getsockname()[:2]
         self.url = f"http://127.0.0.1:{self.address[1]}"
-        self._thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
+        self.thread.start()
         assert ready.wait(30)
 
     def stop(self) -> None:
         self.server.drain.seconds = 0
         self.server.drain.begin()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
 
 
 @pytest.fixture(scope="session")

@@ -194,3 +194,44 @@ def test_refusals_are_counted_by_their_reason(toy: Callable[..., Any]) -> None:
     server.get("/ready")
     server.send("GET /health HTTP/1.1", "Host: evil.example")
     assert server.refused == ["invalid_api_key", "host"]
+
+
+def test_the_names_that_dashboards_for_vllm_look_for(start_live: Callable[..., Any]) -> None:
+    server = start_live()
+    before = scrape(server)
+    chat(server, max_tokens=3)
+    found = scrape(server)
+    names = {name for name, _ in found}
+    for name in (
+        "num_requests_running",
+        "num_requests_waiting",
+        "kv_cache_usage_perc",
+        "num_preemptions_total",
+        "prefix_cache_queries_total",
+        "prefix_cache_hits_total",
+        "prompt_tokens_total",
+        "generation_tokens_total",
+        "request_success_total",
+        "cache_config_info",
+        *(
+            f"{histogram}_bucket"
+            for histogram in (
+                "iteration_tokens_total",
+                "request_prompt_tokens",
+                "request_generation_tokens",
+                "request_params_max_tokens",
+                "request_params_n",
+                "time_to_first_token_seconds",
+                "inter_token_latency_seconds",
+                "request_time_per_output_token_seconds",
+                "e2e_request_latency_seconds",
+                "request_queue_time_seconds",
+                "request_inference_time_seconds",
+                "request_prefill_time_seconds",
+                "request_decode_time_seconds",
+            )
+        ),
+    ):
+        assert f"araio:{name}" in names
+    key = ("araio:iteration_tokens_total_sum", frozenset())
+    assert found[key] - before[key] >= 3

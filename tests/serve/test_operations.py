@@ -44,3 +44,28 @@ def test_more_than_the_queue_holds_is_told_to_come_again(start_live):
         while live.service.pending and time.monotonic() < until:
             time.sleep(0.01)
         assert http.post("/v1/completions", json=short).status_code == 200
+
+
+def test_limits_are_whole_where_they_count(http):
+    limits = http.get("/v1/limits").json()
+    assert isinstance(limits["n"], int)
+    assert isinstance(limits["body_bytes"], int)
+    assert isinstance(limits["drain_s"], int | float)
+
+
+def test_whatever_can_be_read_can_be_asked_for_by_its_head(http):
+    for path in ("/health", "/ready", "/v1/models", "/metrics", "/"):
+        whole, head = http.get(path), http.head(path)
+        assert head.status_code == 200
+        assert head.content == b""
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    assert http.head("/v1/chat/completions").status_code == 405
+
+
+def test_a_slash_too_many_is_another_path(http):
+    for reply in (
+        http.get("/health/", follow_redirects=False),
+        http.post("/v1/chat/completions/", json={}, follow_redirects=False),
+    ):
+        assert reply.status_code == 404
+        assert reply.json()["error"].keys() == {"message", "type", "param", "code"}

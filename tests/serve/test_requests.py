@@ -5,6 +5,10 @@ import math
 
 import pytest
 
+from araio.serve import schema
+from araio.serve.schema_chat import ChatRequest
+from araio.serve.settings import Settings
+
 QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
 
 NUMBERS = {
@@ -139,3 +143,13 @@ def test_paths_and_methods_that_are_none_have_the_same_shape(http):
     reply = http.put("/v1/chat/completions")
     assert error_of(reply, 405)["message"] == "/v1/chat/completions does not take PUT"
     assert reply.headers["allow"] == "POST"
+
+
+def test_names_that_somebody_makes_up_do_not_fill_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(schema, "_noted", set())
+    caplog.set_level("INFO", "araio.serve")
+    for number in range(300):
+        messages = [{"role": "user", "content": "hi"}]
+        ChatRequest.model_validate({"messages": messages, f"made_up_{number}": 1}).check(Settings(), 64)
+    assert len(caplog.records) == 256
+    assert "made_up_0" in caplog.text

@@ -39,3 +39,13 @@ def test_what_a_harness_asks_of_a_tokenizer(http):
     assert info["eos_token"] == "<｜end▁of▁sentence｜>"
     assert info["bos_token"] == "<｜begin▁of▁sentence｜>"
     assert "add_generation_prompt" in info["chat_template"]
+
+
+def test_tools_are_part_of_a_prompt(http):
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    asked = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "tools": [tool]}
+    counted = post(http, "/tokenize", **asked).json()["count"]
+    assert counted > post(http, "/tokenize", messages=asked["messages"]).json()["count"]
+    answer = post(http, "/v1/chat/completions", **asked, max_tokens=1).json()
+    assert answer["usage"]["prompt_tokens"] == counted
+    assert post(http, "/tokenize", **{**asked, "tools": [tool] * 129}).json()["error"]["param"] == "tools"

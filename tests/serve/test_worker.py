@@ -134,3 +134,27 @@ def test_a_step_that_fails_ends_those_in_it_and_not_the_thread(model, monkeypatc
 
     assert run(model, work)
     assert is_idle(model)
+
+
+def test_a_thread_that_ends_by_itself_leaves_nobody_waiting(model, monkeypatch, caplog):
+    def failing(job):
+        raise MemoryError
+
+    async def work(worker):
+        async with worker.run(prepare(model)) as steps:
+            monkeypatch.setattr(model.engine, "enter", failing)
+            async with worker.run(prepare(model)) as other:
+                for each in (steps, other):
+                    with pytest.raises(ApiError, match="the engine has ended"):
+                        async for _ in each:
+                            pass
+        assert not worker.is_alive
+        with pytest.raises(ApiError, match="the engine has ended"):
+            async with worker.run(prepare(model)):
+                pass
+
+    run(model, work)
+    monkeypatch.undo()
+    assert "the engine's thread has ended" in caplog.text
+    while model.engine.step():
+        pass

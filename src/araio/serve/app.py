@@ -42,9 +42,12 @@ ERRORS = {
     401: "No key, or one that is not known.",
     403: "The request comes from a page or a name that may not ask.",
     404: "There is no such thing.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     429: "Too many requests of this key are under way.",
+    431: "The headers are too large.",
+    499: "The request was cancelled, or its client left its tokens untaken.",
     500: "The server failed; its log says why.",
     503: "The server is busy, not ready yet, or about to end.",
 }
@@ -59,8 +62,8 @@ def create_app(service: Service) -> FastAPI:
         title="araio",
         version=araio.__version__,
         description="The OpenAI-compatible API of `araio serve`.",
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # see operations.py
+        redirect_slashes=False,  # a client that follows such a redirect leaves its body, or its key, behind
         responses=errors,
         lifespan=_lifespan,
     )

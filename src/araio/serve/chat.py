@@ -7,12 +7,11 @@ What is asked is checked by `schema_chat.py` and prepared by `araio.api`; what c
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from starlette.responses import JSONResponse
+from fastapi import APIRouter, Response
 
 from araio.engine.generation import Generation
 from araio.serve.chat_answer import chat_choice
@@ -20,10 +19,11 @@ from araio.serve.chat_chunks import ChatChunks
 from araio.serve.schema_answers import ChatAnswer
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.service import Service, new_id
-from araio.serve.sse import DONE, EventStream, data_event, streamed, unless_gone
+from araio.serve.sse import DONE, EventStream, data_event, streamed
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import usage_of
+from araio.serve.whole import WholeAnswer, json_bytes
 from araio.serve.worker import Steps, merged
 
 __all__ = ["router"]
@@ -36,14 +36,14 @@ router = APIRouter(route_class=JsonRoute, tags=["chat"])
     summary="Answer a conversation",
     responses=streamed(ChatAnswer, "answer", "chunks"),
 )
-async def chat_completions(body: ChatRequest, request: Request, service: ServiceOf) -> Response:
+async def chat_completions(body: ChatRequest, service: ServiceOf) -> Response:
     """The next answer of a conversation, with its reasoning apart."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
     asked = AskedChat(body, service)
     if body.stream:
         return EventStream(asked.events())
-    return JSONResponse(await unless_gone(request.receive, asked.answer()))
+    return WholeAnswer(asked.answer)
 
 
 class AskedChat:
@@ -55,12 +55,15 @@ class AskedChat:
         self._id = new_id("chatcmpl")
         self._created = int(time.time())
 
-    async def answer(self) -> dict[str, Any]:
+    async def answer(self) -> bytes:
         """The answer in one piece."""
         async with self._answering() as flows:
             async for _ in merged(flows):
                 pass
-            answers = [flow.answer() for flow in flows]
+            return await self._service.start(lambda: json_bytes(self._document(flows)))
+
+    def _document(self, flows: Sequence[Steps]) -> dict[str, Any]:
+        answers = [flow.answer() for flow in flows]
         field = self._service.settings.reasoning_field
         document = {
             **self._head("chat.completion"),

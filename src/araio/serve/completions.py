@@ -12,8 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from starlette.responses import JSONResponse
+from fastapi import APIRouter, Response
 
 from araio.engine.answer import ContentDelta, Step
 from araio.engine.generation import Generation
@@ -21,10 +20,11 @@ from araio.serve.completion_choice import completion_choice, echoed, logprobs_of
 from araio.serve.schema_answers import CompletionAnswer
 from araio.serve.schema_completions import CompletionRequest, Prompt
 from araio.serve.service import Service, new_id
-from araio.serve.sse import DONE, EventStream, data_event, streamed, unless_gone
+from araio.serve.sse import DONE, EventStream, data_event, streamed
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import running_usage, usage_of_prompts
+from araio.serve.whole import WholeAnswer, json_bytes
 from araio.serve.worker import Steps, merged
 
 __all__ = ["router"]
@@ -37,14 +37,14 @@ router = APIRouter(route_class=JsonRoute, tags=["completions"])
     summary="Continue text",
     responses=streamed(CompletionAnswer, "text", "chunks"),
 )
-async def completions(body: CompletionRequest, request: Request, service: ServiceOf) -> Response:
+async def completions(body: CompletionRequest, service: ServiceOf) -> Response:
     """What follows a prompt, or each of several; choice `i` of prompt `p` has the index `p * n + i`."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
     asked = AskedCompletion(body, service)
     if body.stream:
         return EventStream(asked.events())
-    return JSONResponse(await unless_gone(request.receive, asked.answer()))
+    return WholeAnswer(asked.answer)
 
 
 class AskedCompletion:
@@ -57,18 +57,20 @@ class AskedCompletion:
         self._id = new_id("cmpl")
         self._created = int(time.time())
 
-    async def answer(self) -> dict[str, Any]:
+    async def answer(self) -> bytes:
         """All choices in one piece."""
         async with self._answering() as flows:
             async for _ in merged(flows):
                 pass
-            tokenizer = self._service.model.tokenizer
-            choices = [
-                completion_choice(index, self._prompt(index), flow, self._body, tokenizer)
-                for index, flow in enumerate(flows)
-            ]
-            usage = self._usage(flows)
-        return {**self._head(), "choices": choices, "usage": usage}
+            return await self._service.start(lambda: json_bytes(self._document(flows)))
+
+    def _document(self, flows: list[Steps]) -> dict[str, Any]:
+        tokenizer = self._service.model.tokenizer
+        choices = [
+            completion_choice(index, self._prompt(index), flow, self._body, tokenizer)
+            for index, flow in enumerate(flows)
+        ]
+        return {**self._head(), "choices": choices, "usage": self._usage(flows)}
 
     async def events(self) -> AsyncGenerator[bytes]:
         """The choices as they come."""

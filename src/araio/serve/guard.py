@@ -13,6 +13,7 @@ those of `http.py`; limits of what a request may ask for are those of the routes
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ ALWAYS_ANSWERED = {HEALTH_PATH, METRICS_PATH, CONTROL_PATH}
 
 EVERYBODY = ""
 """Whoever asks where nobody needs a key."""
+
+QUICK_BODY_BYTES = 64 << 10
 
 RETRY_WHEN_BUSY_S = "1"
 RETRY_WHEN_ENDING_S = "5"
@@ -138,20 +141,32 @@ class Guard:
             if is_work and holder != EVERYBODY and self._under_way[holder] >= self._settings.per_key:
                 raise self._too_many()
 
+        if scope["method"] == "HEAD":
+            # What GET would be answered; the connection leaves the body out.
+            scope = {**scope, "method": "GET"}
         check_room()
         if b"content-length" in headers or b"transfer-encoding" in headers:
-            body = await self._bodies.read(headers, receive)
-            if body is None:
+            arrived = await self._arrived(headers, receive)
+            if arrived is None:
                 return
-            if failure := nesting_failure(body):
-                raise ApiError(400, failure, code="nesting")
-            receive = _replaying(body, receive)
+            receive = arrived
             check_room()  # others may have come while it arrived
         if is_work:
             with self._drain.counted(), self._counted(holder):
                 await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _arrived(self, headers: dict[bytes, bytes], receive: Receive) -> Receive | None:
+        """Gives the whole body, which it forgets then; None if the client went away before it was there."""
+        body = await self._bodies.read(headers, receive)
+        if body is None:
+            return None
+        # A large one takes long enough for others to notice.
+        beside = len(body) > QUICK_BODY_BYTES
+        if failure := await asyncio.to_thread(nesting_failure, body) if beside else nesting_failure(body):
+            raise ApiError(400, failure, code="nesting")
+        return _replaying(body, receive)
 
     @contextmanager
     def _counted(self, holder: str) -> Iterator[None]:

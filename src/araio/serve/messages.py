@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from araio.serve.messages_ask import ask_of, conversation_of
 from araio.serve.messages_document import MessageDocument, TokenCount
@@ -31,7 +31,7 @@ router = APIRouter(route_class=JsonRoute, tags=["messages"])
     summary="Answer a conversation, as Anthropic's Messages",
     responses=streamed(MessageDocument, "message", "events"),
 )
-async def messages(body: MessagesRequest, request: Request, service: ServiceOf) -> Response:
+async def messages(body: MessagesRequest, service: ServiceOf) -> Response:
     """The next answer of a conversation, as blocks: thinking, text, calls of tools."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
@@ -42,7 +42,7 @@ async def messages(body: MessagesRequest, request: Request, service: ServiceOf) 
         partial(ask_of, body),
         lambda generation: MessageEvents(body, answer_id, service.name, len(generation.job.prompt)),
     )
-    return await relay.response(request, is_stream=bool(body.stream))
+    return relay.response(is_stream=bool(body.stream))
 
 
 @router.post("/v1/messages/count_tokens", summary="Count the tokens of a prompt")

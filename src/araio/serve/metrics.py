@@ -4,8 +4,9 @@
     araio_...   what vLLM has no word for: joules, grams, money, operations, bytes, experts and their layers
 
 Experts are never told one by one: R1 has 14,848, and each would be a series. A layer tells how uneven its
-load is; `/v1/experts` has the counts. Labels come from fixed sets, never from a request. Everything is called
-on the event loop. Read `service.py` for who calls, `costs/receipt.py` for what the sums mean.
+load is; `/v1/experts` has the counts. Labels come from fixed sets, never from a request. Everything but
+`Metrics.step` is called on the event loop. Read `service.py` for who calls,
+`costs/receipt.py` for what the sums mean.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from araio.costs.receipt import Receipt
 from araio.engine.answer import Answer
 from araio.engine.watch import EngineState
+from araio.kernels.ops import PAGE
 from araio.weights.counters import StreamCounters
 
 __all__ = ["Metrics"]
@@ -66,6 +68,7 @@ class Metrics:
 
         self._prompt_tokens = counter("araio:prompt_tokens", "Tokens of prompts.").labels(model)
         self._tokens = counter("araio:generation_tokens", "Tokens that were generated.").labels(model)
+        self._step_size = histogram("iteration_tokens_total", "Tokens that ran in one step of the engine.")
         self._success = counter("araio:request_success", "Requests that ended well.", "finished_reason")
         self._rejected = counter("araio:admission_rejections", "Requests that were refused.", "reason")
         self._aborted = counter(
@@ -95,6 +98,10 @@ class Metrics:
         self._memory_bytes = counter("araio_memory_read_bytes", "Read of weights and cache.").labels(model)
         self._disk_bytes = counter("araio_disk_read_bytes", "Read from disk for requests.").labels(model)
         registry.register(_AtReading(model, state, streamed, layers))
+
+    def step(self, tokens: int) -> None:
+        """The engine ran so many tokens at once; called in its thread."""
+        self._step_size.observe(tokens)
 
     def started(self, prompt_tokens: int, max_tokens: int, choices: int) -> None:
         """A request was let in; each choice is counted as a request of its own from here on."""
@@ -164,6 +171,10 @@ class _AtReading(Collector):
         yield self._gauge("araio:num_requests_running", "Requests in the batch.", state.running)
         yield self._gauge("araio:num_requests_waiting", "Requests in line.", state.waiting)
         yield self._gauge("araio:kv_cache_usage_perc", "Share of the cache that requests hold, 0 to 1.", used)
+        # Whoever is let in has all the pages that it may ever need.
+        yield self._counter("araio:num_preemptions", "Requests that lost their place; none ever does.", 0)
+        sizes = {"block_size": str(PAGE), "num_blocks": str(state.total_pages)}
+        yield InfoMetricFamily("araio:cache_config", "The cache in pages.", {MODEL: self._model, **sizes})
         yield self._counter(
             "araio:prefix_cache_queries", "Tokens of prompts looked up.", state.prefix_queries
         )

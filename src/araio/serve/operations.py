@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import PlainTextResponse, Response
 
 import araio
 from araio.costs.parameters import count_parameters
-from araio.serve.errors import ApiError
 from araio.serve.schema_operations import (
     Control,
     Controlled,
@@ -21,7 +22,8 @@ from araio.serve.schema_operations import (
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
 from araio.serve.strict_json import JsonRoute
-from araio.serve.worker import cancelled
+from araio.serve.whole import json_bytes
+from araio.serve.worker import cancelled, ended
 
 __all__ = ["router"]
 
@@ -32,7 +34,7 @@ router = APIRouter(route_class=JsonRoute, tags=["operations"])
 async def health(service: ServiceOf) -> Status:
     """Whether the engine's thread lives."""
     if not service.worker.is_alive:
-        raise ApiError(503, "the engine has ended", code="engine_ended")
+        raise ended()
     return Status(status="ok")
 
 
@@ -57,6 +59,14 @@ async def version() -> Version:
 async def metrics(service: ServiceOf) -> Response:
     """What the server has done and is doing, for Prometheus."""
     return Response(service.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """The document of this API, which is made when it is first asked for."""
+    # That takes a second or more, in which others want their tokens.
+    content = await asyncio.to_thread(lambda: json_bytes(request.app.openapi()))
+    return Response(content, media_type="application/json")
 
 
 @router.get("/v1/models")

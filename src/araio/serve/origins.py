@@ -70,7 +70,7 @@ class Origins:
         """What a browser needs to see in an answer to an allowed page of another origin."""
         return [
             (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"retry-after, x-request-id"),
+            (b"access-control-expose-headers", b"retry-after"),
             (b"vary", b"origin"),
         ]
 

@@ -11,16 +11,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import BaseModel
-from starlette.responses import JSONResponse
 
 from araio.engine.answer import Answer, Step
 from araio.engine.generation import Generation
 from araio.serve.ask import Ask
 from araio.serve.errors import ApiError
 from araio.serve.service import Service
-from araio.serve.sse import EventStream, data_event, unless_gone
+from araio.serve.sse import EventStream, data_event
+from araio.serve.whole import WholeAnswer, json_bytes
 from araio.serve.worker import Steps
 
 __all__ = ["Events", "Relay"]
@@ -67,19 +67,19 @@ class Relay:
         self._make = make
         self._events: Events | None = None
 
-    async def response(self, request: Request, *, is_stream: bool) -> Response:
+    def response(self, *, is_stream: bool) -> Response:
         """The answer as it comes, or in one piece; a client that hangs up ends it."""
         if is_stream:
             return EventStream(self._stream(), fail=self._fail)
-        return JSONResponse(await unless_gone(request.receive, self._document()))
+        return WholeAnswer(self._whole)
 
-    async def _document(self) -> dict[str, Any]:
+    async def _whole(self) -> bytes:
         async with self._answering() as (steps,):
             events = self._make(steps.generation)
             async for step in steps:
                 events.take(step)
             events.finish(steps.answer())
-        return events.document.model_dump()
+            return await self._service.start(lambda: json_bytes(events.document.model_dump()))
 
     async def _stream(self) -> AsyncGenerator[bytes]:
         async with self._answering() as (steps,):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from araio.serve.relay import Relay
 from araio.serve.responses_ask import ask_of
@@ -30,7 +30,7 @@ router = APIRouter(route_class=JsonRoute, tags=["responses"])
     summary="Answer a conversation, as OpenAI's Responses",
     responses=streamed(ResponseDocument, "response", "events"),
 )
-async def responses(body: ResponsesRequest, request: Request, service: ServiceOf) -> Response:
+async def responses(body: ResponsesRequest, service: ServiceOf) -> Response:
     """The next answer of a conversation, as items: reasoning, messages, function calls."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
@@ -41,4 +41,4 @@ async def responses(body: ResponsesRequest, request: Request, service: ServiceOf
         partial(ask_of, body),
         lambda _: ResponseEvents(body, answer_id, service.name),
     )
-    return await relay.response(request, is_stream=bool(body.stream))
+    return relay.response(is_stream=bool(body.stream))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
@@ -19,13 +18,15 @@ from araio.engine.request import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.serve.errors import ApiError, invalid
 from araio.serve.settings import Settings
 
-__all__ = ["Body", "SamplingFields", "StreamOptions"]
+__all__ = ["Body", "RequestBody", "SamplingFields", "StreamOptions"]
 
 MAX_INTEGER = 2**31 - 1
 MAX_LOGIT_BIASES = 300
 MOST_NOTED = 8
+MOST_NAMES = 256
 
 log = logging.getLogger("araio.serve")
+_noted: set[str] = set()
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
@@ -54,12 +55,9 @@ def _fail_fast(schema: Any) -> None:
 
 
 class Body(BaseModel):
-    """A JSON object of a request, or a part of one."""
+    """A part of a request, or all of it; what nobody knows is left out."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
-
-    unsupported: ClassVar[Mapping[str, str]] = {}
-    """Fields that are known but not served, each with what to do."""
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -68,8 +66,17 @@ class Body(BaseModel):
         _fail_fast(schema)
         return schema
 
+
+class RequestBody(Body):
+    """A whole request, which says what it has that nobody knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Fields that are known but not served, each with what to do."""
+
     def check_fields(self) -> None:
-        """Refuse what is known and not served; note what nobody knows.
+        """Refuse what is known and not served; note what nobody knows, and forget it.
 
         Raises:
             ApiError: naming the field.
@@ -79,12 +86,16 @@ class Body(BaseModel):
             if extra.get(name):
                 raise invalid(f"{name} is not supported; {advice}", name, "unsupported_parameter")
         for name in sorted(set(extra) - set(self.unsupported))[:MOST_NOTED]:
-            note_unknown(name[:40])
+            _note_unknown(name[:40])
+        # Requests wait by the hundred, and each of them may have brought megabytes of it.
+        extra.clear()
 
 
-@lru_cache(maxsize=256)
-def note_unknown(name: str) -> None:
+def _note_unknown(name: str) -> None:
     """Say that a field is ignored: once, not for each of the requests that have it."""
+    if name in _noted or len(_noted) == MOST_NAMES:
+        return  # whoever makes up names cannot fill the log with them
+    _noted.add(name)
     # As Python shows it: a line break in a name is no line break in the log.
     log.info("requests have a field that araio does not know, and ignores: %r", name)
 
@@ -96,7 +107,7 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = Field(None, description="Usage so far in every chunk.")
 
 
-class SamplingFields(Body):
+class SamplingFields(RequestBody):
     """How to choose tokens and when to stop; what is not given comes from the checkpoint."""
 
     model: str | None = Field(None, max_length=1024, description="Id of the model; the served one if absent.")

@@ -20,7 +20,7 @@ from araio.serve.settings import Settings
 
 __all__ = ["EFFORT_BUDGETS", "ChatRequest", "Message", "ReasoningEffort", "ResponseFormat", "Tool"]
 
-ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high"]
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 EFFORT_BUDGETS: Mapping[str, int | None] = {
     "none": 0,
@@ -28,6 +28,8 @@ EFFORT_BUDGETS: Mapping[str, int | None] = {
     "low": 1024,
     "medium": 4096,
     "high": None,
+    "xhigh": None,
+    "max": None,
 }
 """Tokens of thinking that an effort stands for; None is no limit but that of the answer."""
 
@@ -157,7 +159,8 @@ class ChatRequest(SamplingFields):
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = Field(None, description="false gives out the first call alone.")
     reasoning_effort: ReasoningEffort | None = Field(
-        None, description="Tokens of thinking: none 0, minimal 256, low 1024, medium 4096, high no limit."
+        None,
+        description="Tokens of thinking: none 0, minimal 256, low 1024, medium 4096, from high on no limit.",
     )
     thinking_token_budget: int | None = Field(
         None, ge=0, le=MAX_INTEGER, description="Tokens of thinking; goes before reasoning_effort."
@@ -182,14 +185,14 @@ class ChatRequest(SamplingFields):
         Raises:
             ApiError: naming the field.
         """
+        if (modalities := (self.model_extra or {}).get("modalities")) and modalities != ["text"]:
+            raise not_supported("modalities", "modalities is not supported; this model writes text")
         super().check(settings, context)
         check_count("messages", len(self.messages), settings.messages, "messages")
         check_count("tools", len(self.tools or []), settings.tools, "tools")
         check_count("top_logprobs", self.top_logprobs or 0, settings.top_logprobs, "top_logprobs")
         if self.top_logprobs is not None and not self.logprobs:
             raise invalid("top_logprobs needs logprobs: true", "top_logprobs")
-        if (modalities := (self.model_extra or {}).get("modalities")) and modalities != ["text"]:
-            raise not_supported("modalities", "modalities is not supported; this model writes text")
         self._check_template_fields()
         self._check_schemas(settings.schema_bytes)
 

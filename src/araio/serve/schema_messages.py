@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_SEED
-from araio.serve.schema import MAX_INTEGER, Body, StopString, check_count
+from araio.serve.schema import MAX_INTEGER, Body, RequestBody, StopString, check_count
 from araio.serve.schema_chat import FunctionName
 from araio.serve.schema_parts import check_room, check_schemas, check_stop, text_or_list
 from araio.serve.settings import Settings
@@ -162,7 +162,7 @@ class OutputConfig(Body):
     format: JsonSchemaFormat | None = None
 
 
-class CountTokensRequest(Body):
+class CountTokensRequest(RequestBody):
     """The body of `POST /v1/messages/count_tokens`: what a prompt is made of."""
 
     unsupported: ClassVar[Mapping[str, str]] = {

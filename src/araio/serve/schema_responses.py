@@ -12,14 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED
-from araio.serve.schema import MAX_INTEGER, Body, check_count
-from araio.serve.schema_chat import FunctionName
+from araio.serve.schema import MAX_INTEGER, Body, RequestBody, check_count
+from araio.serve.schema_chat import FunctionName, ReasoningEffort
 from araio.serve.schema_parts import check_room, check_schemas, tag_of, text_or_list
 from araio.serve.settings import Settings
 
 __all__ = [
     "AllowedTools",
-    "Effort",
     "FunctionCall",
     "FunctionCallOutput",
     "FunctionChoice",
@@ -33,8 +32,6 @@ __all__ = [
     "ResponsesRequest",
     "TextConfig",
 ]
-
-Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class TextPart(Body):
@@ -170,11 +167,11 @@ class TextConfig(Body):
 class Reasoning(Body):
     """How long to think. A summary may be asked for and stays empty: the reasoning itself is given."""
 
-    effort: Effort | None = None
+    effort: ReasoningEffort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class ResponsesRequest(Body):
+class ResponsesRequest(RequestBody):
     """The body of `POST /v1/responses`."""
 
     unsupported: ClassVar[Mapping[str, str]] = {

@@ -22,6 +22,7 @@ from typing import TypeVar
 import araio
 from araio.api import Model
 from araio.engine.generation import Generation
+from araio.engine.watch import EngineStep
 from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
@@ -62,7 +63,7 @@ class Service:
         experts = model.experts
         streamed = None if experts is None else lambda: experts.counters
         self.experts = ExpertCounts(model.config)
-        model.engine.watcher = self.experts.record
+        model.engine.watcher = self._watch
         self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
         self.created = int(time.time())
@@ -119,6 +120,11 @@ class Service:
                         yield flows
                 finally:
                     del self._under_way[answer_id]
+
+    def _watch(self, step: EngineStep) -> None:
+        """What the engine's thread tells of each of its steps."""
+        self.experts.record(step)
+        self.metrics.step(sum(part.tokens for part in step.parts))
 
     @contextmanager
     def _measured(self, flows: Sequence[Steps]) -> Iterator[None]:

@@ -2,28 +2,26 @@
 
 An error before the first event is an ordinary response; behind it, it is an event of its own and the end of
 the stream. A comment is sent where nothing else was for some time, so that nobody in between hangs up.
-`unless_gone` is for answers in one piece: they, too, are nobody's when their client has left.
+Read `whole.py` for answers in one piece.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from araio.serve.errors import LOGGED, ApiError, api_error, error_body
+from araio.serve.whole import ClientGoneError, json_bytes, unless_gone
 
-__all__ = ["DONE", "EventStream", "data_event", "streamed", "unless_gone"]
-
-ResultT = TypeVar("ResultT")
+__all__ = ["DONE", "EventStream", "data_event", "streamed"]
 
 PING_S = 15.0
 PING = b": ping\n\n"
@@ -31,20 +29,11 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 log = logging.getLogger("araio.serve")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
-class ClientGoneError(ApiError):
-    """The client has hung up; whatever is answered is for nobody."""
-
-    def __init__(self) -> None:
-        super().__init__(499, "the client has gone", code="client_gone")
 
 
 def data_event(document: dict[str, Any]) -> bytes:
     """One event with a JSON document."""
-    # Half of a surrogate pair cannot come out of a tokenizer; out of a client's own words it can.
-    return f"data: {_encode(document)}\n\n".encode(errors="replace")
+    return b"data: " + json_bytes(document) + b"\n\n"
 
 
 def error_event(error: ApiError) -> bytes:
@@ -133,27 +122,3 @@ class EventStream(Response):
                 await self._send(send, PING)
                 idle_s = 0.0
             await asyncio.sleep(self._ping_s - idle_s)
-
-
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """The result of `work`, which is cancelled as soon as the client has hung up.
-
-    Raises:
-        ClientGoneError: nobody will read it.
-    """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_disconnected(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGoneError
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -68,13 +68,13 @@ def page_files() -> dict[str, PageFile]:
     return files
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
 async def index(request: Request) -> Response:
     """The page."""
     return _answer(request, page_files()[INDEX])
 
 
-@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+@router.get("/page/{name}")
 async def page_file(request: Request, name: str) -> Response:
     """One of its files.
 
@@ -92,5 +92,4 @@ def _answer(request: Request, file: PageFile) -> Response:
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if file.etag in known:
         return Response(status_code=304, headers=headers)
-    # Of an answer to HEAD, h11 keeps the length and sends no body.
     return Response(file.content, media_type=file.media_type, headers=headers)

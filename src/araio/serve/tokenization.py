@@ -12,8 +12,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from araio.errors import TextError
+from araio.serve.ask import Ask, given
 from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, Body, check_count
+from araio.serve.schema import MAX_INTEGER, RequestBody, check_count
 from araio.serve.schema_chat import Message, Tool
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
@@ -25,7 +26,7 @@ __all__ = ["router"]
 router = APIRouter(route_class=JsonRoute, tags=["tokenizer"])
 
 
-class TokenizeRequest(Body):
+class TokenizeRequest(RequestBody):
     """Text, or a conversation, to be turned into token ids."""
 
     model: str | None = None
@@ -46,7 +47,7 @@ class Tokens(BaseModel):
     token_strs: list[str] | None
 
 
-class DetokenizeRequest(Body):
+class DetokenizeRequest(RequestBody):
     """Token ids to be turned into text."""
 
     model: str | None = None
@@ -78,10 +79,9 @@ async def tokenize(body: TokenizeRequest, service: ServiceOf) -> Tokens:
     body.check_fields()
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give either prompt or messages", "prompt")
-    ids = await service.start(lambda: _ids(body, service))
-    decode = service.model.tokenizer.decode
-    texts = [decode([token]) for token in ids] if body.return_token_strs else None
-    return Tokens(tokens=ids, count=len(ids), max_model_len=service.context, token_strs=texts)
+    check_count("messages", len(body.messages or ()), service.settings.messages, "messages")
+    check_count("tools", len(body.tools or ()), service.settings.tools, "tools")
+    return await service.start(lambda: _tokens(body, service))
 
 
 @router.post("/detokenize")
@@ -113,10 +113,17 @@ async def tokenizer_info(service: ServiceOf) -> TokenizerInfo:
     )
 
 
+def _tokens(body: TokenizeRequest, service: Service) -> Tokens:
+    ids, decode = _ids(body, service), service.model.tokenizer.decode
+    texts = [decode([token]) for token in ids] if body.return_token_strs else None
+    return Tokens(tokens=ids, count=len(ids), max_model_len=service.context, token_strs=texts)
+
+
 def _ids(body: TokenizeRequest, service: Service) -> list[int]:
     model = service.model
     if body.messages is not None:
-        return model.chat_format.render([message.to_dict() for message in body.messages]).ids
+        options = given(tools=[tool.model_dump(exclude_none=True) for tool in body.tools or ()] or None)
+        return Ask([message.to_dict() for message in body.messages], options).prompt(model.chat_format).ids
     tokenizer = model.tokenizer
     bos_id = tokenizer.bos_id if body.add_special_tokens else None
     opening = [] if bos_id is None else [bos_id]

@@ -26,7 +26,7 @@ from araio.engine.generation import Generation
 from araio.engine.tokens import GeneratedToken
 from araio.serve.errors import ApiError
 
-__all__ = ["Steps", "Worker", "cancelled", "merged"]
+__all__ = ["Steps", "Worker", "cancelled", "ended", "merged"]
 
 STARVED_S = 0.05
 """How long to wait where requests run but the engine finds nothing to do, which should not be."""
@@ -140,6 +140,11 @@ def cancelled() -> ApiError:
     return ApiError(499, "the request was cancelled", code="cancelled")
 
 
+def ended() -> ApiError:
+    """What is told where nothing can be answered any more."""
+    return ApiError(503, "the engine has ended", code="engine_ended")
+
+
 async def merged(flows: Sequence[Steps]) -> AsyncIterator[tuple[int, Step]]:
     """The steps of several requests as they come, each with its request's place in `flows`."""
     wake = asyncio.Event()
@@ -204,7 +209,13 @@ class Worker:
 
     @contextmanager
     def open(self, generations: Sequence[Generation]) -> Iterator[list[Steps]]:
-        """Run requests side by side; those that are not finished when the block is left are cancelled."""
+        """Run requests side by side; those that are not finished when the block is left are cancelled.
+
+        Raises:
+            ApiError: 503, the thread does not run.
+        """
+        if not self.is_alive:
+            raise ended()
         flows = [Steps(generation, self._backlog, self._on_token) for generation in generations]
         self._open.update(flows)
         with self._condition:
@@ -224,6 +235,19 @@ class Worker:
             yield flows[0]
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            log.exception("the engine's thread has ended; nothing can be answered any more")
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._end_by_itself)
+
+    def _end_by_itself(self) -> None:
+        """Nobody may wait for a thread that is gone; called in the event loop."""
+        self._is_stopping = True  # it may not be quite gone yet
+        self.end_all(ended())
+
+    def _serve(self) -> None:
         while (entering := self._next()) is not None:
             for steps in entering:
                 steps.last = perf_counter()
