@@ -512,3 +512,41 @@ def test_nobody_waits_for_a_beginning_that_is_there_or_never_comes(model, expect
     run(engine)
     assert kept(iter(two.tokens)) == kept(generate(model, PROMPTS[4], PARAMS[0]))
     assert nothing_is_held(engine)
+
+
+def test_nobody_waits_for_a_prompt_that_is_scored_bit_by_bit(model, expected) -> None:
+    engine = Engine(model)
+    scored = engine.submit(PROMPTS[3], replace(PARAMS[0], prompt_logprobs=0))
+    job = engine.submit(*REQUESTS[3])
+    engine.step()
+    assert scored.prompt_left > 0
+    assert job.prompt_left == 0  # in fewer steps than the other takes
+    run(engine)
+    assert kept(iter(job.tokens)) == expected[3]
+    assert nothing_is_held(engine)
+
+
+def test_pages_count_as_drafted_only_where_the_module_has_run(model) -> None:
+    engine = Engine(model, speculate="on")
+    prompt, one = PROMPTS[3], SamplingParams(max_tokens=1)
+    first, again = engine.submit(prompt, one), engine.submit(prompt, one)
+    run(engine)
+    assert (first.cached_tokens, again.cached_tokens) == (0, 2 * PAGE)  # neither drafts
+    ends = engine.submit(prompt, SamplingParams(max_tokens=9), stop_ids=[first.tokens[0].id])
+    run(engine)
+    assert (len(ends.tokens), ends.cached_tokens) == (1, 0)
+    drafts, more = (engine.submit(prompt, SamplingParams(max_tokens=9)) for _ in range(2))
+    run(engine)
+    assert (drafts.cached_tokens, more.cached_tokens) == (0, 2 * PAGE)
+    assert drafts.draft_tokens > 0
+    assert nothing_is_held(engine)
+
+
+def test_who_is_cancelled_before_it_enters_never_runs(model) -> None:
+    engine = Engine(model)
+    job = engine.prepare(*REQUESTS[0])
+    engine.cancel(job)
+    engine.enter(job)
+    run(engine)
+    assert (job.is_done, len(job.tokens)) == (True, 0)
+    assert nothing_is_held(engine)

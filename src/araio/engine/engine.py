@@ -159,8 +159,9 @@ class Engine:
     def enter(self, job: Job) -> None:
         """Put a prepared request in line. Its tokens come to `job.tokens` as steps are run, by whoever."""
         with self.lock:
-            job.enter_queue()
-            self._scheduler.waiting.append(job)
+            if not job.is_done:  # it may have been cancelled before
+                job.enter_queue()
+                self._scheduler.waiting.append(job)
 
     def step(self) -> bool:
         """Run one step; False if there is nothing to do."""
@@ -213,7 +214,8 @@ class Engine:
         for unwanted in self._scheduler.cancelled():
             self._drop(unwanted)
         while (job := self._scheduler.admit()) is not None:
-            job.is_drafting = self._drafter is not None and self._speculation.decide(self._scheduler.active)
+            can_draft = self._drafter is not None and job.may_use_drafts
+            job.is_drafting = can_draft and self._speculation.decide(self._scheduler.active)
             shared = self._prefix.match(job.prompt, job.is_drafting) if job.may_skip else []
             job.leave_queue(LatentCache(self._pool, shared))
         plan = self._scheduler.plan()
@@ -314,7 +316,8 @@ class Engine:
             return NOTHING
         if is_first:
             assert job.cache is not None
-            self._prefix.keep(job.prompt, job.cache.pages, job.is_drafting)
+            # The module runs behind this, and only for those that go on.
+            self._prefix.keep(job.prompt, job.cache.pages, job.is_drafting and not job.is_done)
         if job.is_done:
             self._retire(job)
         return followers

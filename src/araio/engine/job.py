@@ -16,6 +16,7 @@ import numpy as np
 from araio.config import ModelConfig
 from araio.costs.work import StreamedWork, Work
 from araio.engine.guide import Guide
+from araio.engine.kept import check_kept
 from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampled, Sampler, score
 from araio.engine.tokens import Emitter, ExpertRoutes, GeneratedToken, Watch
@@ -74,7 +75,7 @@ class Job:
     queue_s        seconds in line, once it was admitted
 
     Raises:
-        RequestError: a prompt that cannot run, see `check_prompt`.
+        RequestError: a prompt that cannot run, see `check_prompt`; more to keep than `check_kept` allows.
         CacheFullError: a prompt that leaves no room in a cache of `cache_tokens` for an answer.
     """
 
@@ -98,6 +99,7 @@ class Job:
                 f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
                 f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
             )
+        check_kept(config, params, len(prompt_ids), room, watches_experts=watches_experts)
         self.params = params
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
@@ -150,6 +152,11 @@ class Job:
     def length(self) -> int:
         """Positions that are filled."""
         return 0 if self.cache is None else self.cache.length
+
+    @property
+    def may_use_drafts(self) -> bool:
+        """Whether it may come to enough tokens for a draft: one behind the first, and one behind that."""
+        return self._emitter.room > 2
 
     @property
     def can_use_draft(self) -> bool:

@@ -100,14 +100,15 @@ class Scheduler:
         """Whether a prompt is being run that begins like this request's, by a page or more not in the cache.
 
         It will be in the cache soon, so whoever waits for it computes less. Those behind lose nothing: that
-        prompt has the chunk to itself until it is over.
+        prompt has the chunk to itself until it is over. One whose log-probabilities were asked for has not,
+        and takes many more steps; nobody waits for it.
         """
         if not job.may_skip:
             return False
         return any(
             _shared_pages(other.prompt, job.prompt) * PAGE > other.cached_tokens
             for other in self.running
-            if other.prompt_left
+            if other.prompt_left and other.prompt_logprobs is None
         )
 
     def _promised(self) -> int:
