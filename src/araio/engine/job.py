@@ -99,7 +99,7 @@ class Job:
                 f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
                 f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
             )
-        check_kept(config, params, len(prompt_ids), room, watches_experts=watches_experts)
+        check_kept(config, params, len(prompt_ids), room, keeps_experts=watches == "all")
         self.params = params
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)

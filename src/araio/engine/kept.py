@@ -18,7 +18,7 @@ ROUTE_BYTES = 8  # an id and a weight
 
 
 def check_kept(
-    config: ModelConfig, params: SamplingParams, prompt: int, room: int, *, watches_experts: bool
+    config: ModelConfig, params: SamplingParams, prompt: int, room: int, *, keeps_experts: bool
 ) -> None:
     """Refuse what would take too much memory, counted at the most.
 
@@ -29,7 +29,7 @@ def check_kept(
         RequestError: with what is asked for and what may be.
     """
     position_bytes = len(config.moe_layers) * config.num_experts_per_tok * ROUTE_BYTES
-    if watches_experts and (prompt + room) * position_bytes > MOST_EXPERT_BYTES:
+    if keeps_experts and (prompt + room) * position_bytes > MOST_EXPERT_BYTES:
         raise RequestError(
             f"the experts of {prompt + room} positions take more than {MOST_EXPERT_BYTES >> 20} MiB; prompt "
             f"and max_tokens together may come to at most {MOST_EXPERT_BYTES // position_bytes} positions",
