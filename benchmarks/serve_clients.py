@@ -95,8 +95,8 @@ def drive(url: str, load: Load) -> list[Answered]:
 
 
 async def _drive(url: str, load: Load) -> list[Answered]:
-    clients = len(load.prompts)
-    limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)
+    # A connection for each request: llama-server ends some that were used, just when the next one is sent.
+    limits = httpx2.Limits(max_connections=len(load.prompts), max_keepalive_connections=0)
     # No proxy of the environment's, and no time limit: a long prompt on a small machine takes minutes.
     async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=None, trust_env=False) as http:
         model = (await http.get("/v1/models")).json()["data"][0]["id"]
@@ -109,7 +109,10 @@ async def _drive(url: str, load: Load) -> list[Answered]:
 
 
 async def _client(http: httpx2.AsyncClient, bodies: Sequence[dict[str, Any]]) -> list[Answered]:
-    return [await _ask(http, body) for body in bodies]
+    try:
+        return [await _ask(http, body) for body in bodies]
+    except httpx2.HTTPError as error:
+        raise ServeError(f"{http.base_url} broke off: {error!r}") from error
 
 
 async def _ask(http: httpx2.AsyncClient, body: dict[str, Any]) -> Answered:

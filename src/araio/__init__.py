@@ -1,4 +1,4 @@
-"""araio: run, inspect and train sparse mixture-of-experts reasoning models.
+"""araio: run, serve, inspect and train sparse mixture-of-experts reasoning models.
 
 Names are loaded when they are first used, so that `import araio` costs nothing. Start with `load`.
 """

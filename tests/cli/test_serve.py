@@ -92,6 +92,7 @@ def test_with_a_key_the_snippet_knows_where_it_is(tmp_path, source):
     ):
         assert KEY not in text
         assert document["url"].startswith("http://127.0.0.1:")
+        assert "--allow-host" in text, "others reach it by another address than the one that is shown"
         assert run_snippet(text, **environment)
         with pytest.raises(urllib.error.HTTPError) as caught:
             get(f"{document['url']}/v1/models")

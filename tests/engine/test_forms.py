@@ -1,13 +1,18 @@
 """Answers of a given form, and calls of tools: behind the thinking, whatever the model would rather say."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import araio
+from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
 from araio.errors import RequestError, TextError
 from araio.kernels import native
+from araio.text.grammar import GrammarCompiler
+from araio.text.tools import ToolChoice
 
 pytestmark = pytest.mark.native
 
@@ -159,3 +164,21 @@ def test_an_answer_that_must_have_a_form_does_not_end_while_it_is_thought_about(
     answer = pocket.chat(QUESTION, **ends, response_format=JSON, thinking_budget=12)
     assert answer.reasoning
     assert list(json.loads(answer.content)) == ["sum", "is_even"]
+
+
+def test_requests_that_come_at_once_share_one_compiler(pocket, monkeypatch) -> None:
+    made: list[GrammarCompiler] = []
+    init = GrammarCompiler.__init__
+
+    def slow(self: GrammarCompiler, *arguments: object) -> None:
+        made.append(self)
+        time.sleep(0.05)
+        init(self, *arguments)
+
+    monkeypatch.setattr(GrammarCompiler, "__init__", slow)
+    forms = Forms(pocket.tokenizer, pocket.config.vocab_size, [pocket.tokenizer.eos_id])
+    asked = ChatOptions(response_format={"type": "json_object"})
+    with ThreadPoolExecutor(4) as threads:
+        guides = list(threads.map(lambda _: forms.guide(asked, [], ToolChoice("none"), True), range(4)))
+    assert len(made) == 1
+    assert len({id(guide) for guide in guides}) == 4

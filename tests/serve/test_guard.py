@@ -77,6 +77,28 @@ def test_a_star_allows_every_name_and_page() -> None:
     assert origins.allows_origin(b"null", b"localhost")
 
 
+@pytest.mark.parametrize("host", ["*", "models.example", "BOX", "10.0.0.7", "[::1]", "2001:db8::1"])
+def test_hosts_that_can_be_allowed(host: str) -> None:
+    Settings(hosts=(host,))
+
+
+@pytest.mark.parametrize("host", ["http://models.example", "box:8484", "box/", "user@box", ""])
+def test_a_host_that_no_request_can_have_is_refused(host: str) -> None:
+    with pytest.raises(RequestError, match="Host"):
+        Settings(hosts=(host,))
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "https://chat.example/", "http://box:3000", "app://notes"])
+def test_origins_that_can_be_allowed(origin: str) -> None:
+    Settings(origins=(origin,))
+
+
+@pytest.mark.parametrize("origin", ["chat.example", "https://chat.example/talk", "https://", "http://[", ""])
+def test_an_origin_that_no_page_can_have_is_refused(origin: str) -> None:
+    with pytest.raises(RequestError, match="origin"):
+        Settings(origins=(origin,))
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "2001:db8::1", "box.example", ""])
 def test_others_may_reach_it_only_where_there_are_keys(host: str) -> None:
     with pytest.raises(RequestError, match="key"):
@@ -88,7 +110,8 @@ def test_others_may_reach_it_only_where_there_are_keys(host: str) -> None:
 
 def test_strangers_are_refused_before_anything_else(toy: Callable[..., Any]) -> None:
     server = toy(keys=(KEY,))
-    rebound = server.send("GET /health HTTP/1.1", "Host: evil.example")
+    rebound = server.send("GET /health HTTP/1.1", "Host: evil.example:8484")
+    assert "'evil.example'" in rebound.error["message"], "what --allow-host would take"
     foreign = server.get("/health", "Origin: https://evil.example", WITH_KEY)
     for reply, reason in ((rebound, "host"), (foreign, "origin")):
         assert reply.status == 403

@@ -139,6 +139,10 @@ def test_what_does_not_finish_in_time_ends_with_an_error(serve: Callable[..., Pr
         assert error["code"] == "server_ended"
     assert program.wait(10) == 0
     assert time.monotonic() - began < 6
+    assert program.process.stderr is not None
+    told = [line for line in program.process.stderr if "about to end" in line]
+    assert len(told) == 1, "whoever pressed Ctrl-C should know what is waited for"
+    assert "under way: 3" in told[0]
 
 
 def test_a_second_signal_ends_it_at_once(serve: Callable[..., Program]) -> None:

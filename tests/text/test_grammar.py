@@ -198,6 +198,10 @@ REFUSED: list[tuple[Any, str]] = [
     ({"const": {1}}, "not a JSON value"),
     (deep(200), "100 levels"),
     ({"const": "x" * (64 << 10)}, "at most 65536"),
+    ({"const": "x" * 1001}, "a name or a value of 1001 characters"),
+    (closed(a={"enum": [1, {"b": ["x" * 1001]}]}), "a name or a value of 1001 characters"),
+    ({"const": {"b": {"x" * 1001: 1}}}, "a name or a value of 1001 characters"),
+    (closed(**{"x" * 1001: {}}), "a name or a value of 1001 characters"),
     (closed(**{f"p{index}": {} for index in range(257)}), "257 properties"),
     ({"allOf": [{"type": "string", "pattern": f".*{letter}.{{9}}"} for letter in "abc"]}, "3 patterns"),
     ({"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "several multipleOf"),
@@ -228,6 +232,10 @@ def test_hostile_patterns_end_in_an_error_of_ours_at_worst(
         write(compiler.schema({"type": "string", "pattern": pattern}), tokenizer, 0, most=100)
 
 
+def test_a_description_may_be_long(compiler: GrammarCompiler) -> None:
+    compiler.schema({"description": "x" * 5000, "const": "x" * 1000})
+
+
 def test_a_fault_in_a_tool_names_the_tool(compiler: GrammarCompiler) -> None:
     with pytest.raises(TextError, match=r"parameters of the tool 'odd' .* /properties/a: "):
         compiler.tool_calls([*TOOLS, Tool("odd", "", closed(a={"not": {}}))])
@@ -238,3 +246,32 @@ def test_a_compiler_needs_an_end_and_enough_rows(tokenizer: Tokenizer) -> None:
         GrammarCompiler(tokenizer, tokenizer.vocab_size, [])
     with pytest.raises(TextError, match="different models"):
         GrammarCompiler(tokenizer, tokenizer.vocab_size - 1, [1])
+
+
+class PanicException(BaseException):
+    """As Rust's panics come."""
+
+
+class Panics:
+    """A matcher of the library that has met a defect."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise PanicException(name)
+
+
+def test_a_panic_of_the_library_is_an_error_of_ours() -> None:
+    matcher = Matcher(Panics(), 64)  # type: ignore[arg-type]
+    with pytest.raises(TextError, match="the form that the answer must have cannot be followed"):
+        matcher.mask()
+    with pytest.raises(TextError, match="the form that the answer must have cannot be followed"):
+        matcher.accept(1)
+
+
+def test_a_form_that_is_asked_for_again_is_there(compiler: GrammarCompiler) -> None:
+    schema = closed(a={"type": "integer"})
+    first = compiler.schema(schema)
+    assert compiler.schema(dict(schema)) is first
+    assert compiler.schema(schema, follows_reasoning=True) is not first
+    for length in range(100):
+        compiler.schema({"type": "string", "maxLength": length})
+    assert compiler.schema(schema) is not first

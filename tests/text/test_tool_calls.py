@@ -1,5 +1,6 @@
 """The splitter against its definition on whole texts, over every way to cut them."""
 
+import json
 import re
 from itertools import count, pairwise
 
@@ -23,7 +24,7 @@ outputs = st.lists(
             *TAGS,
             *(tag[:7] for tag in TAGS),
             *(CALLS_BEGIN + ADD, "\n" + ADD + CALLS_END, f"{CALL_BEGIN}function{SEPARATOR}f\n```json\n"),
-            *("\n", " " * 9, "`", "```", "json\n", "{}", "function", "f", "<", "é"),
+            *("\n", " " * 9, "`", "```", "json\n", "{}", "function", "f", "<", "é", '"', "\\"),
         ]
     ),
     max_size=12,
@@ -136,6 +137,17 @@ def test_what_the_format_writes_is_read(calls: list[tuple[str, str]], content: s
         (CALLS_BEGIN + ADD.replace("\n```" + CALL_END, CALL_END), [ToolCall("call_0", "add", '{"a": 1}')]),
         (CALLS_BEGIN + ADD.replace("json", ""), [ToolCall("call_0", "add", '{"a": 1}')]),
         (CALLS_BEGIN + ADD.replace(CALL_END, CALLS_END), [ToolCall("call_0", "add", '{"a": 1}')]),
+        # Within a string a tag is what the string says, as in a question about tags.
+        *(
+            (f"{CALLS_BEGIN}{call('f', said)}{CALLS_END}", [ToolCall("call_0", "f", said)])
+            for said in (
+                json.dumps({"a": CALL_END, "b": [f'"{CALLS_END}', f"\\{CALL_BEGIN}", 1]}, ensure_ascii=False),
+                json.dumps({f"\n```{CALL_END}": "\\"}, ensure_ascii=False),
+                f'{{"{CALL_END}":',
+                '{"a": "never closed',
+                '{"a": "a line break\nin it", "b": 1}',
+            )
+        ),
     ],
 )
 def test_examples(text: str, expected: list[str | ToolCall]) -> None:

@@ -20,9 +20,10 @@ def budget_text(budget: Budget, experts: StreamedExperts | None) -> str:
         ("experts", budget.experts),
     )
     listed = ", ".join(f"{memory_text(size)} {what}" for what, size in parts if size)
-    first = f"memory: {memory_text(budget.ram)} = {listed}"
     if experts is None or budget.slots is None:
-        return f"{first}; every expert is in memory"
+        used, given = memory_text(budget.used), memory_text(budget.ram)
+        return f"memory: {used} of {given}: {listed}; every expert is in memory"
     share = budget.slots / experts.count
     held = f"{budget.slots:,} of {experts.count:,} in memory at a time ({share:.0%})"
-    return f"{first}\nexperts: {held}, {experts.reading}"
+    # What is left after the rest goes to experts, so that the parts come to all of it.
+    return f"memory: {memory_text(budget.ram)} = {listed}\nexperts: {held}, {experts.reading}"

@@ -55,7 +55,7 @@ VERBS = {
 }
 
 FIRST_SCREEN = """\
-araio {version}: run, inspect and train sparse mixture-of-experts reasoning models
+araio {version}: run, serve, inspect and train sparse mixture-of-experts reasoning models
 
 Start here:
   araio run "What is 47 + 38 - 12?"   one question to the bundled model; no download

@@ -44,8 +44,18 @@ def ready_text(service: Service, url: str, key_file: Path | None) -> str:
     together = service.model.engine.max_batch
     return (
         f"{service.model.label} is ready at {url}/v1, {together} requests at a time; Ctrl-C ends it\n"
-        f"page: {url}/\n\n{snippet}\n"
+        f"page: {url}/\n{_others_text(settings.host)}\n{snippet}\n"
     )
+
+
+def _others_text(host: str) -> str:
+    """How others reach a server that listens on every address; nothing where that is the address shown."""
+    try:
+        is_every = ip_address(host).is_unspecified
+    except ValueError:
+        return ""
+    more = "from other machines: by an address of this one, or by a name that --allow-host gives it\n"
+    return more if is_every else ""
 
 
 def _key_text(settings: Settings, key_file: Path | None) -> str:

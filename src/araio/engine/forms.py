@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,8 @@ class Forms:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self._eos_ids = eos_ids
+        self._compiling = Lock()
+        self._made: GrammarCompiler | None = None
 
     def guide(
         self, options: ChatOptions, tools: Sequence[Tool], choice: ToolChoice, follows_reasoning: bool
@@ -127,12 +130,15 @@ class Forms:
             )
         return self._compiler.schema(schema, follows_reasoning=follows_reasoning)
 
-    @cached_property
+    @property
     def _compiler(self) -> GrammarCompiler:
-        # llguidance takes a while to load, and few requests need it.
-        from araio.text.grammar import GrammarCompiler
+        # It takes a while to make, and few requests need one. Of those that come at once the first makes it.
+        with self._compiling:
+            if self._made is None:
+                from araio.text.grammar import GrammarCompiler
 
-        return GrammarCompiler(self._tokenizer, self._vocab_size, self._eos_ids)
+                self._made = GrammarCompiler(self._tokenizer, self._vocab_size, self._eos_ids)
+            return self._made
 
 
 def _is_json(form: object) -> bool:

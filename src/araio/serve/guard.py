@@ -24,7 +24,7 @@ from araio.serve.drain import Drain
 from araio.serve.errors import ApiError, error_response
 from araio.serve.keys import KeyRing, presented_key
 from araio.serve.nesting import nesting_failure
-from araio.serve.origins import Origins
+from araio.serve.origins import Origins, without_port
 from araio.serve.settings import Settings
 
 __all__ = ["CONTROL_PATH", "HEALTH_PATH", "METRICS_PATH", "Guard", "headers_too_large"]
@@ -115,7 +115,8 @@ class Guard:
         if not self._origins.allows_host(host, reached):
             raise ApiError(
                 403,
-                f"this server does not answer to the name {_shown(host)}; `--allow-host NAME` adds one",
+                f"this server does not answer to the name {_shown(without_port(host))}; `--allow-host NAME` "
+                "adds one",
                 code="host",
             )
         if origin is not None and not self._origins.allows_origin(origin, host):

@@ -11,12 +11,16 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-__all__ = ["Origins"]
+from araio.errors import RequestError
+
+__all__ = ["Origins", "check_allowed_host", "check_allowed_origin", "without_port"]
 
 # What a browser is told it may send from a page of another origin.
 ALLOWED_METHODS = b"GET, POST, OPTIONS"
 PREFLIGHT_SECONDS = b"600"
 ANY = "*"
+# What browsers send for pages of no place, files and sandboxes among them: whoever allows it, allows all.
+NOWHERE = "null"
 
 
 class Origins:
@@ -81,6 +85,44 @@ class Origins:
         ]
 
 
+def check_allowed_host(name: str) -> None:
+    """Refuse what can never be the name in a `Host`.
+
+    Raises:
+        RequestError: an address of a page, or a name with a port.
+    """
+    plain = _without_brackets(name.lower())
+    if name != ANY and not _is_address(plain) and _host_name(plain.encode()) != plain:
+        raise RequestError(
+            f"{name!r} is no name that a request may have in its Host; expected one as in models.example, "
+            "without a scheme and a port, or * for every name"
+        )
+
+
+def check_allowed_origin(origin: str) -> None:
+    """Refuse what can never be an `Origin`.
+
+    Raises:
+        RequestError: no scheme or no name, or more behind them.
+    """
+    try:
+        parts = urlsplit(origin.rstrip("/"))
+        has_place = bool(parts.scheme and parts.hostname)
+    except ValueError:
+        has_place = False
+    if origin not in (ANY, NOWHERE) and (not has_place or parts.path or parts.query or parts.fragment):
+        raise RequestError(
+            f"{origin!r} is no origin of a page; expected one as in https://chat.example, or * for "
+            "all of them"
+        )
+
+
+def without_port(host: bytes) -> bytes:
+    """The name of a `Host`, as `--allow-host` wants it; all of it if it is malformed."""
+    name = _host_name(host)
+    return host if name is None else name.encode()
+
+
 def _host_name(header: bytes) -> str | None:
     """The name in a `Host`, without its port; None if it is malformed."""
     try:
@@ -99,6 +141,14 @@ def _is_loopback(name: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_brackets(name: str) -> str:

@@ -7,6 +7,7 @@ second one ends it at once. Read `drain.py` for the state in between, `http.py` 
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import socket
@@ -22,6 +23,8 @@ from araio.serve.http import HttpConfig
 from araio.serve.settings import Settings
 
 __all__ = ["Server", "bind"]
+
+log = logging.getLogger("araio.serve")
 
 # What the system keeps for a client that does not read. Left to itself it takes megabytes for each one, and
 # says too late that a slow one has read some.
@@ -72,6 +75,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(HttpConfig(app, settings))
         self.drain, self._on_ready, self._on_late = drain, on_ready, on_late
+        self._has_told_end = False
         _allow_files(settings.connections + OTHER_FILES)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -88,7 +92,19 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end; asked ten times a second."""
+        if self.drain.has_begun and not self._has_told_end:
+            # Here and not in the handler, which may have come upon a line half written.
+            self._has_told_end = True
+            self._tell_end()
         return await super().on_tick(counter) or self.drain.is_over
+
+    def _tell_end(self) -> None:
+        if running := self.drain.running:
+            log.info(
+                "about to end; requests under way: %d, with %g s to finish; a second signal ends them",
+                running,
+                self.drain.seconds,
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything: at once what rests, in two seconds at most what still has an error to send."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from araio.engine.request import MAX_LOGPROBS, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.errors import RequestError
+from araio.serve.origins import check_allowed_host, check_allowed_origin
 
 __all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "ReasoningField", "Settings", "is_loopback"]
 
@@ -53,7 +54,8 @@ class Settings:
     schema_bytes     of a JSON schema, as text
 
     Raises:
-        RequestError: a value out of its range, or an address that others can reach and no keys.
+        RequestError: a value out of its range, a host or an origin that no request can have, or an address
+            that others can reach and no keys.
     """
 
     host: str = DEFAULT_HOST
@@ -89,6 +91,10 @@ class Settings:
             )
         if not 0 <= self.port <= 65_535:
             raise RequestError(f"port is {self.port}; expected a number from 0 to 65535")
+        for host in self.hosts:
+            check_allowed_host(host)
+        for origin in self.origins:
+            check_allowed_origin(origin)
         for name, (least, most) in ranges().items():
             value = getattr(self, name)
             if not least <= value <= most:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from araio.errors import TextError
 from araio.text.deepseek import CALL_BEGIN, CALL_END, CALLS_BEGIN, CALLS_END, SEPARATOR
 from araio.text.json_schema import LIMITS, find_fault, schema_text
+from araio.text.native_errors import native_errors
 from araio.text.tokenizer import Tokenizer
 from araio.text.tools import Tool
 
@@ -29,9 +30,15 @@ __all__ = ["Grammar", "GrammarCompiler", "Matcher"]
 # A model that makes calls without end is stopped here.
 MAX_CALLS = 16
 
+# Clients send the same schema with every request, and a request for several answers brings it several times.
+KEPT_GRAMMARS = 32
+
+COMPLAINT = "the form that the answer must have cannot be followed"
+ADVICE = "make it simpler"
+
 
 class GrammarCompiler:
-    """Makes grammars for one model. Costs up to a second on first use, for a vocabulary of 129,000.
+    """Makes grammars for one model, and keeps the latest. Takes up to a second to make, for 129,000 tokens.
 
     Safe to use from several threads.
     """
@@ -51,7 +58,9 @@ class GrammarCompiler:
             )
         self._tokenizer = tokenizer
         self._n_rows = n_rows
-        self._eos_ids = list(eos_ids)
+        vocabulary = TokenizerWrapper(_Vocabulary(tokenizer, n_rows, eos_ids[0]))
+        self._vocabulary = LLTokenizer(vocabulary, eos_token=list(eos_ids), slices=LLTokenizer.json_slices())
+        self._grammar = lru_cache(KEPT_GRAMMARS)(self._made)
 
     def json_object(self, *, follows_reasoning: bool = False) -> Grammar:
         """The form "any JSON object"."""
@@ -95,16 +104,21 @@ class GrammarCompiler:
         return self._compile("\n".join(lines), schemas)
 
     def _compile(self, lark: str, schemas: Mapping[str, Mapping[str, Any]]) -> Grammar:
-        grammar = Grammar(LLMatcher(self._vocabulary, lark, log_level=0, limits=LIMITS), self._n_rows)
         try:
-            # Some forms turn out to be impossible, or too large, only when the first mask is computed.
-            grammar.matcher().mask()
+            return self._grammar(lark)
         except TextError as error:
             for name, schema in schemas.items():
                 fault = find_fault(schema)
                 if fault is not None:
                     raise TextError(f"{name} cannot be used, at {fault}") from None
             raise TextError(f"{' and '.join(schemas)} cannot be used: {error}") from None
+
+    def _made(self, lark: str) -> Grammar:
+        with native_errors(COMPLAINT, ADVICE):
+            native = LLMatcher(self._vocabulary, lark, log_level=0, limits=LIMITS)
+        grammar = Grammar(native, self._n_rows)
+        # Some forms turn out to be impossible, or too large, only when the first mask is computed.
+        grammar.matcher().mask()
         return grammar
 
     def _control(self, token: str) -> str:
@@ -117,11 +131,6 @@ class GrammarCompiler:
             )
         return f"<[{token_id}]>"
 
-    @cached_property
-    def _vocabulary(self) -> LLTokenizer:
-        vocabulary = TokenizerWrapper(_Vocabulary(self._tokenizer, self._n_rows, self._eos_ids[0]))
-        return LLTokenizer(vocabulary, eos_token=self._eos_ids, slices=LLTokenizer.json_slices())
-
 
 class Grammar:
     """A compiled form. Immutable; any number of answers may follow it at once."""
@@ -132,7 +141,8 @@ class Grammar:
 
     def matcher(self) -> Matcher:
         """A matcher for one answer, at its beginning."""
-        return Matcher(self._pristine.deep_copy(), self._n_rows)
+        with native_errors(COMPLAINT, ADVICE):
+            return Matcher(self._pristine.deep_copy(), self._n_rows)
 
 
 class Matcher:
@@ -153,14 +163,17 @@ class Matcher:
         Raises TextError if the form became too complex to follow.
         """
         bits = allocate_token_bitmask(1, self._n_rows)
-        fill_next_token_bitmask(self._native, bits)
+        with native_errors(COMPLAINT, ADVICE):
+            fill_next_token_bitmask(self._native, bits)
         self._check()
         allowed = np.unpackbits(bits.view(np.uint8)[0], count=self._n_rows, bitorder="little")
         return allowed.view(np.bool_)
 
     def accept(self, token_id: int) -> None:
         """Take the next token; raises TextError for one that `mask` does not allow."""
-        if not self._native.consume_token(token_id):
+        with native_errors(COMPLAINT, ADVICE):
+            is_taken = self._native.consume_token(token_id)
+        if not is_taken:
             self._check()
 
     def _check(self) -> None:

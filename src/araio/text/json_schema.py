@@ -16,6 +16,7 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits
 
 from araio.errors import TextError
+from araio.text.native_errors import native_errors
 
 __all__ = ["LIMITS", "SchemaLimits", "find_fault", "schema_text"]
 
@@ -55,6 +56,7 @@ class SchemaLimits:
     patterns: int = 64
     joint_patterns: int = 2  # in a schema where patterns may have to hold at once
     multiple_of: int = 1000  # the number without its decimal point; 999999 took 37 s
+    literal: int = 1000  # characters of a string or name that must come as it is; 60000 took 0.1 s a token
 
 
 def schema_text(schema: Mapping[str, Any], limits: SchemaLimits | None = None) -> str:
@@ -102,6 +104,12 @@ def find_fault(schema: Mapping[str, Any]) -> str | None:
 def _check_costs(schema: Mapping[str, Any], limits: SchemaLimits) -> None:
     patterns, multiples, are_joint = 0, 0, False
     for part in _objects(schema):
+        longest = max(map(len, _literals(part)), default=0)
+        if longest > limits.literal:
+            raise TextError(
+                f"the JSON schema has a name or a value of {longest} characters that must come as it is; at "
+                f"most {limits.literal} are accepted"
+            )
         own = "pattern" in part
         many = part.get("patternProperties")
         patterns += own + (len(many) if isinstance(many, Mapping) else 0)
@@ -128,12 +136,23 @@ def _check_costs(schema: Mapping[str, Any], limits: SchemaLimits) -> None:
 
 
 def _objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every object in the schema, whatever it means; the schema's depth has been checked."""
-    pending: list[Any] = [schema]
+    """Every object in the schema, whatever it means."""
+    return (item for item in _within(schema) if isinstance(item, Mapping))
+
+
+def _literals(part: Mapping[str, Any]) -> Iterator[str]:
+    """What may come only as it is: names of objects, and strings among the values that are listed."""
+    yield from map(str, part)
+    listed = [part[keyword] for keyword in ("const", "enum") if keyword in part]
+    yield from (item for item in _within(listed) if isinstance(item, str))
+
+
+def _within(value: object) -> Iterator[Any]:
+    """A value and all that is in it; its depth has been checked."""
+    pending = [value]
     while pending:
         item = pending.pop()
-        if isinstance(item, Mapping):
-            yield item
+        yield item
         if isinstance(item, Mapping | list | tuple):
             pending += _inside(item)
 
@@ -148,9 +167,9 @@ def _digits(number: object) -> int:
 
 
 def _fault(schema: Mapping[str, Any]) -> str | None:
-    failed, messages = LLMatcher.validate_grammar_with_warnings(
-        "start: %json " + schema_text(schema), limits=LIMITS
-    )
+    text = schema_text(schema)
+    with native_errors("it cannot be compiled", "make it simpler"):
+        failed, messages = LLMatcher.validate_grammar_with_warnings("start: %json " + text, limits=LIMITS)
     if not failed:
         return None
     message = messages[0].split("\n   1 | ")[0]  # behind it comes an excerpt of a grammar nobody wrote

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +20,13 @@ from typing import Any
 import tokenizers
 
 from araio.errors import ContextError, TextError
+from araio.text.native_errors import native_errors
 from araio.text.tokenizer_config import TokenizerConfig, read_document
 
 __all__ = ["BYTE_ALPHABET", "Span", "TokenStream", "Tokenizer"]
 
 MAX_TOKENIZER_BYTES = 256 << 20
+ADVICE = "use the tokenizer.json published with the model"
 
 # Options of a BPE model that change its ids or its token texts; byte-level BPE leaves them off.
 REFUSED_MODEL_OPTIONS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
@@ -77,7 +78,7 @@ class Tokenizer:
         file = path / "tokenizer.json"
         document = read_document(file, MAX_TOKENIZER_BYTES)
         _refuse_other_models(file, document)
-        with _library_errors(f"{file} is not a usable tokenizer"):
+        with native_errors(f"{file} is not a usable tokenizer", ADVICE):
             backend = tokenizers.Tokenizer.from_file(str(file))
         _refuse_contradicted_tokens(file, document, backend)
         config = TokenizerConfig.from_folder(path)
@@ -204,7 +205,7 @@ class Tokenizer:
                 f"the text has half of a surrogate pair at character {error.start}, which no UTF-8 text can "
                 "hold; decode it as UTF-16 before passing it on"
             ) from error
-        with _library_errors("the tokenizer cannot encode this text"):
+        with native_errors("the tokenizer cannot encode this text", ADVICE):
             ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         forged = set(self._control_ids.values()).intersection(ids)
         if forged:
@@ -233,22 +234,6 @@ class TokenStream:
     def flush(self) -> str:
         """End the sequence; an unfinished character comes out as U+FFFD."""
         return self._decoder.decode(b"", final=True)
-
-
-@contextmanager
-def _library_errors(complaint: str) -> Iterator[None]:
-    """Turn whatever the `tokenizers` library raises into a TextError."""
-    advice = "use the tokenizer.json published with the model"
-    try:
-        yield
-    except Exception as error:  # it raises bare Exception for every defect it finds
-        raise TextError(f"{complaint}: {error}; {advice}") from error
-    except BaseException as error:
-        # A defect it does not find makes its Rust code panic, which arrives as a class that is no Exception
-        # and cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise TextError(f"{complaint}: {error}; {advice}") from error
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -3,7 +3,8 @@ r"""`ToolCallSplitter`: a stream of text split into content and tool calls at De
 The format is that of V3 and R1: a list of calls between two control tokens, each call between two more, as in
 `function SEPARATOR name\n```json\n{arguments}\n``` `. A call counts once its head has been read, up to the
 line break in front of the arguments; anything else that looks like one is content, and no text is lost.
-Whether arguments are valid JSON is not judged here. Feed it what `reasoning.py` gives out as content.
+Whether arguments are valid JSON is not judged here, but a tag in one of their strings is what the string
+says. Feed it what `reasoning.py` gives out as content.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ CLOSING = re.compile(rf"{GAP}{CALLS_END}")
 # No head is longer, so this much text decides whether there is one.
 LONGEST_HEAD = len(CALLS_BEGIN + CALL_BEGIN + SEPARATOR + "```json\n") + 16 + 64 + 5 * 8
 
-# Any of these ends the arguments; all but the first are a model's slip.
+# Any of these ends the arguments, outside of strings; all but the first are a model's slip.
 ENDS = (CALL_END, CALLS_END, CALL_BEGIN)
 END_OF_ARGUMENTS = re.compile("|".join(ENDS))
 FENCE = re.compile(rf"{GAP}(?:```{GAP})?\Z")
 STARTS_OF_ENDS = "|".join({end[:length] for end in ENDS for length in range(1, len(end))})
+OUTSIDE, STRING, ESCAPE = "", '"', "\\"  # of strings, within one, behind a backslash in one
 START_OF_FENCE = re.compile(rf"{GAP}(?:``?|```{GAP})?(?:{STARTS_OF_ENDS})?\Z")
 
 
@@ -68,6 +70,7 @@ class ToolCallSplitter:
     def __init__(self, make_id: Callable[[], str] = new_call_id) -> None:
         self._make_id = make_id
         self._held = ""
+        self._place = OUTSIDE  # of the arguments, where what is held begins
         self._take: Callable[[bool], str | ToolCallDelta | None] = self._take_content
         self._calls: list[ToolCall] = []
 
@@ -126,19 +129,30 @@ class ToolCallSplitter:
 
     def _open(self, head: re.Match[str]) -> ToolCallDelta:
         self._cut(head.end())
-        self._take = self._take_arguments
+        self._take, self._place = self._take_arguments, OUTSIDE
         call = ToolCall(self._make_id(), head.group(1), "")
         self._calls.append(call)
         return ToolCallDelta(len(self._calls) - 1, call.id, call.name, "")
 
     def _take_arguments(self, is_end: bool) -> ToolCallDelta | None:
-        end = END_OF_ARGUMENTS.search(self._held)
+        end = self._end_of_arguments()
         if end or is_end:
             text = self._cut(end.start() if end else len(self._held))
             self._cut(len(CALL_END) if end and end.group() == CALL_END else 0)
             self._take = self._take_next_head
             return self._grow(text[: _start(FENCE, text)])
-        return self._grow(self._cut(_start(START_OF_FENCE, self._held)))
+        text = self._cut(_start(START_OF_FENCE, self._held))
+        self._place = _place_behind(text, self._place)
+        return self._grow(text)
+
+    def _end_of_arguments(self) -> re.Match[str] | None:
+        place, start = self._place, 0
+        for found in END_OF_ARGUMENTS.finditer(self._held):
+            place = _place_behind(self._held[start : found.start()], place)
+            if place == OUTSIDE:
+                return found
+            start = found.start()
+        return None
 
     def _grow(self, arguments: str) -> ToolCallDelta | None:
         if not arguments:
@@ -156,6 +170,24 @@ def _length_of_tag_start(text: str) -> int:
     """Length of the longest end of `text` that could become the tag in front of calls."""
     longest = min(len(CALLS_BEGIN), len(text))
     return next((length for length in range(longest, 0, -1) if CALLS_BEGIN.startswith(text[-length:])), 0)
+
+
+def _place_behind(text: str, place: str) -> str:
+    """Where JSON stands behind a piece of it, in a string or not.
+
+    A line break ends a string, for no valid one goes on behind it: so the line of the fence is never taken
+    for a part of a string that the model did not close.
+    """
+    for sign in text:
+        if sign == "\n":
+            place = OUTSIDE
+        elif place == ESCAPE:
+            place = STRING
+        elif sign == '"':
+            place = OUTSIDE if place == STRING else STRING
+        elif sign == "\\" and place == STRING:
+            place = ESCAPE
+    return place
 
 
 def _start(ending: re.Pattern[str], text: str) -> int:

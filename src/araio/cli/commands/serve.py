@@ -50,7 +50,7 @@ EXAMPLES = (
     "araio serve --limit n=4 --limit body_bytes=1048576",
 )
 
-ModelName = Annotated[str | None, typer.Argument(metavar="[MODEL]", show_default=False)]
+ModelName = Annotated[str | None, typer.Argument(metavar="MODEL", show_default=False)]
 Host = Annotated[str | None, typer.Option(help="Address to listen on; others than this machine need a key.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (8484); 0 takes a free one.")]
 KeyFile = Annotated[

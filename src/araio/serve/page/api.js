@@ -18,6 +18,8 @@ export class ServerError extends Error {
 }
 
 const AWAY = "The server does not answer.";
+const NO_KEY = "This server asks for a key.";
+const WRONG_KEY = "The server does not know this key.";
 const CUT = "The connection ended before the answer was complete.";
 
 /** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
@@ -37,7 +39,10 @@ async function request(path, init = {}) {
 /** @param {Response} response */
 async function refusal(response) {
   const body = await response.json().catch(() => null);
-  const message = body?.error?.message ?? `The server answered ${response.status}.`;
+  // What the API says of keys is about headers, which nobody types in here.
+  const aboutKey = loadKey() ? WRONG_KEY : NO_KEY;
+  const said = response.status === 401 ? aboutKey : body?.error?.message;
+  const message = said ?? `The server answered ${response.status}.`;
   const kinds = /** @type {Record<number, Kind>} */ ({
     401: "key",
     403: "key",

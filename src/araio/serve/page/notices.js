@@ -40,10 +40,8 @@ export const dismiss = () => button("Dismiss", () => notice(""));
 export function explain(trouble, retry, onreturn) {
   const again = button("Retry", () => (notice(""), retry()));
   if (trouble.kind === "key") {
-    notice(
-      "This server asks for a key.",
-      button("Enter the key", () => openSettings("key")),
-    );
+    const enter = button("Enter the key", () => openSettings("key"));
+    notice(trouble.message, enter);
     isAboutKey = true;
   } else if (trouble.kind === "away") {
     notice("The server is away. Your conversation is kept in this browser.", again);
