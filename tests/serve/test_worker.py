@@ -6,7 +6,8 @@ import pytest
 
 import araio
 from araio.serve.errors import ApiError
-from araio.serve.worker import Worker, merged
+from araio.serve.steps import merged
+from araio.serve.worker import Worker
 
 
 @pytest.fixture(scope="module")

@@ -6,25 +6,23 @@ What is asked is checked by `schema_chat.py` and prepared by `araio.api`; what c
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, Response
 
 from araio.engine.generation import Generation
+from araio.serve.asked import Asked
 from araio.serve.chat_answer import chat_choice
 from araio.serve.chat_chunks import ChatChunks
 from araio.serve.schema_answers import ChatAnswer
 from araio.serve.schema_chat import ChatRequest
-from araio.serve.service import Service, new_id
-from araio.serve.sse import DONE, EventStream, data_event, streamed
+from araio.serve.service import Service
+from araio.serve.sse import DONE, data_event, streamed
 from araio.serve.state import ServiceOf
+from araio.serve.steps import Steps, merged
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import usage_of
-from araio.serve.whole import WholeAnswer, json_bytes
-from araio.serve.worker import Steps, merged
 
 __all__ = ["router"]
 
@@ -40,33 +38,21 @@ async def chat_completions(body: ChatRequest, service: ServiceOf) -> Response:
     """The next answer of a conversation, with its reasoning apart."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
-    asked = AskedChat(body, service)
-    if body.stream:
-        return EventStream(asked.events())
-    return WholeAnswer(asked.answer)
+    return AskedChat(body, service).response(is_stream=bool(body.stream))
 
 
-class AskedChat:
+class AskedChat(Asked):
     """One request under way."""
 
     def __init__(self, body: ChatRequest, service: Service) -> None:
+        super().__init__(service, "chatcmpl", body.choices)
         self._body = body
-        self._service = service
-        self._id = new_id("chatcmpl")
-        self._created = int(time.time())
 
-    async def answer(self) -> bytes:
-        """The answer in one piece."""
-        async with self._answering() as flows:
-            async for _ in merged(flows):
-                pass
-            return await self._service.start(lambda: json_bytes(self._document(flows)))
-
-    def _document(self, flows: Sequence[Steps]) -> dict[str, Any]:
+    def document(self, flows: Sequence[Steps]) -> dict[str, Any]:
         answers = [flow.answer() for flow in flows]
-        field = self._service.settings.reasoning_field
+        field = self.service.settings.reasoning_field
         document = {
-            **self._head("chat.completion"),
+            **self.head("chat.completion"),
             "choices": [
                 chat_choice(index, flow, answer, self._body, field)
                 for index, (flow, answer) in enumerate(zip(flows, answers, strict=True))
@@ -79,8 +65,8 @@ class AskedChat:
 
     async def events(self) -> AsyncGenerator[bytes]:
         """The answer as it comes."""
-        async with self._answering() as flows:
-            chunks = ChatChunks(self._head("chat.completion.chunk"), flows, self._body, self._service)
+        async with self.answering() as flows:
+            chunks = ChatChunks(self.head("chat.completion.chunk"), flows, self._body, self.service)
             for document in chunks.opening():
                 yield data_event(document)
             if self._body.return_progress:
@@ -93,19 +79,7 @@ class AskedChat:
                 yield data_event(chunks.usage())
             yield DONE
 
-    def _answering(self) -> AbstractAsyncContextManager[list[Steps]]:
-        return self._service.answering(self._id, self._body.choices, self._prepare)
-
-    def _prepare(self) -> list[Generation]:
-        body, prepare = self._body, self._service.model.prepare
+    def prepare(self) -> list[Generation]:
+        body, prepare = self._body, self.service.model.prepare
         messages, prompt = [message.to_dict() for message in body.messages], body.prompt()
         return [prepare(messages, **prompt, **body.sampling(index)) for index in range(body.choices)]
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": self._id,
-            "object": kind,
-            "created": self._created,
-            "model": self._service.name,
-            "system_fingerprint": self._service.fingerprint,
-        }

@@ -8,7 +8,7 @@ from typing import Any
 from araio.engine.answer import Answer, TokenLogprob
 from araio.serve.experts import routed_experts
 from araio.serve.schema_chat import ChatRequest
-from araio.serve.worker import Steps
+from araio.serve.steps import Steps
 from araio.text.tool_calls import ToolCall
 
 __all__ = ["chat_choice", "logprobs_of"]

@@ -18,8 +18,8 @@ from araio.serve.chat_answer import logprobs_of
 from araio.serve.experts import watched_token
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.service import Service
+from araio.serve.steps import Steps
 from araio.serve.usage import running_usage, usage_of
-from araio.serve.worker import Steps
 from araio.text.tool_calls import ToolCallDelta
 
 __all__ = ["ChatChunks"]

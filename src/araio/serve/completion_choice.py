@@ -8,7 +8,7 @@ from typing import Any
 from araio.engine.answer import TokenLogprob
 from araio.serve.experts import routed_experts
 from araio.serve.schema_completions import CompletionRequest, Prompt
-from araio.serve.worker import Steps
+from araio.serve.steps import Steps
 from araio.text.tokenizer import Tokenizer
 
 __all__ = ["completion_choice", "echoed", "logprobs_of"]

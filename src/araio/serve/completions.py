@@ -7,27 +7,27 @@ shape of what comes back.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
 
 from araio.engine.answer import ContentDelta, Step
 from araio.engine.generation import Generation
+from araio.serve.asked import Asked
 from araio.serve.completion_choice import completion_choice, echoed, logprobs_of
 from araio.serve.schema_answers import CompletionAnswer
 from araio.serve.schema_completions import CompletionRequest, Prompt
-from araio.serve.service import Service, new_id
-from araio.serve.sse import DONE, EventStream, data_event, streamed
+from araio.serve.service import Service
+from araio.serve.sse import DONE, data_event, streamed
 from araio.serve.state import ServiceOf
+from araio.serve.steps import Steps, merged
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import running_usage, usage_of_prompts
-from araio.serve.whole import WholeAnswer, json_bytes
-from araio.serve.worker import Steps, merged
 
 __all__ = ["router"]
+
+KIND = "text_completion"
 
 router = APIRouter(route_class=JsonRoute, tags=["completions"])
 
@@ -41,58 +41,42 @@ async def completions(body: CompletionRequest, service: ServiceOf) -> Response:
     """What follows a prompt, or each of several; choice `i` of prompt `p` has the index `p * n + i`."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
-    asked = AskedCompletion(body, service)
-    if body.stream:
-        return EventStream(asked.events())
-    return WholeAnswer(asked.answer)
+    return AskedCompletion(body, service).response(is_stream=bool(body.stream))
 
 
-class AskedCompletion:
+class AskedCompletion(Asked):
     """One request under way."""
 
     def __init__(self, body: CompletionRequest, service: Service) -> None:
+        super().__init__(service, "cmpl", len(body.prompts) * body.choices)
         self._body = body
-        self._service = service
         self._prompts = body.prompts
-        self._id = new_id("cmpl")
-        self._created = int(time.time())
 
-    async def answer(self) -> bytes:
-        """All choices in one piece."""
-        async with self._answering() as flows:
-            async for _ in merged(flows):
-                pass
-            return await self._service.start(lambda: json_bytes(self._document(flows)))
-
-    def _document(self, flows: list[Steps]) -> dict[str, Any]:
-        tokenizer = self._service.model.tokenizer
+    def document(self, flows: Sequence[Steps]) -> dict[str, Any]:
+        tokenizer = self.service.model.tokenizer
         choices = [
             completion_choice(index, self._prompt(index), flow, self._body, tokenizer)
             for index, flow in enumerate(flows)
         ]
-        return {**self._head(), "choices": choices, "usage": self._usage(flows)}
+        return {**self.head(KIND), "choices": choices, "usage": self._usage(flows)}
 
     async def events(self) -> AsyncGenerator[bytes]:
         """The choices as they come."""
-        async with self._answering() as flows:
+        async with self.answering() as flows:
             offsets = [0] * len(flows)
             for index in range(len(flows)):
                 if self._body.echo:
-                    echo = echoed(self._prompt(index), self._service.model.tokenizer)
+                    echo = echoed(self._prompt(index), self.service.model.tokenizer)
                     offsets[index] = len(echo)
                     yield self._event(flows, index, echo)
             async for index, step in merged(flows):
                 yield self._step_event(flows, index, step, offsets)
             if self._body.includes_usage:
-                yield data_event({**self._head(), "choices": [], "usage": self._usage(flows)})
+                yield data_event({**self.head(KIND), "choices": [], "usage": self._usage(flows)})
             yield DONE
 
-    def _answering(self) -> AbstractAsyncContextManager[list[Steps]]:
-        count = len(self._prompts) * self._body.choices
-        return self._service.answering(self._id, count, self._prepare)
-
-    def _prepare(self) -> list[Generation]:
-        prepare = self._service.model.prepare_text
+    def prepare(self) -> list[Generation]:
+        prepare = self.service.model.prepare_text
         return [
             prepare(prompt, **self._body.arguments(choice))
             for prompt in self._prompts
@@ -103,12 +87,12 @@ class AskedCompletion:
         """The prompt of a choice."""
         return self._prompts[index // self._body.choices]
 
-    def _usage(self, flows: list[Steps]) -> dict[str, Any]:
+    def _usage(self, flows: Sequence[Steps]) -> dict[str, Any]:
         answers = [flow.answer() for flow in flows]
         n = self._body.choices
         return usage_of_prompts([answers[start : start + n] for start in range(0, len(answers), n)])
 
-    def _step_event(self, flows: list[Steps], index: int, step: Step, offsets: list[int]) -> bytes:
+    def _step_event(self, flows: Sequence[Steps], index: int, step: Step, offsets: list[int]) -> bytes:
         text = "".join(delta.text for delta in step.deltas if isinstance(delta, ContentDelta))
         more: dict[str, Any] = {}
         if step.logprob is not None:
@@ -120,7 +104,7 @@ class AskedCompletion:
 
     def _event(
         self,
-        flows: list[Steps],
+        flows: Sequence[Steps],
         index: int,
         text: str,
         finish_reason: str | None = None,
@@ -134,18 +118,9 @@ class AskedCompletion:
             "stop_reason": None if finish_reason is None else flows[index].stop_reason,
             **more,
         }
-        chunk = {**self._head(), "choices": [choice]}
+        chunk = {**self.head(KIND), "choices": [choice]}
         if self._body.has_running_usage:
             chunk["usage"] = running_usage(flows)
         elif self._body.includes_usage:
             chunk["usage"] = None
         return data_event(chunk)
-
-    def _head(self) -> dict[str, Any]:
-        return {
-            "id": self._id,
-            "object": "text_completion",
-            "created": self._created,
-            "model": self._service.name,
-            "system_fingerprint": self._service.fingerprint,
-        }

@@ -21,9 +21,9 @@ from araio.serve.schema_operations import (
 )
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
+from araio.serve.steps import cancelled, ended
 from araio.serve.strict_json import JsonRoute
 from araio.serve.whole import json_bytes
-from araio.serve.worker import cancelled, ended
 
 __all__ = ["router"]
 

@@ -20,8 +20,8 @@ from araio.serve.ask import Ask
 from araio.serve.errors import ApiError
 from araio.serve.service import Service
 from araio.serve.sse import EventStream, data_event
+from araio.serve.steps import Steps
 from araio.serve.whole import WholeAnswer, json_bytes
-from araio.serve.worker import Steps
 
 __all__ = ["Events", "Relay"]
 

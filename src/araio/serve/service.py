@@ -27,7 +27,8 @@ from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
 from araio.serve.settings import Settings
-from araio.serve.worker import Steps, Worker
+from araio.serve.steps import Steps
+from araio.serve.worker import Worker
 
 __all__ = ["Service", "new_id"]
 

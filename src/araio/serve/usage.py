@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from araio.engine.answer import Answer
-from araio.serve.worker import Steps
+from araio.serve.steps import Steps
 
 __all__ = ["running_usage", "usage_of"]
 

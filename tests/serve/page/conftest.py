@@ -76,7 +76,9 @@ def server() -> Iterator[ServedPage]:
     served.stop()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while the driver lives, this thread has a running event loop, and no other test in the
+# same process could run one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}; the page is looked at with Debian's chromium")
