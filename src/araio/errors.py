@@ -103,7 +103,8 @@ class RequestError(AraioError):
 class ContextError(RequestError):
     """A prompt of `tokens` where there is room for `limit`."""
 
-    def __init__(self, message: str, tokens: int, limit: int) -> None:
+    def __init__(self, message: str, tokens: int = 0, limit: int = 0) -> None:
+        # Defaults, since what comes from another process is made of its message first, and filled in then.
         super().__init__(message)
         self.tokens = tokens
         self.limit = limit
