@@ -31,12 +31,17 @@ def resident(store):
 
 
 @pytest.fixture
-def in_little(store, monkeypatch):
-    """The store with places for a part of its experts, in a process that counts as of one size."""
+def little(store, monkeypatch):
+    """Memory with places for a part of the experts, in a process that counts as of one size."""
     monkeypatch.setattr(load, "machine_memory", lambda: MachineMemory(1 << 40, 1 << 40, 100 << 20))
     budget = araio.load(store, threads=1, cache_tokens=4096).budget
-    ram = (budget.smallest + budget.whole) // 2
-    model = araio.load(store, threads=1, ram=ram, cache_tokens=4096)
+    return (budget.smallest + budget.whole) // 2
+
+
+@pytest.fixture
+def in_little(store, little):
+    """The store in so much memory."""
+    model = araio.load(store, threads=1, ram=little, cache_tokens=4096)
     assert model.experts is not None
     return model
 
@@ -65,9 +70,9 @@ def test_experts_from_disk_give_the_text_of_those_in_memory(in_little, resident,
 
 
 def test_a_damaged_expert_is_told_to_who_needs_it_and_others_are_answered(
-    in_little, store, resident, start_live, caplog
+    little, damaged, in_little, store, resident, start_live, caplog
 ):
-    expert, needing, other = damage(store, resident)
+    expert, needing, other = damaged
     live = start_live(in_little)
     failed = complete(live, needing)
     assert failed.status_code == 500
@@ -81,10 +86,14 @@ def test_a_damaged_expert_is_told_to_who_needs_it_and_others_are_answered(
     )
 
 
-def damage(store, model):
-    """Flips a bit of an expert that one prompt of a token uses and another does not; all three."""
+@pytest.fixture
+def damaged(store, resident):
+    """Flips a bit of an expert that one prompt of a token uses and another does not; all three.
+
+    Before the server loads it, for the experts that were worth most in an earlier run are read at once.
+    """
     prompts = [[token] for token in range(100, 160)]
-    uses = {prompt[0]: set(model.route(prompt)[0][0, 0].tolist()) for prompt in prompts}
+    uses = {prompt[0]: set(resident.route(prompt)[0][0, 0].tolist()) for prompt in prompts}
     expert = next(iter(uses[prompts[0][0]]))
     other = next([token] for token, used in uses.items() if expert not in used)
     file = SafetensorsFile(store / expert_file(LAYER))

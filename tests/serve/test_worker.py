@@ -138,17 +138,22 @@ def test_a_step_that_fails_ends_those_in_it_and_not_the_thread(model, monkeypatc
 
 
 def test_a_thread_that_ends_by_itself_leaves_nobody_waiting(model, monkeypatch, caplog):
-    def failing(job):
-        raise MemoryError
+    entered, enter = [], model.engine.enter
+
+    def fail_second(job):
+        entered.append(job)
+        if len(entered) == 2:
+            raise MemoryError
+        enter(job)
+
+    monkeypatch.setattr(model.engine, "enter", fail_second)
 
     async def work(worker):
-        async with worker.run(prepare(model)) as steps:
-            monkeypatch.setattr(model.engine, "enter", failing)
-            async with worker.run(prepare(model)) as other:
-                for each in (steps, other):
-                    with pytest.raises(ApiError, match="the engine has ended"):
-                        async for _ in each:
-                            pass
+        async with worker.run(prepare(model)) as steps, worker.run(prepare(model)) as other:
+            for each in (steps, other):
+                with pytest.raises(ApiError, match="the engine has ended"):
+                    async for _ in each:
+                        pass
         assert not worker.is_alive
         with pytest.raises(ApiError, match="the engine has ended"):
             async with worker.run(prepare(model)):
