@@ -62,7 +62,7 @@ def test_a_press_that_code_swallows_ends_one_question_with_130(
 
     for module in (main_module, screen_module, run_module):
         monkeypatch.setattr(module, "ctrl_c", ctrl_c)
-    monkeypatch.setattr(run_module, "load", lambda *_, **__: Model())
+    monkeypatch.setattr(run_module, "load_by", lambda *_, **__: Model())
     with pytest.raises(SystemExit) as caught:
         main_module.main(["run", "-m", str(tiny), "-p", "hi", *options])
     assert caught.value.code == 130

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -160,11 +161,9 @@ async def _disconnected(receive: Any) -> None:
 def read_all(client: socket.socket) -> bytes:
     """Everything until the server closes, or resets, the connection."""
     pieces = []
-    try:
+    with suppress(ConnectionResetError):  # what came before it is the answer
         while piece := client.recv(1 << 16):
             pieces.append(piece)
-    except ConnectionResetError:
-        pass
     return b"".join(pieces)
 
 

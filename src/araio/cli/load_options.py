@@ -1,10 +1,14 @@
-"""Options of every command that loads a model to answer with, each with its help, as typer reads them."""
+"""Options of every command that loads a model to answer with, as typer reads them, and loading by them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from araio.api import Model, load
+from araio.engine.speculate import check_speculate
+from araio.quantities import parse_bytes, parse_tokens
 
 __all__ = [
     "Approximate",
@@ -16,6 +20,7 @@ __all__ = [
     "Speculation",
     "Tdp",
     "Threads",
+    "load_by",
 ]
 
 Threads = Annotated[int | None, typer.Option(help="Processors to compute on; every one if not given.")]
@@ -54,3 +59,20 @@ PriceList = Annotated[
 Tdp = Annotated[
     float | None, typer.Option(help="Watts of the processors at full load, for the energy model.")
 ]
+
+
+def load_by(
+    name: str, *, speculate: str | None, ram: str | None, cache_tokens: str | None, **options: Any
+) -> Model:
+    """Load a model by what was typed; the other options are those of `araio.load`, which says what it raises.
+
+    Raises:
+        RequestError: a size or a number that is none, naming the option.
+    """
+    return load(
+        name,
+        speculate=None if speculate is None else check_speculate(speculate),
+        ram=None if ram is None else parse_bytes("--ram", ram),
+        cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
+        **options,
+    )

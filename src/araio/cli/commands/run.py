@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from araio import env
-from araio.api import Model, load
+from araio.api import Model
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
@@ -28,6 +28,7 @@ from araio.cli.load_options import (
     Speculation,
     Tdp,
     Threads,
+    load_by,
 )
 from araio.cli.numbers import bytes_text
 from araio.cli.prompt_loop import prompt_loop
@@ -35,9 +36,7 @@ from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
 from araio.engine.answer import Answer, Finish
 from araio.engine.request import DEFAULT_MAX_TOKENS, check_thinking_budget, params_from
-from araio.engine.speculate import check_speculate
 from araio.errors import ModelNotFoundError, RequestError
-from araio.quantities import parse_bytes, parse_tokens
 from araio.weights.hindsight import Hindsight
 from araio.weights.locate import BUNDLED, PRESETS, locate
 
@@ -140,15 +139,14 @@ def command(
     check_thinking_budget(thinking_budget)
     if thinking_budget is not None:
         sampling["thinking_budget"] = thinking_budget
-    mode = None if speculate is None else check_speculate(speculate)
     screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
     keeper = ReceiptKeeper(screen.note, is_off=no_log)
-    loaded = load(
+    loaded = load_by(
         name,
         threads=threads,
-        speculate=mode,
-        ram=None if ram is None else parse_bytes("--ram", ram),
-        cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
+        speculate=speculate,
+        ram=ram,
+        cache_tokens=cache_tokens,
         io=io,
         approximate=approximate,
         country=country,

@@ -14,7 +14,6 @@ from typing import Annotated, Any, cast
 import typer
 
 from araio import env
-from araio.api import load
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.load_options import (
@@ -27,11 +26,10 @@ from araio.cli.load_options import (
     Speculation,
     Tdp,
     Threads,
+    load_by,
 )
 from araio.cli.serve_text import ready_text, url_of
-from araio.engine.speculate import check_speculate
 from araio.errors import RequestError
-from araio.quantities import parse_bytes, parse_tokens
 from araio.serve.keys import file_warning, read_keys
 from araio.serve.launch import server_of
 from araio.serve.loading import answer_loading
@@ -119,12 +117,12 @@ def command(
     # Before a large model is loaded, so that a taken port is told at once.
     listener = bind(settings.host, settings.port)
     with answer_loading(listener):
-        loaded = load(
+        loaded = load_by(
             name,
             threads=threads,
-            speculate=None if speculate is None else check_speculate(speculate),
-            ram=None if ram is None else parse_bytes("--ram", ram),
-            cache_tokens=None if cache_tokens is None else parse_tokens("--cache-tokens", cache_tokens),
+            speculate=speculate,
+            ram=ram,
+            cache_tokens=cache_tokens,
             io=io,
             approximate=approximate,
             max_batch=max_batch,
