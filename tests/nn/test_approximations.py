@@ -232,7 +232,7 @@ def test_a_model_of_few_experts_has_what_makes_sense(chosen: int, known: str) ->
 def test_a_mistake_is_told_before_weights_are_read(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("araio.api.open_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("araio.api.loading.open_model", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(RequestError, match="top-9"):
         araio.load(folders["v3"], approximate="top-9")
 

@@ -1,7 +1,7 @@
 """What comes back from a generation: the events of a stream, and the `Answer` that they add up to.
 
 Plain data that goes to JSON as it is. `usage` has the field names of the OpenAI API; what araio adds stands
-under its own key: the receipt. Read `araio/api.py` next, which makes these.
+under its own key: the receipt. Read `api/model.py` next, which makes these.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def test_logits_of_a_sequence_are_those_of_its_beginnings(model):
 def test_logits_do_not_depend_on_the_chunks(model, monkeypatch):
     ids = model.tokenizer.encode("hello there you number")
     whole, (experts, weights) = model.logits(ids), model.route(ids)
-    monkeypatch.setattr("araio.api.PREFILL_CHUNK", 3)
+    monkeypatch.setattr("araio.api.model.PREFILL_CHUNK", 3)
     np.testing.assert_allclose(model.logits(ids), whole, atol=1e-4)
     assert (model.route(ids)[0] == experts).all()
     np.testing.assert_allclose(model.route(ids)[1], weights, atol=1e-5)
