@@ -1,4 +1,4 @@
-"""A smaller checkpoint of a profile's experts: the logits of the whole one with a mask, and the same bytes."""
+"""A smaller checkpoint of a profile's experts: logits of the whole one with a mask, and the same bytes."""
 
 import json
 from types import SimpleNamespace
