@@ -126,9 +126,9 @@ def _equal_counts(
         count = math.ceil(target.keep * size - TINY)
         if count < least:
             raise ProfileError(
-                f"keep = {target.keep:g} leaves {count} of {size} experts in each group, in layer {layers[0]} "
-                f"as in all, and the router needs {least} to choose {config.num_experts_per_tok} whichever "
-                f"groups win; keep at least {least / size:g}"
+                f"keep = {target.keep:g} leaves {count} of {size} experts in each group, in layer "
+                f"{layers[0]} as in all, and the router needs {least} to choose {config.num_experts_per_tok} "
+                f"whichever groups win; keep at least {least / size:g}"
             )
         if count < most_forced:
             raise ProfileError(
