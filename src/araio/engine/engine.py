@@ -34,6 +34,7 @@ from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
 from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
+from araio.nn.mask import ExpertMask
 from araio.nn.model import Model, Unwanted
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
@@ -133,12 +134,14 @@ class Engine:
         guide: Guide | None = None,
         *,
         watches: Watch | None = None,
+        mask: ExpertMask | None = None,
     ) -> Job:
         """A request that has been checked but does not run yet: for `tokens`.
 
         stop_ids  ids that end the text; the config's `eos_token_id` if None
         guide     of this request, at its beginning
         watches   whose experts to tell
+        mask      the experts that it may use; None for all
 
         Raises:
             RequestError: a prompt that cannot run.
@@ -155,6 +158,7 @@ class Engine:
             tokens,
             guide,
             watches=watches,
+            mask=mask,
         )
 
     def submit(
@@ -225,7 +229,7 @@ class Engine:
         while (job := self._scheduler.admit()) is not None:
             can_draft = self._drafter is not None and job.may_use_drafts
             job.is_drafting = can_draft and self._speculation.decide(self._scheduler.active)
-            shared = self._prefix.match(job.prompt, job.is_drafting) if job.may_skip else []
+            shared = self._prefix.match(job.prompt, job.mask_id, job.is_drafting) if job.may_skip else []
             job.leave_queue(LatentCache(self._pool, shared))
         plan = self._scheduler.plan()
         if not plan:
@@ -334,7 +338,7 @@ class Engine:
         if is_first:
             assert job.cache is not None
             # The module runs behind this, and only for those that go on.
-            self._prefix.keep(job.prompt, job.cache.pages, job.is_drafting and not job.is_done)
+            self._prefix.keep(job.prompt, job.mask_id, job.cache.pages, job.is_drafting and not job.is_done)
         if job.is_done:
             self._retire(job)
         return followers
