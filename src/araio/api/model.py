@@ -32,6 +32,7 @@ from araio.engine.tokens import Watch
 from araio.engine.transcript import timed
 from araio.meters.meter import Meter
 from araio.nn.approximations import Approximation
+from araio.nn.identity import router_fingerprint
 from araio.text.chat import ChatFormat
 from araio.text.tokenizer import Tokenizer
 from araio.weights.load import Loaded
@@ -121,6 +122,11 @@ class Model:
     def config(self) -> ModelConfig:
         """The architecture, as `config.json` gives it."""
         return self.network.config
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which routers it has; see `nn.identity`. Traces and profiles of another model carry another one."""
+        return router_fingerprint(self.network)
 
     @property
     def label(self) -> str:
