@@ -25,7 +25,6 @@ from araio.expert_profile import ProfiledModel
 from araio.formats.safetensors import SafetensorsFile
 from araio.formats.tensor_file import TensorFileWriter
 from araio.json_reader import ObjectReader, parse_object
-from araio.nn.identity import router_fingerprint
 
 __all__ = ["MAX_TOKENS", "NO_DOMAIN", "Calibration", "calibrate", "profiled_model"]
 
@@ -135,7 +134,7 @@ def profiled_model(model: Model) -> ProfiledModel:
     """
     if not model.config.moe_layers:
         raise ProfileError(f"{model.name} has no routed experts; there is nothing to choose from")
-    return ProfiledModel.of(Path(model.name).name, model.config, router_fingerprint(model.network))
+    return ProfiledModel.of(Path(model.name).name, model.config, model.fingerprint)
 
 
 def calibrate(
