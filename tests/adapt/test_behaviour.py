@@ -50,7 +50,12 @@ def test_an_answer_that_was_cut_off_is_not_right():
 
 
 def test_lengths_are_ratios_of_each_prompt():
-    kept = [asked("7", 10), asked("7", 60, thought=12), asked("8", 20, source="b.jsonl"), asked("?", 15, right=None)]
+    kept = [
+        asked("7", 10),
+        asked("7", 60, thought=12),
+        asked("8", 20, source="b.jsonl"),
+        asked("?", 15, right=None),
+    ]
     found = behaviour(kept, WHOLE)
     assert found.length_ratio == pytest.approx((2.0 + 1.5) / 2)
     assert found.thinking_ratio == pytest.approx(6 / 4)

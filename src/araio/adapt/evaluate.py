@@ -21,6 +21,7 @@ from araio.adapt.answers import Asked, ask
 from araio.adapt.behaviour import Behaviour, behaviour
 from araio.adapt.calibration import NO_DOMAIN
 from araio.adapt.drift import Drift, drift
+from araio.adapt.savings import MOST_SEQUENCES, Savings, savings
 from araio.api import Model
 from araio.eval.prompts import Prompt
 from araio.expert_profile import ExpertProfile
@@ -49,8 +50,9 @@ class Cost:
 class Evaluation:
     """What was measured.
 
-    own     of the prompts that the profile is for
-    others  of other domains, by name
+    own      of the prompts that the profile is for
+    others   of other domains, by name
+    savings  None where nobody asked for them
     """
 
     profile_id: str
@@ -58,6 +60,7 @@ class Evaluation:
     max_tokens: int
     own: Cost
     others: Mapping[str, Cost]
+    savings: Savings | None
     seconds: float
 
     @property
@@ -86,13 +89,15 @@ class Evaluation:
             "objections": self.objections,
             "own": self.own.to_json(),
             "others": {name: cost.to_json() for name, cost in self.others.items()},
+            "savings": None if self.savings is None else self.savings.to_json(),
             "seconds": self.seconds,
         }
 
 
-def steps_of(prompts: Sequence[Prompt], others: Sequence[Prompt] = ()) -> int:
+def steps_of(prompts: Sequence[Prompt], others: Sequence[Prompt] = (), *, measures_savings: bool) -> int:
     """How often `on_step` is called for so many prompts."""
-    return 3 * (len(prompts) + len(others))
+    again = 2 * min(len(prompts), MOST_SEQUENCES) if measures_savings else 0
+    return 3 * (len(prompts) + len(others)) + again
 
 
 def evaluate(
@@ -102,6 +107,7 @@ def evaluate(
     others: Sequence[Prompt] = (),
     *,
     max_tokens: int,
+    measures_savings: bool = True,
     on_step: OnStep = lambda: None,
 ) -> Evaluation:
     """Measure what the profile's experts alone lose against the whole model.
@@ -109,8 +115,9 @@ def evaluate(
     prompts     of what the profile is for, and not those that it was fitted to
     others      of other domains; each domain, or where none is said each source, is measured by itself
     max_tokens  of an answer; a longer one counts as wrong
+    measures_savings  decode some answers again with experts on disk, pinned and not
     on_step     called for each prompt when the whole model has answered, when the kept experts have, and when
-                the two were compared
+                the two were compared; and for each answer that is decoded again
 
     Raises:
         ProfileError: a profile of another model.
@@ -122,15 +129,18 @@ def evaluate(
     domains: dict[str, list[Prompt]] = {}
     for prompt in others:
         domains.setdefault(prompt.domain or f"{NO_DOMAIN} ({prompt.source})", []).append(prompt)
-    own = _cost(model, profile, prompts, max_tokens, on_step)
-    measured = {name: _cost(model, profile, asked, max_tokens, on_step) for name, asked in domains.items()}
+    own, whole = _cost(model, profile, prompts, max_tokens, on_step)
+    measured = {name: _cost(model, profile, asked, max_tokens, on_step)[0] for name, asked in domains.items()}
+    saved = savings(model, profile, whole, on_step) if measures_savings else None
     seconds = time.perf_counter() - begun_s
-    return Evaluation(profile.id, model.name, max_tokens, own, measured, seconds)
+    return Evaluation(profile.id, model.name, max_tokens, own, measured, saved, seconds)
 
 
 def _cost(
     model: Model, profile: ExpertProfile, prompts: Sequence[Prompt], max_tokens: int, on_step: OnStep
-) -> Cost:
+) -> tuple[Cost, list[Asked]]:
+    """What it costs, and what the whole model answered."""
+
     def answers(**options: Any) -> list[Asked]:
         return ask(
             model,
@@ -144,4 +154,4 @@ def _cost(
 
     whole = answers()
     kept = answers(profile=profile)
-    return Cost(drift(model, profile, whole, on_step), behaviour(kept, whole))
+    return Cost(drift(model, profile, whole, on_step), behaviour(kept, whole)), whole
