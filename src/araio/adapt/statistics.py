@@ -20,6 +20,7 @@ from araio.api import Model
 from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.request import check_ids
 from araio.kernels.ops import Int32Array
+from araio.nn.kv_cache import LatentCache
 from araio.nn.moe import MoE
 from araio.tensors import Float32Array
 
@@ -92,10 +93,11 @@ class _Adder:
     """The observer of all layers: adds what it sees.
 
     start  position of the step's first token in its sequence
+    seen   what it has added to
     """
 
     def __init__(self, statistics: ExpertStatistics) -> None:
-        self._statistics = statistics
+        self.seen = statistics
         self._places = {layer: place for place, layer in enumerate(statistics.layers)}
         self.start = 0
 
@@ -109,7 +111,7 @@ class _Adder:
         added: Float32Array,
     ) -> None:
         """As `nn.moe.Observer`."""
-        sums, place = self._statistics, self._places[layer]
+        sums, place = self.seen, self._places[layer]
         gate = weights.astype(np.float64)
         norm = np.sqrt(np.square(answers, dtype=np.float64).sum(axis=2))
         turned = turn(residual, added)[:, None] * gate * norm
@@ -156,20 +158,20 @@ def observe(model: Model, sequence: Sequence[int] | npt.NDArray[np.int64]) -> Ex
     ids = np.asarray(sequence, np.int64)
     with model.engine.lock, _observed(parts, adder):
         _run(model, ids, adder)
-    seen = adder._statistics
+    seen = adder.seen
     return ExpertStatistics(seen.layers, 1, len(ids) - 1, **{name: getattr(seen, name) for name in SUMS})
 
 
 def _run(model: Model, ids: npt.NDArray[np.int64], adder: _Adder) -> None:
     network = model.network
-    cache = network.new_cache()
-    mtp_cache = None if network.mtp is None else network.mtp.new_cache()
+    # Pools of their own, no longer than the text: a context of 128k tokens may not fit beside the model.
+    cache, mtp_cache = (LatentCache(network.new_pool(len(ids))) for _ in range(2))
     chunk = min(PREFILL_CHUNK, model.budget.chunk)
     for start in range(0, len(ids) - 1, chunk):
         stop = min(start + chunk, len(ids) - 1)
         adder.start = start
         hidden = network.forward(ids[start:stop], cache)
-        if network.mtp is not None and mtp_cache is not None:
+        if network.mtp is not None:
             network.mtp.forward(ids[start + 1 : stop + 1], hidden, mtp_cache)
 
 
