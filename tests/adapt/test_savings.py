@@ -56,6 +56,7 @@ def test_the_bytes_of_experts_are_halved(saved, half, pocket):
     expert = pocket.network.held.expert
     assert saved.whole_bytes - saved.kept_bytes == expert * half.experts
     assert saved.kept_bytes - expert * half.experts == pocket.budget.dense
+    assert 0.5 * saved.whole_disk_bytes < saved.kept_disk_bytes < 0.7 * saved.whole_disk_bytes
 
 
 def test_what_the_machine_cannot_hold_is_not_tried(pocket, half, asked, monkeypatch):

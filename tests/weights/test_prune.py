@@ -24,7 +24,7 @@ from araio.weights import prune
 from araio.weights.convert import convert
 from araio.weights.load import load_model
 from araio.weights.locate import locate
-from araio.weights.prune import PROFILE_NAME, export
+from araio.weights.prune import PROFILE_NAME, export, exported_bytes
 
 # Of each family, how many experts of each group are kept. They are of both kinds of router, with groups and
 # without, and one is FP8.
@@ -130,6 +130,13 @@ def prune_name(name):
     return (int(parts[2]), None) if ".mlp.gate." in name else None
 
 
+def test_the_bytes_can_be_told_before(pair):
+    whole, cut = exported_bytes(pair.source, pair.profile)
+    for folder, expected in ((pair.source, whole), (pair.target, cut)):
+        with Checkpoint.open(folder) as checkpoint:
+            assert sum(entry.end - entry.begin for entry in checkpoint.values()) == expected
+
+
 def test_the_config_counts_what_is_left(pair):
     whole = json.loads((pair.source / "config.json").read_text())
     cut = json.loads((pair.target / "config.json").read_text())
@@ -202,6 +209,7 @@ def test_unequal_groups(tiny, tmp_path):
     unequal = ExpertProfile("unequal", profile.model, keep)
     refused(tiny, tmp_path / "cut", unequal, ProfileError, "'unequal' keeps unequal numbers of experts")
     assert not (tmp_path / "cut").exists()
+    assert exported_bytes(tiny, unequal) is None
 
 
 def test_a_profile_of_another_model(tiny, tmp_path):

@@ -24,6 +24,7 @@ from araio.tensors import Float32Array
 from araio.weights.load import Memory, open_with_places
 from araio.weights.locate import locate
 from araio.weights.machine_memory import machine_memory
+from araio.weights.prune import exported_bytes
 from araio.weights.residency import StreamedExperts
 
 __all__ = ["MOST_SEQUENCES", "Savings", "Streamed", "measure_streamed", "savings"]
@@ -55,12 +56,15 @@ class Streamed:
 class Savings:
     """Bytes of weights with all experts and with the kept ones, those that every token needs included.
 
+    whole_disk_bytes, kept_disk_bytes  of the checkpoint and of an export; None where nothing can be exported
     places    for experts, where they are streamed
     pinned, unpinned  None where the machine has not the memory to try; `reason` says so
     """
 
     whole_bytes: int
     kept_bytes: int
+    whole_disk_bytes: int | None
+    kept_disk_bytes: int | None
     places: int
     pinned: Streamed | None
     unpinned: Streamed | None
@@ -90,17 +94,19 @@ def savings(
     whole, kept = (model.budget.dense + expert * count for count in (all_of_them, profile.experts))
     # Beside those that stay, two layers' worth are on their way.
     places = min(profile.experts + 2 * model.config.num_experts_per_tok, all_of_them)
+    folder = locate(model.name)
+    on_disk = exported_bytes(folder, profile) or (None, None)
     needed = model.budget.dense + expert * places
     if needed > machine_memory().allowed:
         reason = f"trying it takes {needed / 2**30:,.1f} GiB beside the model that is loaded"
-        return Savings(whole, kept, places, None, None, reason)
+        return Savings(whole, kept, *on_disk, places, None, None, reason)
     texts = asked[:MOST_SEQUENCES]
     try:
         unpinned = measure_streamed(model, places, {}, texts, on_sequence)
         pinned = measure_streamed(model, places, profile.keep, texts, on_sequence)
     except BudgetError as error:
-        return Savings(whole, kept, places, None, None, str(error))
-    return Savings(whole, kept, places, pinned, unpinned)
+        return Savings(whole, kept, *on_disk, places, None, None, str(error))
+    return Savings(whole, kept, *on_disk, places, pinned, unpinned)
 
 
 def measure_streamed(

@@ -33,7 +33,7 @@ from araio.weights.convert import COPIED_FILES
 from araio.weights.load import open_checked
 from araio.weights.prune_plan import Part, plan_of
 
-__all__ = ["PROFILE_NAME", "Exported", "export", "exported_config"]
+__all__ = ["PROFILE_NAME", "Exported", "export", "exported_bytes", "exported_config"]
 
 PROFILE_NAME = "expert_profile.json"
 
@@ -99,6 +99,20 @@ def export(
     return Exported(
         target, smaller.n_routed_experts, config.n_routed_experts, keeps_mtp, source_bytes, written
     )
+
+
+def exported_bytes(source: Path, profile: ExpertProfile) -> tuple[int, int] | None:
+    """Bytes of all tensors of a checkpoint, and of those that `export` would write; None where it would not.
+
+    Raises ConfigError, FormatError or CheckpointError: the source cannot be read.
+    """
+    with open_checked(source) as (config, checkpoint):
+        if not isinstance(checkpoint, Checkpoint) or not profile.is_uniform:
+            return None
+        keeps_mtp = profile.mtp is not None and checkpoint.holds_mtp(config)
+        plan = plan_of(config, checkpoint, profile, keeps_mtp)
+        written = sum(part.bytes for _, parts in plan for part in parts)
+        return sum(entry.end - entry.begin for entry in checkpoint.values()), written
 
 
 def exported_config(config: ModelConfig, profile: ExpertProfile, *, keeps_mtp: bool) -> ModelConfig:
