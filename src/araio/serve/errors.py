@@ -32,6 +32,7 @@ __all__ = [
     "ApiError",
     "ErrorAnswer",
     "api_error",
+    "check_count",
     "error_body",
     "error_response",
     "invalid",
@@ -122,6 +123,16 @@ def invalid(message: str, param: str | None, code: str | None = "invalid_value")
     return ApiError(400, message, param=param, code=code)
 
 
+def check_count(param: str, found: int, limit: int, name: str) -> None:
+    """Refuse more than the server allows, and name the limit, which `araio serve --limit` can raise.
+
+    Raises:
+        ApiError: 400 with `param`.
+    """
+    if found > limit:
+        raise invalid(f"{param} comes to {found}; this server's limit {name} is {limit}", param)
+
+
 def api_error(error: Exception) -> ApiError:
     """What a client is told of an exception, wherever it came up."""
     match error:
@@ -138,7 +149,13 @@ def api_error(error: Exception) -> ApiError:
         case RequestError() | TextError():
             return invalid(str(error), error.param)
         case CacheFullError():
-            return ApiError(400, str(error), code="cache_full")
+            return ApiError(
+                400,
+                str(error),
+                code="cache_full",
+                kind="exceed_context_size_error",
+                more={"n_prompt_tokens": error.tokens, "n_ctx": error.limit},
+            )
         case GenerationError():
             return ApiError(500, str(error), code="generation_failed")
         case CheckpointError() | DiskError():

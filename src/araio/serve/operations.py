@@ -20,7 +20,7 @@ from araio.serve.schema_operations import (
     Version,
 )
 from araio.serve.service import Service
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 from araio.serve.steps import cancelled, ended
 from araio.serve.strict_json import JsonRoute
 from araio.serve.whole import json_bytes
@@ -89,9 +89,9 @@ async def limits(service: ServiceOf) -> dict[str, int | float]:
 
 
 @router.post("/v1/chat/completions/control")
-async def control(body: Control, service: ServiceOf) -> Controlled:
+async def control(body: Control, service: ServiceOf, holder: Holder) -> Controlled:
     """End the thinking of an answer and go on with the answer itself, or end all of it."""
-    flows = service.control(body.id)
+    flows = service.control(holder, body.id)
     done = False
     for flow in flows:
         if body.action == "reasoning_end":

@@ -23,6 +23,7 @@ import araio
 from araio.api import Model
 from araio.engine.generation import Generation
 from araio.engine.watch import EngineStep
+from araio.kernels.ops import PAGE
 from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
@@ -71,13 +72,13 @@ class Service:
         said = f"{araio.__version__} {model.label} {model.config}"
         self.fingerprint = "fp_" + sha256(said.encode()).hexdigest()[:12]
         self._pending = 0
-        self._under_way: dict[str, Sequence[Steps]] = {}
+        self._under_way: dict[str, tuple[str, Sequence[Steps]]] = {}
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="araio-prepare")
 
     @property
     def context(self) -> int:
-        """Tokens that a conversation and its answer may have together."""
-        return self.model.config.max_position_embeddings
+        """Tokens that a conversation and its answer may have together: in the context, and in the cache."""
+        return min(self.model.config.max_position_embeddings, self.model.engine.total_pages * PAGE)
 
     @property
     def pending(self) -> int:
@@ -104,9 +105,11 @@ class Service:
 
     @asynccontextmanager
     async def answering(
-        self, answer_id: str, count: int, prepare: Callable[[], Sequence[Generation]]
+        self, holder: str, answer_id: str, count: int, prepare: Callable[[], Sequence[Generation]]
     ) -> AsyncIterator[list[Steps]]:
         """Prepare `count` generations and run them; leaving the block cancels what is not finished.
+
+        holder  who asks; nobody else can control them
 
         Raises:
             ApiError: 503, more are under way than the queue holds; 400, so many never fit.
@@ -115,7 +118,7 @@ class Service:
         with self._admitted(count):
             generations = await self.start(prepare)
             with self.worker.open(generations) as flows:
-                self._under_way[answer_id] = flows
+                self._under_way[answer_id] = holder, flows
                 try:
                     with self._measured(flows):
                         yield flows
@@ -141,17 +144,18 @@ class Service:
                 else:
                     self.metrics.aborted()
 
-    def control(self, answer_id: str) -> Sequence[Steps]:
-        """The requests that run for an answer.
+    def control(self, holder: str, answer_id: str) -> Sequence[Steps]:
+        """The requests that run for an answer; one of another key is none that this one knows.
 
         Raises:
             ApiError: 404.
         """
-        if answer_id not in self._under_way:
+        owner, flows = self._under_way.get(answer_id, (None, ()))
+        if owner != holder:
             raise ApiError(
                 404, f"no answer {answer_id[:80]!r} is under way", param="id", code="answer_not_found"
             )
-        return self._under_way[answer_id]
+        return flows
 
     def close(self) -> None:
         """End the threads."""
