@@ -9,7 +9,7 @@ and the object says itself that it is an error. Read `app.py` for where they are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.exceptions import HTTPException
@@ -37,7 +37,6 @@ __all__ = [
     "error_response",
     "invalid",
     "message_error_body",
-    "validation_error",
 ]
 
 INVALID = "invalid_request_error"
@@ -162,39 +161,6 @@ def api_error(error: Exception) -> ApiError:
             message = "weights that this needs cannot be read, or are damaged; the server's log says which"
             return ApiError(500, message, code="weights_unreadable")
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
-
-
-def validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
-    """What is wrong with a body or a query that is not what the schema says.
-
-    body  the document that was sent
-    """
-    if not errors:
-        return invalid("the request is malformed", None)
-    # A value that fits no form of a union is complained of once for each form: a range that was missed tells
-    # more than a type, and what lies deepest got furthest.
-    worst = max(errors, key=lambda entry: (not entry["type"].endswith("_type"), len(entry["loc"])))
-    source, *place = worst["loc"]
-    if worst["type"] == "missing":
-        path = ".".join(filter(None, (_path(place[:-1], body), *map(str, place[-1:]))))
-        return invalid(f"{path or 'the body'} is missing", path or None, "missing")
-    path = _path(place, body) if source == "body" else ".".join(map(str, place))
-    message = str(worst["msg"]).removeprefix("Value error, ")
-    return invalid(f"{path}: {message}" if path else message, path or None)
-
-
-def _path(place: Sequence[Any], document: Any) -> str:
-    """A field in a document; what names a form of a union on the way, and so no field, is left out."""
-    path = ""
-    for part in place:
-        if isinstance(document, list) and isinstance(part, int):
-            path += f"[{part}]"
-        elif isinstance(document, dict) and part in document and str(part).isidentifier():
-            path += f".{part}"
-        else:
-            continue
-        document = document[part]
-    return path.removeprefix(".")
 
 
 def error_body(error: ApiError) -> dict[str, Any]:

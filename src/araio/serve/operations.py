@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 import araio
 from araio.costs.parameters import count_parameters
+from araio.serve.keys import secured
 from araio.serve.schema_operations import (
     Control,
     Controlled,
@@ -64,8 +65,13 @@ async def metrics(service: ServiceOf) -> Response:
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """The document of this API, which is made when it is first asked for."""
+
     # That takes a second or more, in which others want their tokens.
-    content = await asyncio.to_thread(lambda: json_bytes(request.app.openapi()))
+    def document() -> bytes:
+        made = request.app.openapi()
+        return json_bytes(secured(made) if request.app.state.service.settings.keys else made)
+
+    content = await asyncio.to_thread(document)
     return Response(content, media_type="application/json")
 
 
@@ -121,5 +127,6 @@ def model_card(service: Service) -> ModelCard:
             layers=list(config.moe_layers),
             n_experts=config.n_routed_experts if config.moe_layers else 0,
             top_k=config.num_experts_per_tok if config.moe_layers else 0,
+            conversations=service.conversations,
         ),
     )

@@ -26,7 +26,8 @@ class Version(BaseModel):
 class ModelSize(BaseModel):
     """What kind of model it is.
 
-    layers  numbers of those that have routed experts
+    layers         numbers of those that have routed experts
+    conversations  it was taught to go on with one, and not single questions alone
     """
 
     parameters_total: int
@@ -34,6 +35,7 @@ class ModelSize(BaseModel):
     layers: list[int]
     n_experts: int
     top_k: int
+    conversations: bool
 
 
 class ModelCard(BaseModel):
