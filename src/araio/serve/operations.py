@@ -122,8 +122,8 @@ def model_card(service: Service) -> ModelCard:
         parent=None,
         max_model_len=service.context,
         araio=ModelSize(
-            parameters_total=size.total,
-            parameters_active=size.active,
+            params_total=size.total,
+            params_active=size.active,
             layers=list(config.moe_layers),
             n_experts=config.n_routed_experts if config.moe_layers else 0,
             top_k=config.num_experts_per_tok if config.moe_layers else 0,

@@ -30,8 +30,8 @@ class ModelSize(BaseModel):
     conversations  it was taught to go on with one, and not single questions alone
     """
 
-    parameters_total: int
-    parameters_active: int
+    params_total: int
+    params_active: int
     layers: list[int]
     n_experts: int
     top_k: int
