@@ -35,7 +35,8 @@ def test_version(araio_command):
         ),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),
-        (["run", "--temperature", "warm"], "Invalid value for '--temperature'"),
+        (["run", "--temperature", "warm"], "Invalid value for '--temperature': expected a number"),
+        (["serve", "--port", "abc"], "Invalid value for '--port': expected a whole number"),
         (["help", "rnu"], "did you mean run?"),
     ],
 )

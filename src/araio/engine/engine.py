@@ -13,6 +13,7 @@ one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
@@ -27,7 +28,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.rows import is_unwanted, routes_of, wanted_rows
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
-from araio.engine.tokens import ExpertRoutes, GeneratedToken, Watch
+from araio.engine.tokens import GeneratedToken, Watch
 from araio.engine.watch import EngineState, EngineStep, ran, state_of
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
@@ -42,6 +43,8 @@ from araio.weights.residency import StreamedExperts
 __all__ = ["Engine"]
 
 NOTHING = np.empty(0, np.int64)
+
+log = logging.getLogger("araio.engine")
 
 
 class Engine:
@@ -257,9 +260,18 @@ class Engine:
             self._draft([entry for entry in progress if entry.job.is_drafting])
             if self.watcher is not None and parts is not None:
                 counters = None if self._streamed is None else self._streamed.counters
-                self.watcher(EngineStep(parts, routes.ids, perf_counter() - started, counters))
+                self._tell(EngineStep(parts, routes.ids, perf_counter() - started, counters))
             return progress
         return [entry for work in plan for entry in self._run([work])]
+
+    def _tell(self, step: EngineStep) -> None:
+        """Tell the watcher; one that fails is told no more, for its error is no request's."""
+        assert self.watcher is not None
+        try:
+            self.watcher(step)
+        except Exception:
+            self.watcher = None
+            log.exception("who watched the engine's steps failed, and is not told of any more")
 
     def _draft(self, drafting: Sequence[Progress]) -> None:
         """Drafts for the next step; errors belong to requests as in `_run`."""
@@ -285,11 +297,8 @@ class Engine:
         progress, row, wanted = [], 0, 0
         for work in plan:
             is_prompt = work.job.prompt_left > 0
-            watched = None
-            if work.job.watches == "all" or (work.job.watches is not None and work.wanted):
-                own = slice(row, row + work.tokens)
-                watched = routes_of(own, routes, self.model.config.num_experts_per_tok)
-            followers = self._take(work, logits[wanted : wanted + work.wanted], watched)
+            own = slice(row, row + work.tokens)
+            followers = self._take(work, logits[wanted : wanted + work.wanted], routes, own)
             if not work.job.is_done:
                 rows = hidden[row : row + len(followers)]
                 progress.append(Progress(work.job, followers, rows, is_prompt))
@@ -306,11 +315,14 @@ class Engine:
                 tokens = sum(len(entry.followers) for entry in progress)
                 self._speculation.record(len(plan), drafts, seconds, tokens)
 
-    def _take(self, work: Work, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
-        """Give a request what it has come to; what goes wrong with it is its own error."""
+    def _take(self, work: Work, logits: Float32Array, routes: Routes, rows: slice) -> Int64Array:
+        """Give a request what it has come to in its rows; what goes wrong with it is its own error."""
         job, is_first = work.job, work.job.prompt_left == work.tokens
+        watched = None
         try:
-            followers = job.take(work.tokens, logits, routes)
+            if job.watches == "all" or (job.watches is not None and work.wanted):
+                watched = routes_of(rows, routes, self.model.config.num_experts_per_tok)
+            followers = job.take(work.tokens, logits, watched)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             self._fail(job, error)
             return NOTHING

@@ -50,7 +50,7 @@ def generate(
     room = room_for(model.config, prompt_ids, params)
     if not room:
         return iter(())
-    emitter = Emitter(tokenizer, params, ends, room)
+    emitter = Emitter(tokenizer, params, ends, room, guide)
     return _loop(model, prompt_ids, Sampler(params, prompt_ids, model.config.vocab_size, guide), emitter)
 
 
