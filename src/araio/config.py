@@ -163,6 +163,11 @@ class ModelConfig:
         """Whether routers carry `e_score_correction_bias` (balancing without auxiliary loss)."""
         return self.topk_method == "noaux_tc"
 
+    @property
+    def choice_groups(self) -> int:
+        """Groups of experts of which a token uses the best only; 1 where nothing limits its choice."""
+        return 1 if self.topk_method == "greedy" else self.n_group
+
     def is_moe(self, layer: int) -> bool:
         """Whether `layer` (main or MTP) routes to experts."""
         return bool(self.n_routed_experts) and layer >= self.first_k_dense_replace

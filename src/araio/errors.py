@@ -127,7 +127,12 @@ class BudgetError(AraioError):
 
 
 class CacheFullError(AraioError):
-    """A sequence, or a request, that needs more tokens of cache than there are."""
+    """A sequence, or a request, of `tokens` that need more room than the `limit` of the cache."""
+
+    def __init__(self, message: str = "", tokens: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        self.limit = limit
 
 
 class CostError(AraioError):

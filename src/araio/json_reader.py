@@ -21,13 +21,17 @@ __all__ = ["ObjectReader", "parse_object", "read_object", "shown"]
 
 MAX_DEPTH = 64  # real files nest three deep; recursion must end before Python's own stack does
 
+MOST_SHOWN = 240  # characters of a value in a message
+
 _REPR = reprlib.Repr()
+_REPR.maxlevel = 3
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def shown(value: Any) -> str:
     """`repr` cut to a length that fits an error message, whatever the value holds."""
-    return _REPR.repr(value)
+    text = _REPR.repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def read_object(path: Path, max_bytes: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import araio
 from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
+from araio.engine.guide import SingleCallGuide
 from araio.errors import RequestError, TextError
 from araio.kernels import native
 from araio.text.grammar import GrammarCompiler
@@ -112,6 +113,39 @@ def test_a_tool_that_must_be_called_is_called(pocket, choice, sampling) -> None:
     assert (parts[0].index, parts[0].id, parts[0].name) == (0, call.id, "add")
     assert "".join(part.arguments for part in parts) == call.arguments
     assert all(part.arguments for part in parts[1:])
+
+
+def test_a_tool_that_is_named_is_called_once_without_being_told_so(pocket) -> None:
+    named = {"type": "function", "function": {"name": "add"}}
+    asked = {"tools": [ADD], "thinking_budget": 0, "temperature": 0, "max_tokens": 400}
+    answer = pocket.chat(QUESTION, tool_choice=named, **asked)
+    assert (len(answer.tool_calls), answer.finish_reason) == (1, "tool_calls")
+
+
+def test_a_call_that_may_come_ends_the_answer_if_there_may_be_one(pocket) -> None:
+    forms = Forms(pocket.tokenizer, pocket.config.vocab_size, [pocket.tokenizer.eos_id])
+    for parallel, expected in ((False, SingleCallGuide), (True, type(None))):
+        options = ChatOptions(tools=[ADD], parallel_tool_calls=parallel)
+        assert isinstance(forms.guide(options, *options.read_tools(), True), expected)
+    # The thinking is as free as the answer: it may even end the text.
+    asked = {"tools": [ADD], "parallel_tool_calls": False, "temperature": 0}
+    assert pocket.chat(QUESTION, **asked).content == pocket.chat(QUESTION, tools=[ADD], temperature=0).content
+
+
+def test_choices_have_one_prompt_and_each_its_own_draws(pocket) -> None:
+    samplings = [{"seed": seed, "temperature": 1.0, "max_tokens": 30} for seed in (1, 2)]
+    together = pocket.prepare_choices(QUESTION, samplings, thinking_budget=6, response_format=JSON)
+    for generation, sampling in zip(together, samplings, strict=True):
+        alone = pocket.prepare(QUESTION, thinking_budget=6, response_format=JSON, **sampling)
+        ids = [token.id for token in run_in_company(pocket, generation, 1).job.tokens]
+        assert ids == [token.id for token in run_in_company(pocket, alone, 0).job.tokens]
+
+
+def test_thinking_that_is_continued_loses_no_line_break(pocket) -> None:
+    opened = [{"role": "user", "content": QUESTION}, {"role": "assistant", "reasoning_content": "47 + 38 is"}]
+    line = pocket.tokenizer.encode("\n")[0]
+    asked = {"continue_final_message": True, "logit_bias": {line: 100}, "max_tokens": 3, "temperature": 0}
+    assert pocket.chat(opened, **asked).reasoning == "\n\n\n"
 
 
 def test_a_call_that_is_cut_off_ends_for_its_length(pocket) -> None:

@@ -8,11 +8,13 @@ import pytest
 import araio
 from araio.engine.engine import Engine
 from araio.engine.generate import generate
-from araio.engine.guide import FormGuide, ThinkingGuide, ThinkingTags
+from araio.engine.guide import FormGuide, SingleCallGuide, ThinkingGuide, ThinkingTags
 from araio.engine.request import SamplingParams
 from araio.engine.sampling import Sampler
 from araio.errors import RequestError
 from araio.kernels import native
+from araio.text.deepseek import CALL_BEGIN, CALL_END, CALLS_BEGIN, CALLS_END, SEPARATOR
+from araio.text.tokenizer import Span
 
 pytestmark = pytest.mark.native
 
@@ -184,6 +186,8 @@ def test_an_answer_without_thinking_has_the_form_from_its_first_token(pocket) ->
 class Forces:
     """Forces token 0 at every other place."""
 
+    is_silent = False
+
     def __init__(self) -> None:
         self.place = count()
 
@@ -224,3 +228,112 @@ def test_a_budget_gives_one_text_cold_and_with_a_cached_beginning(pocket) -> Non
     assert cold.usage["prompt_tokens_details"]["cached_tokens"] == 0
     assert warm.usage["prompt_tokens_details"]["cached_tokens"] > 0
     assert (cold.reasoning, cold.content, cold.logprobs) == (warm.reasoning, warm.content, warm.logprobs)
+
+
+class Scripted:
+    """Forces what follows the thinking, and then nothing more."""
+
+    is_silent = False
+
+    def __init__(self, ids: list[int]) -> None:
+        self.left = list(ids)
+
+    def forced(self) -> int | None:
+        return self.left[0] if self.left else None
+
+    def allowed(self) -> None:
+        return None
+
+    def accept(self, token_id: int) -> None:
+        if self.left:
+            assert token_id == self.left.pop(0)
+
+
+def scripted(model: araio.Model, text: str, budget: int = 2) -> ThinkingGuide:
+    """Thinks for so many tokens, and answers with this text, whose tags are tags, and ends."""
+    ids = [*model.tokenizer.encode_spans([Span(text, is_trusted=True)]), model.tokenizer.eos_id]
+    return ThinkingGuide(model.tokenizer, ThinkingTags(model.tokenizer), True, budget, Scripted(ids))
+
+
+@pytest.mark.parametrize("speculate", ["off", "on"])
+def test_a_tag_behind_the_thinking_comes_and_counts_and_gives_no_text(pocket, speculate: str) -> None:
+    prompt = pocket.chat_format.render([{"role": "user", "content": QUESTION}]).ids
+    stop, params = [pocket.tokenizer.eos_id], SamplingParams(max_tokens=60)
+    said = "47\n</think>\n\n<think>12</think></think> is the end"
+    guide = scripted(pocket, said)
+    alone = list(
+        generate(pocket.network, prompt, params, stop_ids=stop, tokenizer=pocket.tokenizer, guide=guide)
+    )
+    engine = Engine(pocket.network, pocket.tokenizer, speculate=speculate, chunk=64)
+    job = engine.prepare(prompt, params, stop, scripted(pocket, said))
+    engine.enter(job)
+    while engine.step():
+        pass
+    assert list(job.tokens) == alone
+    thinking, tag, answer = "".join(token.text for token in alone).partition("</think>\n\n")
+    assert thinking
+    assert tag
+    assert answer == "47\n\n\n12 is the end"
+    closing = pocket.tokenizer.token_id("</think>")
+    assert [token.id for token in alone].count(closing) == 4
+
+
+def test_a_stop_string_reaches_across_a_tag_that_gives_no_text(pocket) -> None:
+    prompt = pocket.chat_format.render([{"role": "user", "content": QUESTION}]).ids
+    params = SamplingParams(max_tokens=60, stop=("4712",))
+    guide = scripted(pocket, "a 47</think>12 b")
+    tokens = list(
+        generate(
+            pocket.network,
+            prompt,
+            params,
+            stop_ids=[pocket.tokenizer.eos_id],
+            tokenizer=pocket.tokenizer,
+            guide=guide,
+        )
+    )
+    assert "".join(token.text for token in tokens).endswith("</think>\n\na ")
+    assert tokens[-1].stop_reason == "4712"
+
+
+def test_a_tag_that_is_typed_in_letters_is_text(pocket) -> None:
+    guide = guide_for(pocket, 0)
+    while (token := guide.forced()) is not None:
+        guide.accept(token)
+    for token in pocket.tokenizer.encode("</think>"):
+        guide.accept(token)
+        assert not guide.is_silent
+    guide.accept(pocket.tokenizer.token_id("</think>"))
+    assert guide.is_silent
+
+
+def test_without_an_opening_a_closing_tag_is_silent_and_the_thinking_may_still_be_opened(pocket) -> None:
+    tags = ThinkingTags(pocket.tokenizer)
+    guide = ThinkingGuide(pocket.tokenizer, tags, False)
+    guide.accept(pocket.tokenizer.token_id("</think>"))
+    assert guide.is_silent
+    guide.accept(tags.opening)
+    assert not guide.is_silent
+    assert guide.is_reasoning
+
+
+def test_an_answer_ends_behind_its_first_call(pocket) -> None:
+    tokenizer = pocket.tokenizer
+    call = f'{CALL_BEGIN}function{SEPARATOR}add\n```json\n{{"a": "{CALL_END}"}}\n```'
+    guide = SingleCallGuide(tokenizer, tokenizer.eos_id)
+    for token in tokenizer.encode_spans([Span(f"I add.{CALLS_BEGIN}{call}", is_trusted=True)]):
+        assert guide.forced() is None
+        assert guide.allowed() is None
+        guide.accept(token)
+    guide.accept(tokenizer.token_id(CALL_END))
+    assert guide.forced() == tokenizer.eos_id
+
+
+def test_what_is_no_call_ends_nothing(pocket) -> None:
+    tokenizer = pocket.tokenizer
+    guide = SingleCallGuide(tokenizer, tokenizer.eos_id)
+    for token in tokenizer.encode_spans(
+        [Span(f"{CALLS_BEGIN}{CALL_BEGIN}no head at all{CALL_END}{CALLS_END}", is_trusted=True)]
+    ):
+        guide.accept(token)
+        assert guide.forced() is None

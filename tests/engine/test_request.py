@@ -73,8 +73,10 @@ def test_stop_takes_a_string_or_strings():
 
 @pytest.mark.parametrize("stop", ["", [""], [1], 5, b"end", {"a": 1}, ["x" * 257], ["a"] * 17])
 def test_stop_refuses_the_rest(stop):
-    with pytest.raises(RequestError, match=r"^stop "):
+    with pytest.raises(RequestError, match=r"^stop ") as caught:
         SamplingParams(stop=stop)
+    assert caught.value.param == "stop"
+    assert len(str(caught.value)) < 200
 
 
 def test_an_endless_stop_list_is_refused_without_reading_it_all():
@@ -148,8 +150,9 @@ def test_a_stop_id_that_is_no_token_names_the_file(tmp_path, value):
     ],
 )
 def test_biases_that_are_none_are_refused(biases, message):
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RequestError, match=message) as caught:
         SamplingParams(logit_bias=biases)
+    assert caught.value.param == "logit_bias"
 
 
 def test_biases_are_taken_as_they_are_and_not_shared():

@@ -105,6 +105,38 @@ def test_a_watcher_changes_no_token(model: Model) -> None:
     assert ids[0] == ids[1]
 
 
+def test_a_watcher_that_fails_ends_no_request_and_is_told_no_more(model: Model, caplog) -> None:
+    engine, told = Engine(model, speculate="off"), list[EngineStep]()
+
+    def fail(step: EngineStep) -> None:
+        told.append(step)
+        raise OSError("no space left on device")
+
+    engine.watch(fail)
+    jobs = [engine.submit([number], PARAMS, []) for number in (7, 8)]
+    while engine.step():
+        pass
+    assert [(job.error, len(job.tokens)) for job in jobs] == [(None, 5), (None, 5)]
+    assert len(told) == 1
+    assert "no space left on device" in caplog.text
+
+
+def test_experts_that_cannot_be_told_fail_only_who_asked(model: Model, monkeypatch) -> None:
+    engine = Engine(model, speculate="off")
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room for routes")
+
+    monkeypatch.setattr("araio.engine.engine.routes_of", fail)
+    asking, other = (engine.prepare([7], PARAMS, [], watches=watches) for watches in ("answer", None))
+    for job in (asking, other):
+        engine.enter(job)
+    while engine.step():
+        pass
+    assert isinstance(asking.error, MemoryError)
+    assert (other.error, len(other.tokens)) == (None, 5)
+
+
 def test_a_request_that_fails_is_not_among_those_that_ran(model: Model, monkeypatch) -> None:
     engine, steps = Engine(model), list[EngineStep]()
     engine.watch(steps.append)

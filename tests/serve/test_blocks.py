@@ -40,12 +40,5 @@ def test_each_call_is_a_block_of_its_own():
     ]
 
 
-def test_a_single_call_is_the_first_and_stays_open_for_nothing_else():
-    blocks = Blocks(is_single=True)
-    assert changes(blocks, ToolCallDelta(0, "call_a", "add", "{}"))
-    assert changes(blocks, ToolCallDelta(1, "call_b", "sub", "{}")) == []
-    assert [change.block.name for change in blocks.close()] == ["add"]
-
-
 def test_nothing_to_close_is_no_change():
     assert Blocks().close() == []

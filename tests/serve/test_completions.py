@@ -76,6 +76,41 @@ def test_a_prompt_is_scored_token_by_token(client, live):
     assert written.token_logprobs[0] is None
 
 
+MANY_BYTES = "a\N{EURO SIGN} \N{GRINNING FACE}\N{GRINNING FACE} \u0101\u00e9 end"
+
+
+def test_a_token_that_begins_inside_a_character_begins_where_that_does(client, live):
+    tokenizer = live.service.model.tokenizer
+    ids = tokenizer.encode(MANY_BYTES)
+    pieces = [tokenizer.token_bytes(token) for token in ids]
+    assert "\ufffd" in [piece.decode(errors="replace") for piece in pieces], "a character in two tokens"
+    whole = MANY_BYTES.encode()
+    expected = []
+    for place in range(len(pieces)):
+        before = b"".join(pieces[:place])
+        # As many characters as end before it.
+        expected.append(len(whole[: len(before)].decode(errors="ignore")))
+    for prompt in (MANY_BYTES, ids):
+        choice = create(client, prompt=prompt, max_tokens=1, echo=True, logprobs=0).choices[0]
+        assert choice.logprobs.text_offset == [*expected, len(MANY_BYTES)]
+
+
+def test_a_stream_tells_the_same_offsets_whatever_is_held_back(client):
+    asked = {"logprobs": 0, "max_tokens": 12, "stop": ["never this", "  "], "temperature": 1.0}
+    whole = create(client, **asked).choices[0].logprobs
+    told = [chunk.choices[0].logprobs for chunk in create(client, stream=True, **asked)]
+    assert [offset for each in told if each for offset in each.text_offset] == whole.text_offset
+
+
+def test_choices_of_one_text_are_those_of_each_alone(client):
+    asked = {"temperature": 1.0, "max_tokens": 6, "n": 2, "seed": 3}
+    several = create(client, prompt=[PROMPT, "9 - 4 ="], **asked)
+    each = [create(client, prompt=prompt, **asked) for prompt in (PROMPT, "9 - 4 =")]
+    assert [choice.text for choice in several.choices] == [
+        choice.text for answer in each for choice in answer.choices
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "param"),
     [

@@ -72,12 +72,6 @@ def test_calls_are_blocks_and_one_that_is_cut_keeps_what_it_has(answered_with_ca
     assert document["stop_reason"] == "tool_use"
 
 
-def test_without_parallel_calls_there_is_one(answered_with_calls):
-    choice = {"type": "any", "disable_parallel_tool_use": True}
-    _, document = events_of(*answered_with_calls, tool_choice=choice)
-    assert [block["type"] for block in document["content"]].count("tool_use") == 1
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [

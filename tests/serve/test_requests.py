@@ -10,6 +10,7 @@ from araio.serve.schema_chat import ChatRequest
 from araio.serve.settings import Settings
 
 QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
+TOOLS = [{"type": "function", "function": {"name": "add"}}]
 
 NUMBERS = {
     "max_tokens": (1, None, int),
@@ -90,6 +91,11 @@ def test_both_ends_of_a_range_are_served(http, field):
         ({"stop": ""}, "stop"),
         ({"logit_bias": {"5": 101}}, "logit_bias"),
         ({"logit_bias": {"99999": 1}}, "logit_bias"),
+        ({"logit_bias": {"abc": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": "much"}}, "logit_bias"),
+        ({"logit_bias": [5]}, "logit_bias"),
+        ({"stop": 5}, "stop"),
+        ({"stop": ["a", 5]}, "stop[1]"),
         ({"logit_bias": {str(token): 1 for token in range(301)}}, "logit_bias"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"max_tokens": 131_073}, "max_tokens"),
@@ -98,7 +104,12 @@ def test_both_ends_of_a_range_are_served(http, field):
         ({"chat_template_kwargs": {"thinking": "no"}}, "chat_template_kwargs"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "json_object"}, "tools": TOOLS}, "response_format"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "always", "tools": TOOLS}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "no"}}, "tools": TOOLS}, "tool_choice"),
+        ({"tools": TOOLS * 2}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a.b"}}]}, "tools"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"include_usage": 0}}, "stream_options.include_usage"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
@@ -108,6 +119,45 @@ def test_both_ends_of_a_range_are_served(http, field):
 )
 def test_a_field_that_cannot_be_meant_is_named(http, body, param):
     assert error_of(post(http, **body))["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"messages": []}, "messages is []; expected a list of at least 1"),
+        ({"n": 0}, "n is 0; expected 1 or more"),
+        ({"n": "a"}, "n is 'a'; expected an integer"),
+        ({"top_p": 0}, "top_p is 0; expected more than 0"),
+        ({"stream": "yes"}, "stream is 'yes'; expected true or false"),
+        ({"stop": ""}, "stop is ''; expected text of 1 or more characters"),
+        ({"messages": [3]}, "messages[0] is 3; expected an object"),
+        ({"response_format": {"type": "xml"}}, "response_format.type is 'xml'; expected 'text', "),
+        ({"logit_bias": {"abc": 1}}, "logit_bias has the key 'abc'; expected text that matches ^[0-9]"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(http, body, message):
+    found = error_of(post(http, **body))["message"]
+    assert found.startswith(message)
+
+
+def test_what_is_wrong_is_said_in_few_words(http):
+    for body in ({"n": "x" * 10_000}, {"logit_bias": {"x" * 10_000: 1}}, {"stop": [["x" * 1000] * 1000]}):
+        assert len(error_of(post(http, **body))["message"]) < 500
+
+
+def test_a_conversation_of_very_many_messages_is_counted_and_not_read(http):
+    # The last of them would be refused for its role, had anybody looked at it.
+    for path, name in (("/v1/chat/completions", "messages"), ("/v1/messages", "messages")):
+        error = error_of_any(post(http, path, **{name: [*QUESTION * 30_000, {"role": "oracle"}]}))
+        assert error["param"] == name
+        assert error["message"] == "messages comes to 30001; this server's limit messages is 4096"
+    error = error_of_any(post(http, "/v1/responses", input=[*QUESTION * 30_000, 5]))
+    assert error["param"] == "input"
+
+
+def error_of_any(reply):
+    assert reply.status_code == 400
+    return reply.json()["error"]
 
 
 def test_a_field_that_nobody_knows_is_ignored(http):

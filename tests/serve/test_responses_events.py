@@ -62,11 +62,6 @@ def test_calls_are_items(answered_with_calls):
     assert second["arguments"] == '{"a": 1, "b": "c'
 
 
-def test_without_parallel_calls_there_is_one(answered_with_calls):
-    _, document = events_of(*answered_with_calls, tools=[ADD], parallel_tool_calls=False)
-    assert [item["type"] for item in document["output"]].count("function_call") == 1
-
-
 def test_an_answer_that_is_cut_is_incomplete(answered):
     steps, answer = answered
     events, document = events_of(steps, replace(answer, finish_reason="length"))

@@ -67,6 +67,21 @@ def test_experts_from_disk_give_the_text_of_those_in_memory(in_little, resident,
     metrics = httpx.get(f"{live.url}/metrics").text
     missed = re.search(r'^araio_experts_total\{.*outcome="missed".*\} (\S+)$', metrics, re.MULTILINE)
     assert float(missed[1]) >= experts["missed"]
+    by_layer = {
+        outcome: [
+            float(value)
+            for value in re.findall(
+                rf'^araio_layer_experts_total\{{.*outcome="{outcome}"\}} (\S+)$', metrics, re.MULTILINE
+            )
+        ]
+        for outcome in ("hit", "missed")
+    }
+    assert len(by_layer["hit"]) == len(by_layer["missed"]) == len(in_little.config.moe_layers)
+    assert sum(by_layer["missed"]) == float(missed[1])
+    assert sum(by_layer["hit"]) > 0
+    model = httpx.get(f"{live.url}/v1/models").json()["data"][0]
+    assert model["araio"]["conversations"] is False, "pocket in fewer bits is pocket"
+    assert model["max_model_len"] == 4096
 
 
 def test_a_damaged_expert_is_told_to_who_needs_it_and_others_are_answered(

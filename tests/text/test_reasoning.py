@@ -54,6 +54,15 @@ def test_only_the_first_tags_and_newlines_disappear(text: str, starts: bool) -> 
     assert kept.replace("\n", "") in expected
 
 
+def test_reasoning_that_is_continued_keeps_its_first_newline() -> None:
+    for text in ("\n\nso 4\n</think>\n\n4", "so 4\n</think>4"):
+        for pieces in ([text], list(text)):
+            splitter = ReasoningSplitter(True, is_continued=True)
+            splits = [splitter.push(piece) for piece in pieces] + [splitter.flush()]
+            assert "".join(split.reasoning for split in splits) == text.partition("\n</think>")[0]
+            assert "".join(split.content for split in splits) == "4"
+
+
 @pytest.mark.parametrize(
     ("text", "starts", "reasoning", "content"),
     [

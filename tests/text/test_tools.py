@@ -39,6 +39,23 @@ def test_what_is_no_function_is_refused(document: Any, complaint: str) -> None:
         read_tools([document])
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": "x" * 5000},
+        {"type": "function", "function": {"name": "x" * 5000}},
+        {"type": "function", "function": {"name": ["x" * 5000] * 500}},
+    ],
+)
+def test_a_complaint_is_short_whatever_is_complained_of(document: Any) -> None:
+    with pytest.raises(TextError) as caught:
+        read_tools([document])
+    assert len(str(caught.value)) < 400
+    with pytest.raises(TextError) as caught:
+        ToolChoice.read(document, TOOLS)
+    assert len(str(caught.value)) < 500
+
+
 def test_names_differ() -> None:
     with pytest.raises(TextError, match="'add'"):
         read_tools([ADD, ADD])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from araio.errors import RecipeError, TextError, TrainingError
+from araio.errors import FormatError, RecipeError, TextError, TrainingError
 from araio.text.tokenizer import Tokenizer
 from araio.train.balance import load_of
 from araio.train.loop import Trainer
@@ -274,6 +274,53 @@ def test_the_exported_model_is_the_trained_one(tiny_recipe, tmp_path):
         *("config.json", "generation_config.json", "model.safetensors.index.json"),
         *("tokenizer.json", "tokenizer_config.json"),
     }
+
+
+def test_a_run_that_starts_from_a_checkpoint_goes_on_with_its_weights(tiny_document, tmp_path):
+    train(Recipe.from_dict(tiny_document), tmp_path / "first")
+    first = tmp_path / "first" / "model"
+    following = tiny_document | {"start_from": str(first)}
+    del following["model"]
+    recipe = Recipe.from_dict(following)
+    begun = Trainer(recipe, tmp_path / "second")
+    exported = load_model(first)
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        before = begun.model.logits(ids)[0].numpy()
+    expected = exported.logits(exported.forward(ids[0].numpy(), exported.new_cache("float32")))
+    np.testing.assert_allclose(before, expected, rtol=0, atol=1e-5)
+    # Stopped and resumed, it goes on from its own state, not from the checkpoint again.
+    train(recipe, tmp_path / "second", until=4)
+    train(recipe, tmp_path / "second")
+    train(recipe, tmp_path / "whole")
+    assert weights_of(tmp_path / "second") == weights_of(tmp_path / "whole") != weights_of(tmp_path / "first")
+    for name in ("tokenizer.json", "generation_config.json"):
+        assert (tmp_path / "second" / "model" / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_a_damaged_checkpoint_to_start_from_is_one_clear_error(tiny_document, tmp_path):
+    train(Recipe.from_dict(tiny_document), tmp_path / "first")
+    first = tmp_path / "first" / "model"
+    shard = next(first.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    following = tiny_document | {"start_from": str(first)}
+    del following["model"]
+    with pytest.raises(FormatError, match=shard.name):
+        Trainer(Recipe.from_dict(following), tmp_path / "second")
+
+
+def test_a_run_with_pools_stops_and_goes_on_to_the_same_bits(tiny_document, tmp_path):
+    for stage in tiny_document["stages"]:
+        stage.update(expert_pool=[4, 8], balance_weight=0.0)
+    pooled = Recipe.from_dict(tiny_document)
+    train(pooled, tmp_path / "whole")
+    train(pooled, tmp_path / "parts", until=5)
+    train(pooled, tmp_path / "parts")
+    assert weights_of(tmp_path / "parts") == weights_of(tmp_path / "whole")
+    for stage in tiny_document["stages"]:
+        del stage["expert_pool"]
+    train(Recipe.from_dict(tiny_document), tmp_path / "free")
+    assert weights_of(tmp_path / "free") != weights_of(tmp_path / "whole")
 
 
 def test_a_report_counts_what_the_step_saw(tiny_recipe, tmp_path):

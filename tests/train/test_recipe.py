@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from araio.config import ModelConfig
 from araio.errors import RecipeError
 from araio.train.recipe import Recipe, Stage
+from araio.weights.locate import locate
 
 TINY = Path(__file__).with_name("tiny.toml")
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -73,6 +75,23 @@ MISTAKES = {
         '[model.quantization_config]\nquant_method = "fp8"\n[optimizer]',
         "model.quantization_config is",
     ),
+    "a pool too small for a token": (
+        "steps = 7",
+        "steps = 7\nexpert_pool = [2, 8]\nbalance_weight = 0.0",
+        "expert_pool is [2, 8]; expected the smallest and the largest size, 4 to 8 in steps of 2",
+    ),
+    "a pool that is no range": (
+        "steps = 7",
+        "steps = 7\nexpert_pool = [8, 4]\nbalance_weight = 0.0",
+        "expert_pool is [8, 4]",
+    ),
+    "a pool of one number": (
+        "steps = 7",
+        "steps = 7\nexpert_pool = 8",
+        "stages[0].expert_pool is 8; expected list",
+    ),
+    "a balance against pools": ("steps = 7", "steps = 7\nexpert_pool = [4, 8]", "balance_weight is 0.0001"),
+    "two beginnings": ("seed = 3", 'start_from = "pocket"', "[model] and start_from exclude each other"),
     "no TOML": ("[model]", "[model", "is not valid TOML"),
 }
 
@@ -87,6 +106,15 @@ def test_a_mistake_is_one_error_that_names_file_and_key(tmp_path, old, new, mess
         Recipe.from_file(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
+
+
+def test_a_run_may_start_from_a_checkpoint(tiny_document):
+    del tiny_document["model"]
+    tiny_document["start_from"] = "pocket"
+    assert Recipe.from_dict(tiny_document).model == ModelConfig.from_file(locate("pocket"))
+    for start_from in ("nowhere", "", 3):
+        with pytest.raises(RecipeError, match="start_from"):
+            Recipe.from_dict(tiny_document | {"start_from": start_from})
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"\x00"])

@@ -259,6 +259,7 @@ def test_what_is_there_is_given_at_once_and_what_is_not_in_order() -> None:
     counts = source.counters
     assert (counts.pinned, counts.cached, counts.prefetched, counts.missed) == (0, 3, 0, 3)
     assert source.missed.tolist() == [3, 0, 0]
+    assert source.asked.tolist() == [6, 0, 0]
 
 
 def test_wrong_guesses_that_fill_all_the_room_are_waited_for() -> None:

@@ -186,8 +186,9 @@ class Model:
             TextError: messages that the chat format cannot render; tools or a schema that cannot be used.
             CacheFullError: a conversation that fills the cache.
         """
-        conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        options = ChatOptions(
+        return self.prepare_choices(
+            messages,
+            [sampling],
             tools=tools,
             tool_choice=tool_choice,
             parallel_tool_calls=parallel_tool_calls,
@@ -196,8 +197,18 @@ class Model:
             continue_final_message=continue_final_message,
             watch_experts=watch_experts,
             profile=profile,
-        )
-        return self._preparer.chat(conversation, options, sampling)
+        )[0]
+
+    def prepare_choices(
+        self, messages: Messages, samplings: Sequence[Mapping[str, Any]], **options: Any
+    ) -> list[Generation]:
+        """Several answers to one conversation, whose prompt is made once, ready to run.
+
+        samplings  for each answer, how to choose its tokens: the fields of `SamplingParams`
+        options    the other keywords of `prepare`, which says what is refused
+        """
+        conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        return self._preparer.choices(conversation, ChatOptions(**options), samplings)
 
     def prepare_text(
         self,

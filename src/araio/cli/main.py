@@ -67,6 +67,12 @@ VERBS = {
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
 }
 
+PLAIN_WORDS = {
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+}
+"""What is said of an option's value, by what the library that reads it says."""
+
 FIRST_SCREEN = """\
 araio {version}: run, serve, inspect and train sparse mixture-of-experts reasoning models
 
@@ -171,7 +177,14 @@ def _call(name: str, arguments: list[str]) -> int:
         # Outside of its standalone mode typer hands back the exit code, or None from a command that ended.
         return app(arguments, prog_name=f"araio {name}", standalone_mode=False) or 0
     except typer.TyperException as error:
-        return _report(f"{error.format_message()} (see `araio {name} --help`)")
+        return _report(f"{_plain(error.format_message())} (see `araio {name} --help`)")
+
+
+def _plain(complaint: str) -> str:
+    """What typer says of an option, without the words of the library that reads it."""
+    for said, expected in PLAIN_WORDS.items():
+        complaint = complaint.replace(said, expected)
+    return complaint
 
 
 def _print(text: str) -> None:

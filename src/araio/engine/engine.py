@@ -27,7 +27,7 @@ from araio.engine.request import SamplingParams
 from araio.engine.rows import is_unwanted, routes_of, wanted_rows
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
-from araio.engine.tokens import ExpertRoutes, GeneratedToken, Watch
+from araio.engine.tokens import GeneratedToken, Watch
 from araio.engine.watch import Drafted, EngineState, Ran, Watcher, Watchers, drafted, ran, state_of
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
@@ -303,12 +303,8 @@ class Engine:
         """
         progress, row, wanted = [], 0, 0
         for place, work in enumerate(plan):
-            is_prompt = parts[place].is_prompt
-            watched = None
-            if work.job.watches == "all" or (work.job.watches is not None and work.wanted):
-                own = slice(row, row + work.tokens)
-                watched = routes_of(own, routes, self.model.config.num_experts_per_tok)
-            followers = self._take(work, logits[wanted : wanted + work.wanted], watched)
+            is_prompt, own = parts[place].is_prompt, slice(row, row + work.tokens)
+            followers = self._take(work, logits[wanted : wanted + work.wanted], routes, own)
             if work.tokens == 2 and len(followers) < 2 and not is_prompt:
                 parts[place] = parts[place]._replace(kept=1)
             if not work.job.is_done:
@@ -327,11 +323,14 @@ class Engine:
                 tokens = sum(len(entry.followers) for entry in progress)
                 self._speculation.record(len(plan), drafts, seconds, tokens)
 
-    def _take(self, work: Work, logits: Float32Array, routes: ExpertRoutes | None) -> Int64Array:
-        """Give a request what it has come to; what goes wrong with it is its own error."""
+    def _take(self, work: Work, logits: Float32Array, routes: Routes, rows: slice) -> Int64Array:
+        """Give a request what it has come to in its rows; what goes wrong with it is its own error."""
         job, is_first = work.job, work.job.prompt_left == work.tokens
+        watched = None
         try:
-            followers = job.take(work.tokens, logits, routes)
+            if job.watches == "all" or (job.watches is not None and work.wanted):
+                watched = routes_of(rows, routes, self.model.config.num_experts_per_tok)
+            followers = job.take(work.tokens, logits, watched)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             self._fail(job, error)
             return NOTHING

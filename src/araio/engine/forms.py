@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from araio.engine.guide import FormGuide
+from araio.engine.guide import FormGuide, SingleCallGuide
 from araio.engine.profiles import AskedProfile
 from araio.engine.tokens import Watch
-from araio.errors import RequestError
+from araio.errors import RequestError, blaming
 from araio.json_reader import shown
 from araio.text.deepseek import END_THINK
 from araio.text.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ class ChatOptions:
 
     tools            functions that the model may call: `{"type": "function", "function": {...}}`
     tool_choice      "none", "auto", "required", or the one that must be called
-    parallel_tool_calls  of calls that must come, whether there may be several
+    parallel_tool_calls  whether one answer may have several calls; a tool that is named is called once
     response_format  `{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema",
                      "json_schema": {"schema": ...}}`: the answer behind the thinking
     thinking_budget  tokens of thinking after which it is closed; the closing tag comes on top
@@ -63,8 +63,10 @@ class ChatOptions:
         Raises:
             TextError: they have not the shapes above.
         """
-        tools = read_tools(self.tools)
-        return tools, ToolChoice.read(self.tool_choice, tools)
+        with blaming("tools"):
+            tools = read_tools(self.tools)
+        with blaming("tool_choice"):
+            return tools, ToolChoice.read(self.tool_choice, tools)
 
 
 class Forms:
@@ -82,7 +84,7 @@ class Forms:
 
     def guide(
         self, options: ChatOptions, tools: Sequence[Tool], choice: ToolChoice, follows_reasoning: bool
-    ) -> FormGuide | None:
+    ) -> FormGuide | SingleCallGuide | None:
         """Holds an answer to its form; None if it is free.
 
         follows_reasoning  the prompt has opened the thinking, and the form begins behind it
@@ -96,10 +98,12 @@ class Forms:
         if is_json and choice.mode != "none":
             raise RequestError(
                 "response_format gives the answer a form, and tools may be called instead; leave one of them "
-                "out, or set tool_choice to 'none'"
+                "out, or set tool_choice to 'none'",
+                param="response_format",
             )
         if not is_json and choice.mode != "required":
-            return None
+            is_single = choice.mode == "auto" and not options.parallel_tool_calls and self._eos_ids
+            return SingleCallGuide(self._tokenizer, self._eos_ids[0]) if is_single else None
         if follows_reasoning and END_THINK not in self._tokenizer.control_tokens:
             raise RequestError(
                 f"this model's vocabulary has no {END_THINK!r}, so it cannot be told where an answer of a "
@@ -112,7 +116,8 @@ class Forms:
             self._compiler.tool_calls(
                 choice.candidates(tools),
                 follows_reasoning=follows_reasoning,
-                is_parallel=options.parallel_tool_calls,
+                # Who names a tool wants it called; the model, which sees no other, would not stop by itself.
+                is_parallel=options.parallel_tool_calls and choice.name is None,
             ).matcher()
         )
 
@@ -130,7 +135,8 @@ class Forms:
         schema = described.get("schema") if isinstance(described, Mapping) else None
         if not isinstance(schema, Mapping):
             raise RequestError(
-                f"response_format.json_schema.schema is {shown(schema)}; expected a JSON schema, an object"
+                f"response_format.json_schema.schema is {shown(schema)}; expected a JSON schema, an object",
+                param="response_format",
             )
         return self._compiler.schema(schema, follows_reasoning=follows_reasoning)
 
@@ -154,5 +160,6 @@ def _is_json(form: object) -> bool:
         return kind != "text"
     raise RequestError(
         f"response_format is {shown(form)}; expected an object whose type is 'text', 'json_object' or "
-        "'json_schema'"
+        "'json_schema'",
+        param="response_format",
     )

@@ -53,7 +53,7 @@ def generate(
     room = room_for(model.config, prompt_ids, params)
     if not room:
         return iter(())
-    emitter = Emitter(tokenizer, params, ends, room)
+    emitter = Emitter(tokenizer, params, ends, room, guide)
     sampler = Sampler(params, prompt_ids, model.config.vocab_size, guide)
     return _loop(model, prompt_ids, sampler, emitter, mask)
 

@@ -1,9 +1,10 @@
 r"""`Guide`: what a request's tokens must be, or may be, whatever the model would choose.
 
 `ThinkingGuide` ends the thinking: after a budget of tokens, or when somebody asks for the answer now, it
-forces the closing tag token by token and lets go. `FormGuide` lets pass what a grammar allows. One request's
-guide sees each of its tokens in order, drafted or not, so what it does depends on nothing else; a forced
-token is not drawn. Read `sampling.py` for the one caller.
+forces the closing tag token by token and lets go; a tag that comes once more, behind the thinking, gives no
+text. `FormGuide` lets pass what a grammar allows, `SingleCallGuide` one call of a tool. One request's guide
+sees each of its tokens in order, drafted or not, so what it does depends on nothing else; a forced token is
+not drawn. Read `sampling.py` for the one caller.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy.typing as npt
 from araio.text.deepseek import END_THINK, THINK
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Span, Tokenizer
+from araio.text.tool_calls import ToolCallSplitter
 
-__all__ = ["FormGuide", "Guide", "Matcher", "ThinkingGuide", "ThinkingTags"]
+__all__ = ["FormGuide", "Guide", "Matcher", "SingleCallGuide", "ThinkingGuide", "ThinkingTags"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -35,6 +37,10 @@ class Guide(Protocol):
     def accept(self, token_id: int) -> None:
         """The token that came."""
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the token that came last is a mark without a meaning where it stands, and gives no text."""
+
 
 class Matcher(Protocol):
     """Follows a grammar, as `text.grammar.Matcher` does."""
@@ -48,6 +54,8 @@ class Matcher(Protocol):
 
 class FormGuide:
     """All that comes has the form that a grammar describes."""
+
+    is_silent = False
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
@@ -65,17 +73,45 @@ class FormGuide:
         self._matcher.accept(token_id)
 
 
+class SingleCallGuide:
+    """An answer may call a tool, and ends behind its first complete call.
+
+    eos_id  the token that ends it
+    """
+
+    is_silent = False
+
+    def __init__(self, tokenizer: Tokenizer, eos_id: int) -> None:
+        self._stream = tokenizer.stream()
+        self._calls = ToolCallSplitter()
+        self._eos_id = eos_id
+
+    def forced(self) -> int | None:
+        """The end, once there is a whole call."""
+        return self._eos_id if self._calls.complete else None
+
+    def allowed(self) -> None:
+        """All: until then the model is free."""
+
+    def accept(self, token_id: int) -> None:
+        """The answer goes on."""
+        self._calls.push(self._stream.push(token_id))
+
+
 class ThinkingTags:
     """Ids of the tags around the thinking, in the words of one tokenizer.
 
     opening  the tag that a model may begin with, if that is one token
     closing  the end of the thinking and the blank line behind it, where a line has just ended
     breaking the same where none has
+    tags     those of both kinds that are one token
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         is_control = THINK in tokenizer.control_tokens
         self.opening = tokenizer.token_id(THINK) if is_control else None
+        single = tokenizer.control_tokens & {THINK, END_THINK}
+        self.tags = frozenset(token_id for tag in single if (token_id := tokenizer.token_id(tag)) is not None)
         self.closing = tokenizer.encode_spans([Span(f"{END_THINK}\n\n", is_trusted=True)])
         self.breaking = tokenizer.encode_spans([Span(f"\n{END_THINK}\n\n", is_trusted=True)])
 
@@ -100,6 +136,7 @@ class ThinkingGuide:
         answer: Guide | None = None,
         within: BoolArray | None = None,
     ) -> None:
+        self.is_silent = False
         self._tags = tags
         self._budget = budget
         self._answer = answer
@@ -152,9 +189,13 @@ class ThinkingGuide:
 
     def accept(self, token_id: int) -> None:
         """Count a token, to the thinking or to the answer."""
-        was_reasoning = self._splitter.is_reasoning
+        was_reasoning, may_open = self._splitter.is_reasoning, self._splitter.may_open
         place = self._accepted
         self._accepted += 1
+        # Who was made to answer may close the thinking that it goes on with. To forbid that would change what
+        # it says instead, so the tag comes, and counts, and is no part of the text.
+        is_meant = was_reasoning or (may_open and token_id == self._tags.opening)
+        self.is_silent = token_id in self._tags.tags and not is_meant
         if self._closing:
             forced = self._closing.popleft()
             assert token_id == forced
@@ -162,7 +203,7 @@ class ThinkingGuide:
             self.imposed = _grown(self.imposed, place)
             if was_reasoning:
                 self.thinking = _grown(self.thinking, place)
-        elif was_reasoning or self._splitter.may_open:
+        elif (was_reasoning or may_open) and not self.is_silent:
             self._read(token_id)
             is_reasoning = was_reasoning or self._splitter.is_reasoning
             self._tokens += is_reasoning

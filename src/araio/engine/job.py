@@ -101,7 +101,9 @@ class Job:
         if room < min(1, params.max_tokens):
             raise CacheFullError(
                 f"a prompt of {len(prompt_ids)} tokens and its answer do not fit into a cache of "
-                f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens"
+                f"{cache_tokens} tokens; shorten the prompt, or give more cache_tokens",
+                len(prompt_ids),
+                cache_tokens,
             )
         check_kept(config, params, len(prompt_ids), room, keeps_experts=watches == "all")
         self.params = params
@@ -132,7 +134,7 @@ class Job:
         self._last = 0  # the newest token, which has not run yet
         self._alternatives = params.prompt_logprobs or 0
         self._sampler = Sampler(params, prompt_ids, config.vocab_size, guide)
-        self._emitter = Emitter(tokenizer, params, stop_ids, room)
+        self._emitter = Emitter(tokenizer, params, stop_ids, room, guide)
 
     def enter_queue(self) -> None:
         """It was submitted."""

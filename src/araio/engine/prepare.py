@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from araio.engine.engine import Engine
 from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
-from araio.engine.guide import ThinkingGuide, ThinkingTags
+from araio.engine.guide import FormGuide, ThinkingGuide, ThinkingTags
 from araio.engine.profiles import AskedProfile, Profiles
 from araio.engine.request import check_thinking_budget, params_from
 from araio.engine.tokens import Watch
@@ -62,14 +62,19 @@ class Preparer:
         self._profiles = profiles
         self._forms = Forms(tokenizer, engine.model.config.vocab_size, stop_ids)
 
-    def chat(
-        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions, sampling: Mapping[str, Any]
-    ) -> Generation:
-        """The next answer of a conversation; `Model.prepare` says what is refused."""
+    def choices(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: ChatOptions,
+        samplings: Sequence[Mapping[str, Any]],
+    ) -> list[Generation]:
+        """Answers to one conversation, each chosen in its own way; `Model.prepare` says what is refused.
+
+        What is alike for all, the prompt among it, is made once.
+        """
         check_thinking_budget(options.thinking_budget)
         mask = self._profiles.mask(options.profile)
-        with blaming("tools"):
-            tools, choice = options.read_tools()
+        tools, choice = options.read_tools()
         with blaming("messages"):
             prompt = self._chat_format.render(
                 messages,
@@ -77,15 +82,26 @@ class Preparer:
                 tool_choice=choice,
                 continue_final_message=options.continue_final_message,
             )
-        starts_in_reasoning = prompt.starts_in_reasoning
-        with blaming("tools" if options.response_format is None else "response_format"):
-            form = self._forms.guide(options, tools, choice, starts_in_reasoning)
-        within = None if form is None else self._forms.thinking
-        budget = options.thinking_budget
-        guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, budget, form, within)
-        calls = None if choice.mode == "none" else ToolCallSplitter()
-        transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
-        return self._generation(prompt.ids, transcript, guide, options.watch_experts, mask, sampling)
+
+        def made(sampling: Mapping[str, Any]) -> Generation:
+            with blaming("tools" if options.response_format is None else "response_format"):
+                form = self._forms.guide(options, tools, choice, prompt.starts_in_reasoning)
+            guide = ThinkingGuide(
+                self._tokenizer,
+                self._tags,
+                prompt.starts_in_reasoning,
+                options.thinking_budget,
+                form,
+                within=self._forms.thinking if isinstance(form, FormGuide) else None,
+            )
+            splitter = ReasoningSplitter(
+                prompt.starts_in_reasoning, is_continued=options.continue_final_message
+            )
+            calls = None if choice.mode == "none" else ToolCallSplitter()
+            transcript = Transcript(self._tokenizer, splitter, calls)
+            return self._generation(prompt.ids, transcript, guide, options.watch_experts, mask, sampling)
+
+        return [made(sampling) for sampling in samplings]
 
     def text(
         self,

@@ -127,7 +127,7 @@ def check_prompt(
             param="logit_bias",
         )
     if params.stop and not has_tokenizer:
-        raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids")
+        raise RequestError("stop strings need a tokenizer; pass one, or pass stop_ids", param="stop")
 
 
 def check_thinking_budget(tokens: object) -> None:
@@ -219,21 +219,23 @@ def _document(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{path} {error}; repair or remove it") from None
 
 
-def _check_number(name: str, value: object, low: float, high: float, *, above_low: bool = False) -> None:
+def _check_number(
+    name: str, value: object, low: float, high: float, *, above_low: bool = False, param: str | None = None
+) -> None:
     # NaN fails both comparisons.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and low <= value <= high and not (above_low and value == low):  # type: ignore[operator]
         return
     bound = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
-    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}", param=name)
+    raise RequestError(f"{name} is {_shown(value)}; expected a number {bound}", param=param or name)
 
 
-def _check_integer(name: str, value: object, low: int, high: int | None) -> None:
+def _check_integer(name: str, value: object, low: int, high: int | None, *, param: str | None = None) -> None:
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     if is_integer and low <= value and (high is None or value <= high):  # type: ignore[operator]
         return
     bound = f"of {low} or more" if high is None else f"from {low} to {high}"
-    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}", param=name)
+    raise RequestError(f"{name} is {_shown(value)}; expected an integer {bound}", param=param or name)
 
 
 def _shown(value: object) -> str:
@@ -245,26 +247,31 @@ def _shown(value: object) -> str:
 def _stop_strings(stop: object) -> tuple[str, ...]:
     strings = (stop,) if isinstance(stop, str) else stop
     if not isinstance(strings, Iterable) or isinstance(strings, bytes | dict):
-        raise RequestError(f"stop is {_shown(stop)}; expected a string or a list of strings")
+        raise RequestError(f"stop is {_shown(stop)}; expected a string or a list of strings", param="stop")
     # Looked at one by one, so that a list of a million entries is refused at the seventeenth.
     found: list[str] = []
     for text in strings:
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_CHARACTERS:
             raise RequestError(
-                f"stop holds {str(text)[:40]!r}; expected strings of 1 to {MAX_STOP_CHARACTERS} characters"
+                f"stop holds {shown(text)}; expected strings of 1 to {MAX_STOP_CHARACTERS} characters",
+                param="stop",
             )
         found.append(text)
         if len(found) > MAX_STOP_STRINGS:
-            raise RequestError(f"stop holds more than {MAX_STOP_STRINGS} strings; give fewer")
+            raise RequestError(f"stop holds more than {MAX_STOP_STRINGS} strings; give fewer", param="stop")
     return tuple(found)
 
 
 def _biases(biases: object) -> dict[int, float]:
     if not isinstance(biases, Mapping):
-        raise RequestError(f"logit_bias is {_shown(biases)}; expected numbers by token id")
+        raise RequestError(
+            f"logit_bias is {_shown(biases)}; expected numbers by token id", param="logit_bias"
+        )
     if len(biases) > MAX_LOGIT_BIASES:
-        raise RequestError(f"logit_bias has {len(biases)} tokens; give at most {MAX_LOGIT_BIASES}")
+        raise RequestError(
+            f"logit_bias has {len(biases)} tokens; give at most {MAX_LOGIT_BIASES}", param="logit_bias"
+        )
     for token, bias in biases.items():
-        _check_integer("a token of logit_bias", token, 0, None)
-        _check_number(f"logit_bias of token {_shown(token)}", bias, -100, 100)
+        _check_integer("a token of logit_bias", token, 0, None, param="logit_bias")
+        _check_number(f"logit_bias of token {_shown(token)}", bias, -100, 100, param="logit_bias")
     return dict(biases)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from araio.engine.guide import Guide
 from araio.engine.output import TextOutput
 from araio.engine.request import SamplingParams
 from araio.engine.sampling import Sampled
@@ -60,21 +61,29 @@ class Emitter:
     tokenizer  turns ids into text; without it every text is empty
     stop_ids   end the text and show none
     room       tokens that may still come; the last of them carries "length" if nothing else ends it
+    guide      of the request, which has seen each token before it comes here; it says which give no text
     """
 
     def __init__(
-        self, tokenizer: Tokenizer | None, params: SamplingParams, stop_ids: Collection[int], room: int
+        self,
+        tokenizer: Tokenizer | None,
+        params: SamplingParams,
+        stop_ids: Collection[int],
+        room: int,
+        guide: Guide | None = None,
     ) -> None:
         self.room = room
         self._output = TextOutput(tokenizer, params.stop)
         self._stop_ids = frozenset(stop_ids)
+        self._guide = guide
 
     def emit(self, sampled: Sampled, routes: ExpertRoutes | None = None) -> GeneratedToken:
         """The next token of the answer; nothing may follow one with a finish reason."""
         self.room -= 1
         text, stop = "", None
         is_end = sampled.id in self._stop_ids
-        if not is_end:
+        is_silent = self._guide is not None and self._guide.is_silent
+        if not (is_end or is_silent):
             text, stop = self._output.push(sampled.id)
         if stop is None and (is_end or self.room == 0):
             # What was held back comes out now, and half a character of it may complete a stop string.

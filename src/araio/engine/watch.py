@@ -6,6 +6,7 @@ Plain values for metrics, live pages and recordings; nothing is computed for the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -21,6 +22,8 @@ from araio.weights.counters import StreamCounters
 from araio.weights.residency import StreamedExperts
 
 __all__ = ["Drafted", "EngineState", "EngineStep", "Ran", "Watcher", "Watchers", "drafted", "ran", "state_of"]
+
+log = logging.getLogger("araio.engine")
 
 
 class Ran(NamedTuple):
@@ -102,11 +105,15 @@ class Watchers:
         self._watchers = tuple(other for other in self._watchers if other != watcher)
 
     def tell(self, parts: Sequence[Ran], routes: Routes, drafts: Sequence[Drafted], seconds: float) -> None:
-        """Tell all of them of a step that is over."""
+        """Tell all of them of a step that is over; one that fails is told no more, for it is no request's."""
         counters = None if self._streamed is None else self._streamed.counters
         step = EngineStep(parts, routes.ids, routes.weights, drafts, seconds, counters)
         for watcher in self._watchers:
-            watcher(step)
+            try:
+                watcher(step)
+            except Exception:
+                self.remove(watcher)
+                log.exception("who watched the engine's steps failed, and is not told of any more")
 
 
 class EngineState(NamedTuple):

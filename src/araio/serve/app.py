@@ -30,8 +30,9 @@ from araio.serve import (
     static,
     tokenization,
 )
-from araio.serve.errors import LOGGED, ApiError, ErrorAnswer, api_error, error_response, validation_error
+from araio.serve.errors import LOGGED, ApiError, ErrorAnswer, api_error, error_response
 from araio.serve.service import Service
+from araio.serve.validation import validation_error
 
 __all__ = ["create_app"]
 

@@ -6,6 +6,7 @@ assistant's turn that is put together from parts. Read `responses_ask.py` and `m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +29,12 @@ class Ask:
     """A conversation in OpenAI's chat shape, and how to answer it.
 
     options  keywords of `Model.prepare`; those that the request leaves open are missing
+    fields   what the dialect calls them, where it has another name: errors are about what was sent
     """
 
     messages: list[dict[str, Any]]
     options: dict[str, Any]
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     def prompt(self, chat_format: ChatFormat) -> Prompt:
         """What the model would be given; of the options, those that the prompt depends on may be there.

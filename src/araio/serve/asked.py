@@ -27,12 +27,14 @@ __all__ = ["Asked"]
 class Asked(ABC):
     """One request under way.
 
+    holder  who asks; nobody else can control it
     prefix  of its id, by which it can be controlled
     count   answers that it comes to
     """
 
-    def __init__(self, service: Service, prefix: str, count: int) -> None:
+    def __init__(self, service: Service, holder: str, prefix: str, count: int) -> None:
         self.service = service
+        self._holder = holder
         self._count = count
         self._id = new_id(prefix)
         self._created = int(time.time())
@@ -55,7 +57,7 @@ class Asked(ABC):
 
     def answering(self) -> AbstractAsyncContextManager[list[Steps]]:
         """Runs the answers while the block lasts."""
-        return self.service.answering(self._id, self._count, self.prepare)
+        return self.service.answering(self._holder, self._id, self._count, self.prepare)
 
     def head(self, kind: str) -> dict[str, Any]:
         """Keys that every document of the answer has.

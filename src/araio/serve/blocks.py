@@ -66,13 +66,9 @@ class Change(NamedTuple):
 
 
 class Blocks:
-    """The blocks of one answer as it comes.
+    """The blocks of one answer as it comes."""
 
-    is_single  gives out the first call alone
-    """
-
-    def __init__(self, *, is_single: bool = False) -> None:
-        self._is_single = is_single
+    def __init__(self) -> None:
         self._count = 0
         self._open: Block | None = None
         self._call: int | None = None  # number of the call that is open
@@ -81,8 +77,6 @@ class Blocks:
         """What a delta changes: it may close a block, open one, and lets one grow."""
         kind, piece = _KINDS[type(delta)], _piece(delta)
         call = delta.index if isinstance(delta, ToolCallDelta) else None
-        if call and self._is_single:
-            return []
         changes = []
         block = self._open
         if block is None or block.kind is not kind or call != self._call:

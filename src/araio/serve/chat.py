@@ -19,7 +19,7 @@ from araio.serve.schema_answers import ChatAnswer
 from araio.serve.schema_chat import ChatRequest
 from araio.serve.service import Service
 from araio.serve.sse import DONE, data_event, streamed
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 from araio.serve.steps import Steps, merged
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import usage_of
@@ -34,18 +34,18 @@ router = APIRouter(route_class=JsonRoute, tags=["chat"])
     summary="Answer a conversation",
     responses=streamed(ChatAnswer, "answer", "chunks"),
 )
-async def chat_completions(body: ChatRequest, service: ServiceOf) -> Response:
+async def chat_completions(body: ChatRequest, service: ServiceOf, holder: Holder) -> Response:
     """The next answer of a conversation, with its reasoning apart."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
-    return AskedChat(body, service).response(is_stream=bool(body.stream))
+    return AskedChat(body, service, holder).response(is_stream=bool(body.stream))
 
 
 class AskedChat(Asked):
     """One request under way."""
 
-    def __init__(self, body: ChatRequest, service: Service) -> None:
-        super().__init__(service, "chatcmpl", body.choices)
+    def __init__(self, body: ChatRequest, service: Service, holder: str) -> None:
+        super().__init__(service, holder, "chatcmpl", body.choices)
         self._body = body
 
     def document(self, flows: Sequence[Steps]) -> dict[str, Any]:
@@ -80,6 +80,7 @@ class AskedChat(Asked):
             yield DONE
 
     def prepare(self) -> list[Generation]:
-        body, prepare = self._body, self.service.model.prepare
-        messages, prompt = [message.to_dict() for message in body.messages], body.prompt()
-        return [prepare(messages, **prompt, **body.sampling(index)) for index in range(body.choices)]
+        body = self._body
+        messages = [message.to_dict() for message in body.messages]
+        samplings = [body.sampling(index) for index in range(body.choices)]
+        return self.service.model.prepare_choices(messages, samplings, **body.options())

@@ -23,9 +23,8 @@ def chat_choice(
     """
     message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
     if answer.tool_calls:
-        calls = answer.tool_calls[:1] if body.parallel_tool_calls is False else answer.tool_calls
         message["content"] = answer.content or None
-        message["tool_calls"] = [_call(call) for call in calls]
+        message["tool_calls"] = [_call(call) for call in answer.tool_calls]
     shows_reasoning = body.include_reasoning is not False
     if shows_reasoning and answer.reasoning:
         message[reasoning_field] = answer.reasoning

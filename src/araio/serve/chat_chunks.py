@@ -100,16 +100,7 @@ class ChatChunks:
             case ContentDelta(text):
                 return {"content": text}
             case ToolCallDelta():
-                return self._call(delta)
-
-    def _call(self, delta: ToolCallDelta) -> dict[str, Any] | None:
-        if delta.index > 0 and self._body.parallel_tool_calls is False:
-            return None
-        function = {"arguments": delta.arguments}
-        if delta.id is None:
-            return {"tool_calls": [{"index": delta.index, "function": function}]}
-        head = {"index": delta.index, "id": delta.id, "type": "function"}
-        return {"tool_calls": [{**head, "function": {"name": delta.name, **function}}]}
+                return _call(delta)
 
     def _of_token(self, step: Step) -> dict[str, Any]:
         """What is told of a token beside its text, if that was asked for."""
@@ -128,3 +119,11 @@ class ChatChunks:
         elif self._body.includes_usage:
             chunk["usage"] = None
         return chunk
+
+
+def _call(delta: ToolCallDelta) -> dict[str, Any]:
+    function = {"arguments": delta.arguments}
+    if delta.id is None:
+        return {"tool_calls": [{"index": delta.index, "function": function}]}
+    head = {"index": delta.index, "id": delta.id, "type": "function"}
+    return {"tool_calls": [{**head, "function": {"name": delta.name, **function}}]}

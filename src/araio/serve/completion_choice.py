@@ -1,7 +1,12 @@
-"""`completion_choice`: one finished continuation in the shape of OpenAI's older API, with its logprobs."""
+"""`completion_choice`: one finished continuation in the shape of OpenAI's older API, with its logprobs.
+
+`Offsets` says where each token begins in the text: behind all characters that the tokens before it complete.
+A token that begins inside a character, as where two tokens share one, begins where that character does.
+"""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +16,7 @@ from araio.serve.schema_completions import CompletionRequest, Prompt
 from araio.serve.steps import Steps
 from araio.text.tokenizer import Tokenizer
 
-__all__ = ["completion_choice", "echoed", "logprobs_of"]
+__all__ = ["Offsets", "completion_choice", "echoed", "logprobs_of"]
 
 
 def completion_choice(
@@ -28,11 +33,11 @@ def completion_choice(
         "stop_reason": answer.stop_reason,
     }
     if body.logprobs is not None:
-        choice["logprobs"] = logprobs_of(answer.logprobs or (), len(echo))
+        choice["logprobs"] = logprobs_of(answer.logprobs or (), Offsets(len(echo)))
     if answer.prompt_logprobs is not None:
         # A text was given an opening token that its author did not write.
         start = int(isinstance(prompt, str) and tokenizer.bos_id is not None)
-        first = tokenizer.decode(flow.job.prompt[start : start + 1].tolist())
+        first = tokenizer.token_bytes(int(flow.job.prompt[start])) if len(flow.job.prompt) > start else b""
         scored = prompt_logprobs_of(first, answer.prompt_logprobs[start + 1 :])
         choice["logprobs"] = {key: scored[key] + choice["logprobs"][key] for key in scored}
     if body.return_token_ids:
@@ -48,17 +53,37 @@ def echoed(prompt: Prompt, tokenizer: Tokenizer) -> str:
     return prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
 
 
-def prompt_logprobs_of(first: str, others: Iterable[TokenLogprob | None]) -> dict[str, list[Any]]:
+class Offsets:
+    """Where tokens begin in a text, in characters, told one by one.
+
+    start  of the first
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._next = start
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def take(self, content: bytes) -> int:
+        """Where a token of these bytes begins, which comes next."""
+        start = self._next
+        self._next += len(self._decoder.decode(content))
+        return start
+
+
+def prompt_logprobs_of(first: bytes, others: Iterable[TokenLogprob | None]) -> dict[str, list[Any]]:
     """Those of a prompt; its first token was not chosen by anybody, and has a text alone."""
-    scored = logprobs_of((token for token in others if token is not None), len(first))
-    opening = {"tokens": first, "token_logprobs": None, "top_logprobs": None, "text_offset": 0}
+    offsets = Offsets()
+    offsets.take(first)
+    scored = logprobs_of((token for token in others if token is not None), offsets)
+    text = first.decode(errors="replace")
+    opening = {"tokens": text, "token_logprobs": None, "top_logprobs": None, "text_offset": 0}
     return {key: [opening[key], *entries] for key, entries in scored.items()}
 
 
-def logprobs_of(tokens: Iterable[TokenLogprob], offset: int = 0) -> dict[str, list[Any]]:
+def logprobs_of(tokens: Iterable[TokenLogprob], offsets: Offsets) -> dict[str, list[Any]]:
     """Four lists, an entry for each token.
 
-    offset  of the first token in the text, in characters
+    offsets  says where each begins in the text
     """
     document: dict[str, list[Any]] = {
         "tokens": [],
@@ -70,8 +95,7 @@ def logprobs_of(tokens: Iterable[TokenLogprob], offset: int = 0) -> dict[str, li
         document["tokens"].append(token.text)
         document["token_logprobs"].append(token.logprob)
         document["top_logprobs"].append(_top(token))
-        document["text_offset"].append(offset)
-        offset += len(token.text)
+        document["text_offset"].append(offsets.take(token.bytes))
     return document
 
 

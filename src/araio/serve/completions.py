@@ -15,12 +15,12 @@ from fastapi import APIRouter, Response
 from araio.engine.answer import ContentDelta, Step
 from araio.engine.generation import Generation
 from araio.serve.asked import Asked
-from araio.serve.completion_choice import completion_choice, echoed, logprobs_of
+from araio.serve.completion_choice import Offsets, completion_choice, echoed, logprobs_of
 from araio.serve.schema_answers import CompletionAnswer
 from araio.serve.schema_completions import CompletionRequest, Prompt
 from araio.serve.service import Service
 from araio.serve.sse import DONE, data_event, streamed
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 from araio.serve.steps import Steps, merged
 from araio.serve.strict_json import JsonRoute
 from araio.serve.usage import running_usage, usage_of_prompts
@@ -37,18 +37,18 @@ router = APIRouter(route_class=JsonRoute, tags=["completions"])
     summary="Continue text",
     responses=streamed(CompletionAnswer, "text", "chunks"),
 )
-async def completions(body: CompletionRequest, service: ServiceOf) -> Response:
+async def completions(body: CompletionRequest, service: ServiceOf, holder: Holder) -> Response:
     """What follows a prompt, or each of several; choice `i` of prompt `p` has the index `p * n + i`."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
-    return AskedCompletion(body, service).response(is_stream=bool(body.stream))
+    return AskedCompletion(body, service, holder).response(is_stream=bool(body.stream))
 
 
 class AskedCompletion(Asked):
     """One request under way."""
 
-    def __init__(self, body: CompletionRequest, service: Service) -> None:
-        super().__init__(service, "cmpl", len(body.prompts) * body.choices)
+    def __init__(self, body: CompletionRequest, service: Service, holder: str) -> None:
+        super().__init__(service, holder, "cmpl", len(body.prompts) * body.choices)
         self._body = body
         self._prompts = body.prompts
 
@@ -63,25 +63,25 @@ class AskedCompletion(Asked):
     async def events(self) -> AsyncGenerator[bytes]:
         """The choices as they come."""
         async with self.answering() as flows:
-            offsets = [0] * len(flows)
-            for index in range(len(flows)):
-                if self._body.echo:
-                    echo = echoed(self._prompt(index), self.service.model.tokenizer)
-                    offsets[index] = len(echo)
+            offsets = [Offsets() for _ in flows]
+            if self._body.echo:
+                for index, echo in enumerate(await self.service.start(self._echoes)):
+                    offsets[index] = Offsets(len(echo))
                     yield self._event(flows, index, echo)
             async for index, step in merged(flows):
-                yield self._step_event(flows, index, step, offsets)
+                yield self._step_event(flows, index, step, offsets[index])
             if self._body.includes_usage:
                 yield data_event({**self.head(KIND), "choices": [], "usage": self._usage(flows)})
             yield DONE
 
     def prepare(self) -> list[Generation]:
-        prepare = self.service.model.prepare_text
-        return [
-            prepare(prompt, **self._body.arguments(choice))
-            for prompt in self._prompts
-            for choice in range(self._body.choices)
-        ]
+        prepare, body = self.service.model.prepare_text, self._body
+        made: list[Generation] = []
+        for prompt in self._prompts:
+            first = prepare(prompt, **body.arguments(0))
+            ids = first.job.prompt.tolist() if body.choices > 1 else ()  # a text is encoded once
+            made += [first, *(prepare(ids, **body.arguments(choice)) for choice in range(1, body.choices))]
+        return made
 
     def _prompt(self, index: int) -> Prompt:
         """The prompt of a choice."""
@@ -92,14 +92,18 @@ class AskedCompletion(Asked):
         n = self._body.choices
         return usage_of_prompts([answers[start : start + n] for start in range(0, len(answers), n)])
 
-    def _step_event(self, flows: Sequence[Steps], index: int, step: Step, offsets: list[int]) -> bytes:
+    def _echoes(self) -> list[str]:
+        """The prompt of each choice as text; called beside the event loop, for it may be long."""
+        texts = [echoed(prompt, self.service.model.tokenizer) for prompt in self._prompts]
+        return [text for text in texts for _ in range(self._body.choices)]
+
+    def _step_event(self, flows: Sequence[Steps], index: int, step: Step, offsets: Offsets) -> bytes:
         text = "".join(delta.text for delta in step.deltas if isinstance(delta, ContentDelta))
         more: dict[str, Any] = {}
         if step.logprob is not None:
-            more["logprobs"] = logprobs_of([step.logprob], offsets[index])
+            more["logprobs"] = logprobs_of([step.logprob], offsets)
         if self._body.return_token_ids:
             more["token_ids"] = [step.id]
-        offsets[index] += len(text)
         return self._event(flows, index, text, step.finish_reason, **more)
 
     def _event(

@@ -9,7 +9,7 @@ and the object says itself that it is an error. Read `app.py` for where they are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.exceptions import HTTPException
@@ -32,11 +32,11 @@ __all__ = [
     "ApiError",
     "ErrorAnswer",
     "api_error",
+    "check_count",
     "error_body",
     "error_response",
     "invalid",
     "message_error_body",
-    "validation_error",
 ]
 
 INVALID = "invalid_request_error"
@@ -122,6 +122,16 @@ def invalid(message: str, param: str | None, code: str | None = "invalid_value")
     return ApiError(400, message, param=param, code=code)
 
 
+def check_count(param: str, found: int, limit: int, name: str) -> None:
+    """Refuse more than the server allows, and name the limit, which `araio serve --limit` can raise.
+
+    Raises:
+        ApiError: 400 with `param`.
+    """
+    if found > limit:
+        raise invalid(f"{param} comes to {found}; this server's limit {name} is {limit}", param)
+
+
 def api_error(error: Exception) -> ApiError:
     """What a client is told of an exception, wherever it came up."""
     match error:
@@ -138,46 +148,19 @@ def api_error(error: Exception) -> ApiError:
         case RequestError() | TextError():
             return invalid(str(error), error.param)
         case CacheFullError():
-            return ApiError(400, str(error), code="cache_full")
+            return ApiError(
+                400,
+                str(error),
+                code="cache_full",
+                kind="exceed_context_size_error",
+                more={"n_prompt_tokens": error.tokens, "n_ctx": error.limit},
+            )
         case GenerationError():
             return ApiError(500, str(error), code="generation_failed")
         case CheckpointError() | DiskError():
             message = "weights that this needs cannot be read, or are damaged; the server's log says which"
             return ApiError(500, message, code="weights_unreadable")
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
-
-
-def validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
-    """What is wrong with a body or a query that is not what the schema says.
-
-    body  the document that was sent
-    """
-    if not errors:
-        return invalid("the request is malformed", None)
-    # A value that fits no form of a union is complained of once for each form: a range that was missed tells
-    # more than a type, and what lies deepest got furthest.
-    worst = max(errors, key=lambda entry: (not entry["type"].endswith("_type"), len(entry["loc"])))
-    source, *place = worst["loc"]
-    if worst["type"] == "missing":
-        path = ".".join(filter(None, (_path(place[:-1], body), *map(str, place[-1:]))))
-        return invalid(f"{path or 'the body'} is missing", path or None, "missing")
-    path = _path(place, body) if source == "body" else ".".join(map(str, place))
-    message = str(worst["msg"]).removeprefix("Value error, ")
-    return invalid(f"{path}: {message}" if path else message, path or None)
-
-
-def _path(place: Sequence[Any], document: Any) -> str:
-    """A field in a document; what names a form of a union on the way, and so no field, is left out."""
-    path = ""
-    for part in place:
-        if isinstance(document, list) and isinstance(part, int):
-            path += f"[{part}]"
-        elif isinstance(document, dict) and part in document and str(part).isidentifier():
-            path += f".{part}"
-        else:
-            continue
-        document = document[part]
-    return path.removeprefix(".")
 
 
 def error_body(error: ApiError) -> dict[str, Any]:

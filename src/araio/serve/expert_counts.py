@@ -1,7 +1,8 @@
 """`ExpertCounts`: how often each expert was chosen, since the server began and of late.
 
 The engine tells of every step, in its own thread; the event loop reads. A recording is a stretch of time
-whose counts are kept apart, as SGLang has it. Read `expert_routes.py` for who shows them.
+whose counts are kept apart, as SGLang has it; each key has its own. Read `expert_routes.py` for who shows
+them.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class ExpertCounts:
         self._tokens = 0
         self._counts = np.zeros(shape, np.int64)
         self._recent = np.zeros(shape, np.float64)
-        self._since: tuple[int, npt.NDArray[np.int64]] | None = None
-        self._recorded = (0, np.zeros(shape, np.int64))
+        self._since: dict[str, tuple[int, npt.NDArray[np.int64]]] = {}
+        self._recorded: dict[str, tuple[int, npt.NDArray[np.int64]]] = {}
 
     def record(self, step: EngineStep) -> None:
         """One step of the engine; called in its thread."""
@@ -65,29 +66,30 @@ class ExpertCounts:
                 "domains": None,
             }
 
-    def start(self) -> None:
-        """Begin a recording; one that runs begins anew."""
+    def start(self, holder: str) -> None:
+        """Begin the recording of whoever asks; one that runs begins anew, and others' go on."""
         with self._lock:
-            self._since = self._tokens, self._counts.copy()
+            self._since[holder] = self._tokens, self._counts.copy()
 
-    def stop(self) -> bool:
-        """End the recording; False if none runs."""
+    def stop(self, holder: str) -> bool:
+        """End their recording; False if none runs."""
         with self._lock:
-            if self._since is None:
+            if holder not in self._since:
                 return False
-            self._recorded = self._so_far()
-            self._since = None
+            self._recorded[holder] = self._so_far(holder)
+            del self._since[holder]
             return True
 
-    def recording(self) -> dict[str, Any]:
-        """What was recorded: the stretch that runs, or else the last one."""
+    def recording(self, holder: str) -> dict[str, Any]:
+        """What was recorded for them: the stretch that runs, or else the last one."""
         with self._lock:
-            tokens, counts = self._recorded if self._since is None else self._so_far()
-            return {"is_recording": self._since is not None, **self._document(tokens, counts)}
+            is_recording = holder in self._since
+            nothing = 0, np.zeros_like(self._counts)
+            tokens, counts = self._so_far(holder) if is_recording else self._recorded.get(holder, nothing)
+            return {"is_recording": is_recording, **self._document(tokens, counts)}
 
-    def _so_far(self) -> tuple[int, npt.NDArray[np.int64]]:
-        assert self._since is not None
-        tokens, counts = self._since
+    def _so_far(self, holder: str) -> tuple[int, npt.NDArray[np.int64]]:
+        tokens, counts = self._since[holder]
         return self._tokens - tokens, self._counts - counts
 
     def _document(self, tokens: int, counts: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Routes that show the experts at work: what was chosen so far and of late, and recordings of it.
 
 Counts are of tokens, over all requests together; which request used which expert is told to that request
-alone (`experts.py`). Read `expert_counts.py` for who counts.
+alone (`experts.py`). A recording is that of the key that began it. Read `expert_counts.py` for who counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from araio.serve.errors import invalid
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 
 __all__ = ["router"]
 
@@ -49,21 +49,21 @@ async def experts(service: ServiceOf) -> ExpertsAtWork:
 
 
 @router.post("/start_expert_distribution_record")
-async def start_recording(service: ServiceOf) -> Recording:
+async def start_recording(service: ServiceOf, holder: Holder) -> Recording:
     """Begin to record; a recording that runs begins anew."""
-    service.experts.start()
-    return Recording(**service.experts.recording())
+    service.experts.start(holder)
+    return Recording(**service.experts.recording(holder))
 
 
 @router.post("/stop_expert_distribution_record")
-async def stop_recording(service: ServiceOf) -> Recording:
+async def stop_recording(service: ServiceOf, holder: Holder) -> Recording:
     """End the recording."""
-    if not service.experts.stop():
+    if not service.experts.stop(holder):
         raise invalid("nothing is being recorded; begin with /start_expert_distribution_record", None)
-    return Recording(**service.experts.recording())
+    return Recording(**service.experts.recording(holder))
 
 
 @router.post("/dump_expert_distribution_record")
-async def dump_recording(service: ServiceOf) -> Recording:
+async def dump_recording(service: ServiceOf, holder: Holder) -> Recording:
     """What is recorded so far, or was by the last recording."""
-    return Recording(**service.experts.recording())
+    return Recording(**service.experts.recording(holder))

@@ -27,7 +27,7 @@ from araio.serve.nesting import nesting_failure
 from araio.serve.origins import Origins, without_port
 from araio.serve.settings import Settings
 
-__all__ = ["CONTROL_PATH", "HEALTH_PATH", "METRICS_PATH", "Guard", "headers_too_large"]
+__all__ = ["CONTROL_PATH", "EVERYBODY", "HEALTH_PATH", "HOLDER", "METRICS_PATH", "Guard", "headers_too_large"]
 
 Scope: TypeAlias = dict[str, Any]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -48,6 +48,9 @@ ALWAYS_ANSWERED = {HEALTH_PATH, METRICS_PATH, CONTROL_PATH}
 
 EVERYBODY = ""
 """Whoever asks where nobody needs a key."""
+
+HOLDER = "araio.holder"
+"""Where a request's scope has the name of whoever holds its key."""
 
 QUICK_BODY_BYTES = 64 << 10
 
@@ -141,6 +144,7 @@ class Guard:
             if is_work and holder != EVERYBODY and self._under_way[holder] >= self._settings.per_key:
                 raise self._too_many()
 
+        scope = {**scope, HOLDER: holder}
         if scope["method"] == "HEAD":
             # What GET would be answered; the connection leaves the body out.
             scope = {**scope, "method": "GET"}

@@ -13,11 +13,12 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from araio import env
 from araio.errors import RequestError
 
-__all__ = ["KeyRing", "file_warning", "presented_key", "read_keys"]
+__all__ = ["KeyRing", "file_warning", "presented_key", "read_keys", "secured"]
 
 SHORTEST_KEY = 8
 LONGEST_KEY = 512
@@ -61,6 +62,22 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         elif name == b"x-api-key":
             found = value.strip()
     return found
+
+
+def secured(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document of routes that need a key, either of the two ways, but for `/health`."""
+    schemes = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    components = {**document.get("components", {}), "securitySchemes": schemes}
+    health = {"get": {**document["paths"]["/health"]["get"], "security": []}}
+    return {
+        **document,
+        "components": components,
+        "security": [{name: []} for name in schemes],
+        "paths": {**document["paths"], "/health": health},
+    }
 
 
 def read_keys(path: Path | None = None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from araio.serve.relay import Relay
 from araio.serve.schema_messages import CountTokensRequest, MessagesRequest
 from araio.serve.service import new_id
 from araio.serve.sse import streamed
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 from araio.serve.strict_json import JsonRoute
 
 __all__ = ["router"]
@@ -31,13 +31,14 @@ router = APIRouter(route_class=JsonRoute, tags=["messages"])
     summary="Answer a conversation, as Anthropic's Messages",
     responses=streamed(MessageDocument, "message", "events"),
 )
-async def messages(body: MessagesRequest, service: ServiceOf) -> Response:
+async def messages(body: MessagesRequest, service: ServiceOf, holder: Holder) -> Response:
     """The next answer of a conversation, as blocks: thinking, text, calls of tools."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
     answer_id = new_id("msg")
     relay = Relay(
         service,
+        holder,
         answer_id,
         partial(ask_of, body),
         lambda generation: MessageEvents(body, answer_id, service.name, len(generation.job.prompt)),
@@ -47,7 +48,7 @@ async def messages(body: MessagesRequest, service: ServiceOf) -> Response:
 
 @router.post("/v1/messages/count_tokens", summary="Count the tokens of a prompt")
 async def count_tokens(body: CountTokensRequest, service: ServiceOf) -> TokenCount:
-    """Tokens that the prompt of the same request would have; they may be more than the context holds."""
+    """Tokens that the prompt of the same request would have; more than the context holds are refused."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
 

@@ -43,6 +43,7 @@ __all__ = ["ask_of", "conversation_of"]
 
 PARAGRAPH = "\n\n"
 # Of `tool_choice`: Anthropic's word to OpenAI's.
+FIELDS = {"stop": "stop_sequences", "response_format": "output_config.format"}
 MODES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -63,7 +64,7 @@ def ask_of(request: MessagesRequest) -> Ask:
         thinking_budget=_budget(request),
         response_format=_format(request),
     )
-    return Ask(conversation.messages, {**conversation.options, **options})
+    return Ask(conversation.messages, {**conversation.options, **options}, FIELDS)
 
 
 def conversation_of(request: CountTokensRequest) -> Ask:

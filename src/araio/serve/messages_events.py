@@ -43,7 +43,7 @@ class MessageEvents:
     def __init__(self, request: MessagesRequest, message_id: str, model: str, prompt_tokens: int) -> None:
         usage = MessageUsage(input_tokens=prompt_tokens)
         self.document = MessageDocument(id=message_id, model=model, usage=usage)
-        self._blocks = Blocks(is_single=request.has_single_call)
+        self._blocks = Blocks()
         # Hidden thinking leaves a block that only says that there was some.
         self._shows_thinking = getattr(request.thinking, "display", None) != "omitted"
 

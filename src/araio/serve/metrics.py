@@ -33,6 +33,10 @@ SECONDS = tuple(digit * 10.0**power for power in range(-3, 3) for digit in (1, 2
 TOKENS = tuple(float(digit * 10**power) for power in range(6) for digit in (1, 2, 5))
 COUNTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
+HITS = Callable[[], tuple[Sequence[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+"""Gives the numbers of the MoE layers that are read from disk, the experts that each asked for (M,), and how
+many of those were not there (M,)."""
+
 LAYERS = Callable[[], tuple[Sequence[int], npt.NDArray[np.int64]]]
 """Gives the numbers of the MoE layers, and how many tokens each expert (M, E) was given so far."""
 
@@ -44,6 +48,7 @@ class Metrics:
     state    of the engine, at the time of reading
     streamed what became of experts that are read from disk; None where all are in memory
     layers   how often experts were chosen; None where nobody counts
+    hits     how often they were in memory; None where all are
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Metrics:
         state: Callable[[], EngineState],
         streamed: Callable[[], StreamCounters] | None = None,
         layers: LAYERS | None = None,
+        hits: HITS | None = None,
     ) -> None:
         self._registry = registry = CollectorRegistry()
         self._model = model
@@ -97,7 +103,7 @@ class Metrics:
         ).labels(model)
         self._memory_bytes = counter("araio_memory_read_bytes", "Read of weights and cache.").labels(model)
         self._disk_bytes = counter("araio_disk_read_bytes", "Read from disk for requests.").labels(model)
-        registry.register(_AtReading(model, state, streamed, layers))
+        registry.register(_AtReading(model, state, streamed, layers, hits))
 
     def step(self, tokens: int) -> None:
         """The engine ran so many tokens at once; called in its thread."""
@@ -162,8 +168,10 @@ class _AtReading(Collector):
         state: Callable[[], EngineState],
         streamed: Callable[[], StreamCounters] | None,
         layers: LAYERS | None,
+        hits: HITS | None,
     ) -> None:
-        self._model, self._state, self._streamed, self._layers = model, state, streamed, layers
+        self._model, self._state, self._streamed = model, state, streamed
+        self._layers, self._hits = layers, hits
 
     def collect(self) -> Iterator[Metric]:
         state = self._state()
@@ -183,6 +191,8 @@ class _AtReading(Collector):
             yield from self._of_experts(self._streamed())
         if self._layers is not None:
             yield self._imbalance(*self._layers())
+        if self._hits is not None:
+            yield self._by_layer(*self._hits())
 
     def _of_experts(self, counters: StreamCounters) -> Iterator[Metric]:
         uses = CounterMetricFamily(
@@ -194,6 +204,19 @@ class _AtReading(Collector):
         for name, value in counters.samples().items():
             if "{" not in name:
                 yield self._counter(name, "See `weights/counters.py`.", value)
+
+    def _by_layer(
+        self, numbers: Sequence[int], asked: npt.NDArray[np.int64], missed: npt.NDArray[np.int64]
+    ) -> Metric:
+        family = CounterMetricFamily(
+            "araio_layer_experts",
+            "Experts that a layer asked for: `hit` were there or on their way, for `missed` a read began.",
+            labels=(MODEL, "layer", "outcome"),
+        )
+        for number, all_of_it, misses in zip(numbers, asked.tolist(), missed.tolist(), strict=True):
+            family.add_metric((self._model, str(number), "hit"), all_of_it - misses)
+            family.add_metric((self._model, str(number), "missed"), misses)
+        return family
 
     def _imbalance(self, numbers: Sequence[int], counts: npt.NDArray[np.int64]) -> Metric:
         family = GaugeMetricFamily(

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 import araio
 from araio.costs.parameters import count_parameters
+from araio.serve.keys import secured
 from araio.serve.schema_operations import (
     Control,
     Controlled,
@@ -20,7 +21,7 @@ from araio.serve.schema_operations import (
     Version,
 )
 from araio.serve.service import Service
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 from araio.serve.steps import cancelled, ended
 from araio.serve.strict_json import JsonRoute
 from araio.serve.whole import json_bytes
@@ -64,8 +65,13 @@ async def metrics(service: ServiceOf) -> Response:
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """The document of this API, which is made when it is first asked for."""
+
     # That takes a second or more, in which others want their tokens.
-    content = await asyncio.to_thread(lambda: json_bytes(request.app.openapi()))
+    def document() -> bytes:
+        made = request.app.openapi()
+        return json_bytes(secured(made) if request.app.state.service.settings.keys else made)
+
+    content = await asyncio.to_thread(document)
     return Response(content, media_type="application/json")
 
 
@@ -89,9 +95,9 @@ async def limits(service: ServiceOf) -> dict[str, int | float]:
 
 
 @router.post("/v1/chat/completions/control")
-async def control(body: Control, service: ServiceOf) -> Controlled:
+async def control(body: Control, service: ServiceOf, holder: Holder) -> Controlled:
     """End the thinking of an answer and go on with the answer itself, or end all of it."""
-    flows = service.control(body.id)
+    flows = service.control(holder, body.id)
     done = False
     for flow in flows:
         if body.action == "reasoning_end":
@@ -116,10 +122,11 @@ def model_card(service: Service) -> ModelCard:
         parent=None,
         max_model_len=service.context,
         araio=ModelSize(
-            parameters_total=size.total,
-            parameters_active=size.active,
+            params_total=size.total,
+            params_active=size.active,
             layers=list(config.moe_layers),
             n_experts=config.n_routed_experts if config.moe_layers else 0,
             top_k=config.num_experts_per_tok if config.moe_layers else 0,
+            conversations=service.conversations,
         ),
     )

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from araio.engine.answer import Answer, Step
 from araio.engine.generation import Generation
+from araio.errors import AraioError
 from araio.serve.ask import Ask
 from araio.serve.errors import ApiError
 from araio.serve.service import Service
@@ -49,6 +50,7 @@ class Events(Protocol):
 class Relay:
     """One request under way.
 
+    holder     who asks; nobody else can control it
     answer_id  by which it can be controlled
     ask        translates the request, in a thread beside the event loop
     make       the events of an answer that is prepared
@@ -57,11 +59,13 @@ class Relay:
     def __init__(
         self,
         service: Service,
+        holder: str,
         answer_id: str,
         ask: Callable[[], Ask],
         make: Callable[[Generation], Events],
     ) -> None:
         self._service = service
+        self._holder = holder
         self._answer_id = answer_id
         self._ask = ask
         self._make = make
@@ -96,11 +100,15 @@ class Relay:
         return typed_events(self._events.fail(error))
 
     def _answering(self) -> AbstractAsyncContextManager[list[Steps]]:
-        return self._service.answering(self._answer_id, 1, self._prepare)
+        return self._service.answering(self._holder, self._answer_id, 1, self._prepare)
 
     def _prepare(self) -> list[Generation]:
         ask = self._ask()
-        return [self._service.model.prepare(ask.messages, **ask.options)]
+        try:
+            return [self._service.model.prepare(ask.messages, **ask.options)]
+        except AraioError as error:
+            error.param = ask.fields.get(error.param or "", error.param)
+            raise
 
 
 def typed_events(documents: Sequence[dict[str, Any]]) -> bytes:

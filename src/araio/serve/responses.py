@@ -17,7 +17,7 @@ from araio.serve.responses_events import ResponseEvents
 from araio.serve.schema_responses import ResponsesRequest
 from araio.serve.service import new_id
 from araio.serve.sse import streamed
-from araio.serve.state import ServiceOf
+from araio.serve.state import Holder, ServiceOf
 from araio.serve.strict_json import JsonRoute
 
 __all__ = ["router"]
@@ -30,13 +30,14 @@ router = APIRouter(route_class=JsonRoute, tags=["responses"])
     summary="Answer a conversation, as OpenAI's Responses",
     responses=streamed(ResponseDocument, "response", "events"),
 )
-async def responses(body: ResponsesRequest, service: ServiceOf) -> Response:
+async def responses(body: ResponsesRequest, service: ServiceOf, holder: Holder) -> Response:
     """The next answer of a conversation, as items: reasoning, messages, function calls."""
     service.check_model(body.model)
     body.check(service.settings, service.context)
     answer_id = new_id("resp")
     relay = Relay(
         service,
+        holder,
         answer_id,
         partial(ask_of, body),
         lambda _: ResponseEvents(body, answer_id, service.name),

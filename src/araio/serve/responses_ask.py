@@ -36,6 +36,8 @@ from araio.serve.schema_responses import (
 
 __all__ = ["ask_of"]
 
+FIELDS = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format"}
+
 
 def ask_of(request: ResponsesRequest) -> Ask:
     """What a request comes to.
@@ -53,7 +55,7 @@ def ask_of(request: ResponsesRequest) -> Ask:
         for item in request.input:
             chat.add(item)
         messages += chat.messages()
-    return Ask(messages, {**_sampling(request), **_tools(request), **_format(request)})
+    return Ask(messages, {**_sampling(request), **_tools(request), **_format(request)}, FIELDS)
 
 
 class _Chat:

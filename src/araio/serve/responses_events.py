@@ -52,7 +52,7 @@ class ResponseEvents:
 
     def __init__(self, request: ResponsesRequest, response_id: str, model: str) -> None:
         self.document = _document(request, response_id, model)
-        self._blocks = Blocks(is_single=request.parallel_tool_calls is False)
+        self._blocks = Blocks()
         self._sequence = 0
         self._logprobs: list[Event] = []  # of tokens whose text is still held back
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchem
 from pydantic_core import CoreSchema
 
 from araio.engine.request import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
-from araio.serve.errors import ApiError, invalid
+from araio.serve.errors import ApiError, check_count, invalid
 from araio.serve.settings import Settings
 
 __all__ = ["Body", "RequestBody", "SamplingFields", "StreamOptions"]
@@ -173,7 +173,7 @@ class SamplingFields(RequestBody):
         for name in ("max_tokens", "max_completion_tokens"):
             wanted = getattr(self, name, None) or 0
             if wanted > context:
-                raise invalid(f"{name} is {wanted}; this model's context holds {context} tokens", name)
+                raise invalid(f"{name} is {wanted}; {no_more_than(context)}", name)
         if self.return_routed_experts and self.stream:
             raise invalid(
                 "return_routed_experts comes in one piece; set stream to false, or watch_experts to true",
@@ -183,14 +183,9 @@ class SamplingFields(RequestBody):
             raise invalid("stream_options needs stream: true", "stream_options")
 
 
-def check_count(param: str, found: int, limit: int, name: str) -> None:
-    """Refuse more than the server allows, and name the limit, which `araio serve --limit` can raise.
-
-    Raises:
-        ApiError: 400 with `param`.
-    """
-    if found > limit:
-        raise invalid(f"{param} comes to {found}; this server's limit {name} is {limit}", param)
+def no_more_than(context: int) -> str:
+    """What is said to whoever asks for more tokens than there is room for."""
+    return f"a prompt and its answer have at most {context} tokens together"
 
 
 def not_supported(param: str, message: str) -> ApiError:

@@ -14,8 +14,8 @@ from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
 from araio.engine.tokens import Watch
-from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, Body, SamplingFields, check_count, not_supported
+from araio.serve.errors import check_count, invalid
+from araio.serve.schema import MAX_INTEGER, Body, SamplingFields, not_supported
 from araio.serve.settings import Settings
 
 __all__ = ["EFFORT_BUDGETS", "ChatRequest", "Message", "ReasoningEffort", "ResponseFormat", "Tool"]
@@ -157,7 +157,7 @@ class ChatRequest(SamplingFields):
     response_format: ResponseFormat | None = None
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
-    parallel_tool_calls: bool | None = Field(None, description="false gives out the first call alone.")
+    parallel_tool_calls: bool | None = Field(None, description="false ends the answer behind its first call.")
     reasoning_effort: ReasoningEffort | None = Field(
         None,
         description="Tokens of thinking: none 0, minimal 256, low 1024, medium 4096, from high on no limit.",
@@ -246,12 +246,19 @@ class ChatRequest(SamplingFields):
             return "all"
         return "answer" if self.watch_experts else None
 
-    def prompt(self) -> dict[str, Any]:
-        """Keywords of `Model.prepare` that are alike for all choices."""
+    def sampling(self, choice: int = 0) -> dict[str, Any]:
+        """How to choose the tokens of one of the choices."""
+        given = super().sampling(choice)
+        if (most := self.max_completion_tokens or self.max_tokens) is not None:
+            given["max_tokens"] = most
+        if self.logprobs:
+            given["logprobs"] = self.top_logprobs or 0
+        return given
+
+    def options(self) -> dict[str, Any]:
+        """The other keywords of `Model.prepare`, which are alike for all choices."""
         choice = self.tool_choice
         given: dict[str, Any] = {
-            "max_tokens": self.max_completion_tokens or self.max_tokens,
-            "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "thinking_budget": self.thinking_budget,
             "continue_final_message": self.continue_final_message or None,
             "watch_experts": self._watched(),

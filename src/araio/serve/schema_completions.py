@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, TypeAlias, cast
 from pydantic import ConfigDict, Field
 
 from araio.engine.request import MAX_LOGPROBS
-from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, SamplingFields, check_count
+from araio.serve.errors import check_count, invalid
+from araio.serve.schema import MAX_INTEGER, SamplingFields
 from araio.serve.settings import Settings
 
 __all__ = ["CompletionRequest", "Prompt"]

@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_SEED
-from araio.serve.schema import MAX_INTEGER, Body, RequestBody, StopString, check_count
+from araio.serve.errors import check_count
+from araio.serve.schema import MAX_INTEGER, Body, RequestBody, StopString
 from araio.serve.schema_chat import FunctionName
 from araio.serve.schema_parts import check_room, check_schemas, check_stop, text_or_list
 from araio.serve.settings import Settings
@@ -180,7 +181,7 @@ class CountTokensRequest(RequestBody):
 
     @property
     def has_single_call(self) -> bool:
-        """Whether the first call alone is wanted."""
+        """Whether the answer ends behind its first call."""
         return self.tool_choice is not None and self.tool_choice.disable_parallel_tool_use
 
     def check(self, settings: Settings, context: int) -> None:

@@ -26,14 +26,16 @@ class Version(BaseModel):
 class ModelSize(BaseModel):
     """What kind of model it is.
 
-    layers  numbers of those that have routed experts
+    layers         numbers of those that have routed experts
+    conversations  it was taught to go on with one, and not single questions alone
     """
 
-    parameters_total: int
-    parameters_active: int
+    params_total: int
+    params_active: int
     layers: list[int]
     n_experts: int
     top_k: int
+    conversations: bool
 
 
 class ModelCard(BaseModel):

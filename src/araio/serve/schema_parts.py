@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from araio.serve.errors import invalid
-from araio.serve.schema import check_count
+from araio.serve.errors import check_count, invalid
+from araio.serve.schema import no_more_than
 from araio.serve.settings import Settings
 
 __all__ = ["check_room", "check_schemas", "check_stop", "tag_of", "text_or_list"]
@@ -33,13 +33,13 @@ def tag_of(default: str) -> Callable[[Any], str]:
 
 
 def check_room(param: str, wanted: int | None, context: int) -> None:
-    """Refuse an answer that is longer than the context.
+    """Refuse an answer that is longer than what there is room for.
 
     Raises:
         ApiError: 400 with `param`.
     """
     if (wanted or 0) > context:
-        raise invalid(f"{param} is {wanted}; this model's context holds {context} tokens", param)
+        raise invalid(f"{param} is {wanted}; {no_more_than(context)}", param)
 
 
 def check_schemas(schemas: Mapping[str, Mapping[str, Any] | None], settings: Settings) -> None:

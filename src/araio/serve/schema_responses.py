@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED
-from araio.serve.schema import MAX_INTEGER, Body, RequestBody, check_count
+from araio.serve.errors import check_count
+from araio.serve.schema import MAX_INTEGER, Body, RequestBody
 from araio.serve.schema_chat import FunctionName, ReasoningEffort
 from araio.serve.schema_parts import check_room, check_schemas, tag_of, text_or_list
 from araio.serve.settings import Settings
@@ -197,7 +198,7 @@ class ResponsesRequest(RequestBody):
     text: TextConfig | None = None
     tools: list[FunctionTool] | None = None
     tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = Field(None, description="false gives out the first call alone.")
+    parallel_tool_calls: bool | None = Field(None, description="false ends the answer behind its first call.")
     include: list[str] | None = Field(
         None, description="`message.output_text.logprobs`; others change nothing."
     )

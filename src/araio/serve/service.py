@@ -15,20 +15,28 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 import araio
 from araio.api import Model
+from araio.config import ModelConfig
 from araio.engine.generation import Generation
 from araio.engine.watch import EngineStep
+from araio.kernels.ops import PAGE
 from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
 from araio.serve.settings import Settings
 from araio.serve.steps import Steps
 from araio.serve.worker import Worker
+from araio.weights.locate import BUNDLED, locate_config
+from araio.weights.residency import StreamedExperts
 
 __all__ = ["Service", "new_id"]
 
@@ -44,12 +52,25 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(16)}"
 
 
+def _hits(experts: StreamedExperts) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Layers, what each asked for, and what it missed."""
+    # The engine goes on meanwhile: misses first, so that they are not more.
+    missed = experts.missed.copy()
+    return experts.layers, experts.asked.copy(), missed
+
+
+def _without_drafts(config: ModelConfig) -> ModelConfig:
+    """What a model is without the layers that only make it faster, which may not have been loaded."""
+    return replace(config, num_nextn_predict_layers=0)
+
+
 class Service:
     """One model, served.
 
     name         of the model, as clients call it
     created      when the service began, in seconds since 1970
     fingerprint  of model and version: answers to one seed are alike while it is the same
+    conversations  it was taught to go on with one, and not single questions alone
     experts      how often each of them was chosen
     metrics      what is counted of all this
     """
@@ -63,21 +84,25 @@ class Service:
         self.name = Path(model.name).resolve().name
         experts = model.experts
         streamed = None if experts is None else lambda: experts.counters
+        hits = None if experts is None else lambda: _hits(experts)
+        # Those that come with araio, in whatever bits, are too small to have learned more than questions.
+        small = [_without_drafts(locate_config(name)) for name in BUNDLED]
+        self.conversations = _without_drafts(model.config) not in small
         self.experts = ExpertCounts(model.config)
         model.engine.watch(self._watch)
-        self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
+        self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer, hits)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
         self.created = int(time.time())
         said = f"{araio.__version__} {model.label} {model.config}"
         self.fingerprint = "fp_" + sha256(said.encode()).hexdigest()[:12]
         self._pending = 0
-        self._under_way: dict[str, Sequence[Steps]] = {}
+        self._under_way: dict[str, tuple[str, Sequence[Steps]]] = {}
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="araio-prepare")
 
     @property
     def context(self) -> int:
-        """Tokens that a conversation and its answer may have together."""
-        return self.model.config.max_position_embeddings
+        """Tokens that a conversation and its answer may have together: in the context, and in the cache."""
+        return min(self.model.config.max_position_embeddings, self.model.engine.total_pages * PAGE)
 
     @property
     def pending(self) -> int:
@@ -104,9 +129,11 @@ class Service:
 
     @asynccontextmanager
     async def answering(
-        self, answer_id: str, count: int, prepare: Callable[[], Sequence[Generation]]
+        self, holder: str, answer_id: str, count: int, prepare: Callable[[], Sequence[Generation]]
     ) -> AsyncIterator[list[Steps]]:
         """Prepare `count` generations and run them; leaving the block cancels what is not finished.
+
+        holder  who asks; nobody else can control them
 
         Raises:
             ApiError: 503, more are under way than the queue holds; 400, so many never fit.
@@ -115,7 +142,7 @@ class Service:
         with self._admitted(count):
             generations = await self.start(prepare)
             with self.worker.open(generations) as flows:
-                self._under_way[answer_id] = flows
+                self._under_way[answer_id] = holder, flows
                 try:
                     with self._measured(flows):
                         yield flows
@@ -141,17 +168,18 @@ class Service:
                 else:
                     self.metrics.aborted()
 
-    def control(self, answer_id: str) -> Sequence[Steps]:
-        """The requests that run for an answer.
+    def control(self, holder: str, answer_id: str) -> Sequence[Steps]:
+        """The requests that run for an answer; one of another key is none that this one knows.
 
         Raises:
             ApiError: 404.
         """
-        if answer_id not in self._under_way:
+        owner, flows = self._under_way.get(answer_id, (None, ()))
+        if owner != holder:
             raise ApiError(
                 404, f"no answer {answer_id[:80]!r} is under way", param="id", code="answer_not_found"
             )
-        return self._under_way[answer_id]
+        return flows
 
     def close(self) -> None:
         """End the threads."""

@@ -1,4 +1,4 @@
-"""`ServiceOf`: how a route gets the `Service` of the app that it belongs to."""
+"""`ServiceOf` and `Holder`: how a route gets the `Service` of its app, and knows who asks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
+from araio.serve.guard import EVERYBODY, HOLDER
 from araio.serve.service import Service
 
-__all__ = ["ServiceOf"]
+__all__ = ["Holder", "ServiceOf"]
 
 
 async def service_of(request: Request) -> Service:
@@ -17,6 +18,14 @@ async def service_of(request: Request) -> Service:
     assert isinstance(service, Service)
     return service
 
+
+async def holder_of(request: Request) -> str:
+    """The name of whoever holds the request's key, as `guard.py` found it."""
+    return str(request.scope.get(HOLDER, EVERYBODY))
+
+
+Holder: TypeAlias = Annotated[str, Depends(holder_of)]
+"""The same: who asks."""
 
 ServiceOf: TypeAlias = Annotated[Service, Depends(service_of)]
 """A parameter of a route."""

@@ -1,7 +1,8 @@
 """`JsonRoute`: a route whose request body is strict JSON: no NaN, no depth without end, no other type.
 
 FastAPI reads a body with Python's own parser, which lets NaN through and can be made to recurse. Here it is
-read by pydantic's, which does not, and what it refuses is told as every other mistake.
+read by pydantic's, which does not, and what it refuses is told as every other mistake. Lists that become a
+model for each of their entries are counted first: ten thousands of those are time that all others wait.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
-from araio.serve.errors import ApiError, invalid
+from araio.serve.errors import ApiError, check_count, invalid
+from araio.serve.settings import Settings
 
 __all__ = ["JsonRoute"]
+
+
+COUNTED = {"messages": "messages", "input": "messages", "tools": "tools"}
+"""Fields that hold lists, whatever the route, each with its limit."""
 
 
 class JsonRequest(Request):
@@ -25,13 +31,15 @@ class JsonRequest(Request):
         """The document in the body.
 
         Raises:
-            ApiError: the body is no JSON.
+            ApiError: the body is no JSON, or has a list that is longer than the server allows.
         """
         if not hasattr(self, "_json"):
             try:
-                self._json = from_json(await self.body(), allow_inf_nan=False)
+                document = from_json(await self.body(), allow_inf_nan=False)
             except ValueError as error:
                 raise invalid(f"the body is not valid JSON: {error}", None, "invalid_json") from None
+            _check_counts(document, self.app.state.service.settings)
+            self._json = document
         return self._json
 
 
@@ -48,6 +56,13 @@ class JsonRoute(APIRoute):
             return await handle(JsonRequest(request.scope, request.receive))
 
         return strict
+
+
+def _check_counts(document: Any, settings: Settings) -> None:
+    for name, limit in COUNTED.items():
+        value = document.get(name) if isinstance(document, dict) else None
+        if isinstance(value, list):
+            check_count(name, len(value), getattr(settings, limit), limit)
 
 
 def _check_type(request: Request) -> None:

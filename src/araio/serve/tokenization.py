@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from araio.errors import TextError
 from araio.serve.ask import Ask, given
-from araio.serve.errors import invalid
-from araio.serve.schema import MAX_INTEGER, RequestBody, check_count
+from araio.serve.errors import check_count, invalid
+from araio.serve.schema import MAX_INTEGER, RequestBody
 from araio.serve.schema_chat import Message, Tool
 from araio.serve.service import Service
 from araio.serve.state import ServiceOf
@@ -89,8 +89,9 @@ async def detokenize(body: DetokenizeRequest, service: ServiceOf) -> Text:
     """Text of token ids, control tokens included."""
     service.check_model(body.model)
     body.check_fields()
-    check_count("tokens", len(body.tokens), service.context, "context")
-    tokenizer, size = service.model.tokenizer, service.model.config.vocab_size
+    config = service.model.config
+    check_count("tokens", len(body.tokens), config.max_position_embeddings, "context")
+    tokenizer, size = service.model.tokenizer, config.vocab_size
     for token in body.tokens:
         if token >= size:
             raise invalid(f"tokens holds {token}; the vocabulary has {size} tokens", "tokens")

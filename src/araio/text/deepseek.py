@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from araio.errors import TextError
+from araio.json_reader import shown
 from araio.text.tokenizer import Span
 
 __all__ = ["CONTROL_TOKENS", "Dialect", "Message", "TaggedDialect", "TurnDialect", "check_continued"]
@@ -221,7 +222,7 @@ def _role(message: Message, known: tuple[str, ...]) -> str:
     role = message.get("role")
     if role in known:
         return str(role)
-    raise TextError(f"a message has the role {role!r}; this model's format knows {', '.join(known)}")
+    raise TextError(f"a message has the role {shown(role)}; this model's format knows {', '.join(known)}")
 
 
 def _content(message: Message) -> Span:
@@ -237,7 +238,9 @@ def _content(message: Message) -> Span:
 def check_continued(message: Message) -> None:
     """Raises TextError unless the message is an assistant's text, which an answer may go on with."""
     if message.get("role") != "assistant" or message.get("tool_calls"):
-        found = "it has tool calls" if message.get("tool_calls") else f"its role is {message.get('role')!r}"
+        found = (
+            "it has tool calls" if message.get("tool_calls") else f"its role is {shown(message.get('role'))}"
+        )
         raise TextError(f"the last message cannot be continued: {found}; expected an assistant's text")
 
 
@@ -245,7 +248,7 @@ def _call(call: object) -> list[Span]:
     """One tool call in OpenAI's shape: `{"type": ..., "function": {"name": ..., "arguments": JSON text}}`."""
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(call, Mapping) or not isinstance(function, Mapping):
-        raise TextError(f"a tool call is {call!r}; expected an object with 'type' and 'function'")
+        raise TextError(f"a tool call is {shown(call)}; expected an object with 'type' and 'function'")
     parts = {"type": call.get("type"), "name": function.get("name"), "arguments": function.get("arguments")}
     for name, part in parts.items():
         if not isinstance(part, str):

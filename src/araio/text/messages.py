@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from araio.errors import TextError
+from araio.json_reader import shown
 from araio.text.deepseek import Message
 
 __all__ = ["plain_messages", "reasoning_of"]
@@ -59,6 +60,6 @@ def _text(part: object) -> str:
     if kind == "text" and isinstance(text, str):
         return text
     raise TextError(
-        f"a message's content has a part of type {kind!r}; this model reads text, "
+        f"a message's content has a part of type {shown(kind)}; this model reads text, "
         'as {"type": "text", "text": ...}'
     )

@@ -36,10 +36,14 @@ class ReasoningSplitter:
 
     Without `</think>` everything is reasoning; only the first `</think>` counts. Output that does not start
     in reasoning may open it with `<think>` as its very first characters, otherwise all of it is the answer.
+
+    is_continued  the reasoning that it starts in has begun before, so that no newline belongs to the tag
     """
 
-    def __init__(self, starts_in_reasoning: bool) -> None:
-        self._state = _State.OPENED if starts_in_reasoning else _State.UNDECIDED
+    def __init__(self, starts_in_reasoning: bool, *, is_continued: bool = False) -> None:
+        self._state = _State.UNDECIDED
+        if starts_in_reasoning:
+            self._state = _State.REASONING if is_continued else _State.OPENED
         self._held = ""
 
     @property

@@ -20,6 +20,7 @@ from typing import Any
 import tokenizers
 
 from araio.errors import ContextError, TextError
+from araio.json_reader import shown
 from araio.text.native_errors import native_errors
 from araio.text.tokenizer_config import TokenizerConfig, read_document
 
@@ -259,7 +260,7 @@ def _refuse_other_models(file: Path, document: Mapping[str, Any]) -> None:
     if not isinstance(model, dict) or model.get("type") != "BPE":
         kind = model.get("type") if isinstance(model, dict) else model
         raise TextError(
-            f"{file} holds a {kind!r} model; araio reads byte-level BPE, as DeepSeek publishes it"
+            f"{file} holds a {shown(kind)} model; araio reads byte-level BPE, as DeepSeek publishes it"
         )
     if not _is_byte_level(document.get("pre_tokenizer")):
         raise TextError(f"pre_tokenizer of {file} is not byte-level; araio reads byte-level BPE only")
@@ -269,7 +270,7 @@ def _refuse_other_models(file: Path, document: Mapping[str, Any]) -> None:
     for option in REFUSED_MODEL_OPTIONS:
         if model.get(option):
             raise TextError(
-                f"model.{option} of {file} is {model[option]!r}; araio supports it only switched off"
+                f"model.{option} of {file} is {shown(model[option])}; araio supports it only switched off"
             )
 
 
@@ -290,11 +291,11 @@ def _refuse_contradicted_tokens(
         text, token_id = token["content"], token["id"]
         if backend.token_to_id(text) != token_id:
             raise TextError(
-                f"{file} gives the added token {text!r} the id {token_id}, but the vocabulary leaves it "
-                f"{backend.token_to_id(text)}; the file was edited or is damaged, fetch it again"
+                f"{file} gives the added token {shown(text)} the id {shown(token_id)}, but the vocabulary "
+                f"leaves it {backend.token_to_id(text)}; the file was edited or is damaged, fetch it again"
             )
         for flag in REFUSED_TOKEN_FLAGS:
             if token.get(flag):
                 raise TextError(
-                    f"added token {text!r} of {file} has {flag} set, which araio does not support"
+                    f"added token {shown(text)} of {file} has {flag} set, which araio does not support"
                 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from araio.errors import TextError
-from araio.json_reader import read_object
+from araio.json_reader import read_object, shown
 
 __all__ = ["TokenizerConfig", "read_document"]
 
@@ -76,7 +76,7 @@ def _token(file: Path, document: Mapping[str, Any], name: str) -> str | None:
     text = value.get("content") if isinstance(value, dict) else value
     if text is None or isinstance(text, str):
         return text
-    raise TextError(f"{name} of {file} is {value!r}; expected the token's text")
+    raise TextError(f"{name} of {file} is {shown(value)}; expected the token's text")
 
 
 def _template(file: Path, value: object) -> str | None:
@@ -86,7 +86,7 @@ def _template(file: Path, value: object) -> str | None:
         value = named.get("default")
         if value is None:
             raise TextError(
-                f"chat_template of {file} is a list without the name 'default'; found {list(named)}"
+                f"chat_template of {file} is a list without the name 'default'; found {shown(list(named))}"
             )
     if value is None or isinstance(value, str):
         return value

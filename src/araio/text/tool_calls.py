@@ -79,6 +79,11 @@ class ToolCallSplitter:
         """The calls so far; the last one may still grow."""
         return tuple(self._calls)
 
+    @property
+    def complete(self) -> int:
+        """How many of the calls have ended."""
+        return len(self._calls) - (self._take == self._take_arguments)
+
     def push(self, text: str) -> list[str | ToolCallDelta]:
         """Take the next piece of output; returns, in order, content (never empty) and parts of calls."""
         self._held += text

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from araio.errors import TextError
+from araio.json_reader import shown
 from araio.text.deepseek import CALL_BEGIN, CALL_END, CALLS_BEGIN, CALLS_END, SEPARATOR
 from araio.text.tokenizer import Span
 
 __all__ = ["Tool", "ToolChoice", "read_tools", "tools_prompt"]
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+MOST_NAMES_SHOWN = 200  # characters of them, in a message
 INTRODUCTION = (
     "You can call tools. Each is listed with its name, what it does, and the JSON schema that its arguments "
     "follow."
@@ -78,11 +80,13 @@ class ToolChoice:
             function = choice.get("function")
             name = function.get("name") if isinstance(function, Mapping) else None
             if name not in [tool.name for tool in tools]:
-                known = ", ".join(tool.name for tool in tools) or "none"
-                raise TextError(f"tool_choice names the function {name!r}; the request's tools are: {known}")
+                known = ", ".join(tool.name for tool in tools)[:MOST_NAMES_SHOWN] or "none"
+                raise TextError(
+                    f"tool_choice names the function {shown(name)}; the request's tools are: {known}"
+                )
         else:
             raise TextError(
-                f"tool_choice is {choice!r}; expected 'none', 'auto', 'required' or "
+                f"tool_choice is {shown(choice)}; expected 'none', 'auto', 'required' or "
                 '{"type": "function", "function": {"name": ...}}'
             )
         if not tools:
@@ -131,13 +135,15 @@ def _described(tool: Tool) -> str:
 def _tool(place: str, document: Any) -> Tool:
     if not isinstance(document, Mapping) or document.get("type") != "function":
         kind = document.get("type") if isinstance(document, Mapping) else document
-        raise TextError(f"{place} is of type {kind!r}; only tools of type 'function' are supported")
+        raise TextError(f"{place} is of type {shown(kind)}; only tools of type 'function' are supported")
     function = document.get("function")
     if not isinstance(function, Mapping):
         raise TextError(f"{place}.function is missing; expected an object with 'name' and 'parameters'")
     name, about = function.get("name"), function.get("description") or ""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise TextError(f"{place}.function.name is {name!r}; expected 1 to 64 letters, digits, '_' or '-'")
+        raise TextError(
+            f"{place}.function.name is {shown(name)}; expected 1 to 64 letters, digits, '_' or '-'"
+        )
     if not isinstance(about, str):
         raise TextError(f"{place}.function.description is a {type(about).__name__}; expected a string")
     parameters = function.get("parameters")

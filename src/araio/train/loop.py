@@ -33,11 +33,14 @@ from araio.train.loss import Loss, compute_loss
 from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
+from araio.train.pools import Pools, draw_pools
 from araio.train.receipt import RunReceipt
-from araio.train.recipe import Recipe
+from araio.train.recipe import Recipe, Stage
 from araio.train.setup import make_folder, prepare_streams, prepare_tokenizer
+from araio.train.start import load_weights
 from araio.train.tokenizer import canonical_json
 from araio.train.validate import validate
+from araio.weights.locate import locate
 
 __all__ = ["Trainer"]
 
@@ -69,6 +72,8 @@ class Trainer:
         with memory_errors("lower the sizes in [model]"):
             self.model = SparseModel(recipe.model, self.dtype)
             self.model.initialise(torch.Generator().manual_seed(recipe.seed))
+            if recipe.start_from is not None and not has_state:
+                load_weights(self.model, locate(recipe.start_from))
             self.model.to(self.device)
         chosen = recipe.optimizer
         betas = (chosen.beta1, chosen.beta2)
@@ -151,7 +156,9 @@ class Trainer:
     def train_step(self, batch: Batch) -> tuple[Loss, float]:
         """Forward, backward, clip, update the weights, count the experts' loads, move the balancing bias."""
         stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
-        loss = compute_loss(self.model, batch, stage.mtp_weight, stage.balance_weight)
+        loss = compute_loss(
+            self.model, batch, stage.mtp_weight, stage.balance_weight, self.pools(batch, stage)
+        )
         self.require_finite("loss", loss.total.item())
         torch.autograd.backward(loss.total)
         gradient_norm = float(clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip))
@@ -170,6 +177,13 @@ class Trainer:
             for router, load_E in zip(self.model.routers(), loads, strict=False):
                 update_bias(router, load_E, stage.balance_speed)
         return loss, gradient_norm
+
+    def pools(self, batch: Batch, stage: Stage) -> Pools | None:
+        """The experts that each document of this step may choose from, if the stage has pools."""
+        if stage.expert_pool is None:
+            return None
+        groups = self.recipe.model.choice_groups
+        return draw_pools(batch.documents, stage.expert_pool, groups, self.recipe.seed, self.step)
 
     def require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):

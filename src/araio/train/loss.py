@@ -15,6 +15,7 @@ from torch import Tensor
 from araio.config import ModelConfig
 from araio.train.data import IGNORE, Batch
 from araio.train.model import Route, SparseModel
+from araio.train.pools import Pools
 
 __all__ = ["Loss", "compute_loss", "sequence_balance_loss"]
 
@@ -30,12 +31,15 @@ class Loss:
     routes: list[Route]
 
 
-def compute_loss(model: SparseModel, batch: Batch, mtp_weight: float, balance_weight: float) -> Loss:
+def compute_loss(
+    model: SparseModel, batch: Batch, mtp_weight: float, balance_weight: float, pools: Pools | None = None
+) -> Loss:
     """Forward pass and losses: `total = next_token + mtp_weight * mtp + balance_weight * balance`.
 
     The output matrix is applied only where there is a label: on conversations that is half of all positions.
     """
-    output = model(batch.tokens, batch.documents, batch.positions, with_mtp=mtp_weight > 0)
+    with_mtp = mtp_weight > 0
+    output = model(batch.tokens, batch.documents, batch.positions, with_mtp=with_mtp, pools=pools)
     next_token = cross_entropy(model, output.hidden, batch.labels)
     mtp = next_token.new_zeros(())
     if output.mtp_hidden is not None:

@@ -12,13 +12,14 @@ E routed experts, K experts per token, F moe_intermediate_size, W vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from araio.config import LATENT_NORM_EPS, ModelConfig
+from araio.train.pools import Pools
 
 __all__ = ["Context", "GroupedExperts", "ModelOutput", "Route", "Router", "SparseModel"]
 
@@ -29,11 +30,18 @@ class Context:
 
     cos, sin  (B, T, R/2)      rotary tables at each token's position within its own document
     mask      (B, 1, T, T)     True where a query may see a key: same document, not in the future
+    pools     the experts that each document may choose from; all of them if None
     """
 
     cos: Tensor
     sin: Tensor
     mask: Tensor
+    pools: Pools | None = None
+
+    def before_last(self) -> Context:
+        """Of all positions but the last one of each row."""
+        pools = self.pools.before_last() if self.pools is not None else None
+        return Context(self.cos[:, :-1], self.sin[:, :-1], self.mask[:, :, :-1, :-1], pools)
 
 
 @dataclass(frozen=True)
@@ -196,12 +204,12 @@ class Router(nn.Module):
             self.e_score_correction_bias: Tensor
             self.register_buffer("e_score_correction_bias", torch.zeros(config.n_routed_experts))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Route]:
+    def forward(self, x: Tensor, pools: Pools | None = None) -> tuple[Tensor, Route]:
         cfg = self.config
         logits_BTE = F.linear(x.float(), self.weight.float())
         scores_BTE = logits_BTE.sigmoid() if cfg.scoring_func == "sigmoid" else logits_BTE.softmax(-1)
         with torch.no_grad():
-            ids_BTK = self.choose(scores_BTE)
+            ids_BTK = self.choose(scores_BTE, pools)
         weights_BTK = scores_BTE.gather(-1, ids_BTK)
         is_v3 = cfg.scoring_func == "sigmoid"
         normalises = cfg.norm_topk_prob and (is_v3 or cfg.num_experts_per_tok > 1)
@@ -211,10 +219,12 @@ class Router(nn.Module):
             weights_BTK = weights_BTK * cfg.routed_scaling_factor
         return weights_BTK, Route(scores_BTE, ids_BTK)
 
-    def choose(self, scores_BTE: Tensor) -> Tensor:
+    def choose(self, scores_BTE: Tensor, pools: Pools | None = None) -> Tensor:
         """Ids (B, T, K) of the experts each token uses."""
         cfg = self.config
         choice = scores_BTE + self.e_score_correction_bias if cfg.has_router_bias else scores_BTE
+        if pools is not None:
+            choice = pools.restrict(choice, cfg.choice_groups)
         if cfg.topk_method != "greedy" and cfg.n_group > 1:
             grouped = choice.view(*choice.shape[:-1], cfg.n_group, -1)
             best = grouped.topk(2, -1).values.sum(-1) if cfg.has_router_bias else grouped.amax(-1)
@@ -291,8 +301,8 @@ class MoE(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Route]:
-        weights, route = self.gate(x)
+    def forward(self, x: Tensor, pools: Pools | None = None) -> tuple[Tensor, Route]:
+        weights, route = self.gate(x, pools)
         routed = self.experts(x.flatten(0, 1), weights.flatten(0, 1), route.ids.flatten(0, 1)).view_as(x)
         return (routed if self.shared_experts is None else routed + self.shared_experts(x)), route
 
@@ -311,7 +321,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Route | None]:
         x = x + self.self_attn(self.input_layernorm(x), context)
         y = self.post_attention_layernorm(x)
-        update, route = self.mlp(y) if isinstance(self.mlp, MoE) else (self.mlp(y), None)
+        update, route = self.mlp(y, context.pools) if isinstance(self.mlp, MoE) else (self.mlp(y), None)
         return x + update, route
 
 
@@ -381,15 +391,21 @@ class SparseModel(nn.Module):
         return [module for module in self.modules() if isinstance(module, Router)]
 
     def forward(
-        self, tokens: Tensor, documents: Tensor, positions: Tensor, with_mtp: bool = True
+        self,
+        tokens: Tensor,
+        documents: Tensor,
+        positions: Tensor,
+        with_mtp: bool = True,
+        pools: Pools | None = None,
     ) -> ModelOutput:
         """Hidden states of a batch of packed documents; `logits` and `train/loss.py` take them further.
 
         tokens     (B, T) int64
         documents  (B, T) int64  number of the document each token belongs to, within its row
         positions  (B, T) int64  position of each token within its document
+        pools      the experts that each document may choose from; all of them if None
         """
-        context = self.context(documents, positions)
+        context = replace(self.context(documents, positions), pools=pools)
         x = self.model.embed_tokens(tokens).to(self.compute_dtype)
         routes: list[Route | None] = []
         for block in self.model.layers[: self.config.num_hidden_layers]:
@@ -406,9 +422,8 @@ class SparseModel(nn.Module):
         """Hidden states (B, T-1, D) for the token after next, from the first MTP module."""
         block = self.model.layers[self.config.num_hidden_layers]
         assert isinstance(block, MTPBlock)
-        shorter = Context(context.cos[:, :-1], context.sin[:, :-1], context.mask[:, :, :-1, :-1])
         embedding = self.model.embed_tokens(tokens[:, 1:]).to(hidden.dtype)
-        return block.predict(embedding, hidden[:, :-1], shorter)
+        return block.predict(embedding, hidden[:, :-1], context.before_last())
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Scores (B, T, W) in float32 of plain sequences (B, T), each one document from position 0."""

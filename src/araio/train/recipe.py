@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from araio.config import ModelConfig
-from araio.errors import ConfigError, RecipeError
+from araio.errors import ConfigError, ModelNotFoundError, RecipeError
 from araio.train.tasks import TASKS
+from araio.weights.locate import locate
 
 __all__ = ["PROSE", "OptimizerRecipe", "Recipe", "Stage", "require"]
 
@@ -66,6 +67,7 @@ class Stage:
     mtp_weight: float = 0.3
     balance_speed: float = 0.001
     balance_weight: float = 0.0001
+    expert_pool: Sequence[int] | None = None
 
     def check(self) -> None:
         where = f"stage {self.name!r}:"
@@ -93,7 +95,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run."""
+    """One training run.
+
+    start_from  a bundled model or a checkpoint's folder, whose config, weights and tokenizer the run begins
+                with; random weights of the config in [model] if there is none
+    """
 
     name: str
     model: ModelConfig
@@ -101,6 +107,7 @@ class Recipe:
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     seed: int = 0
     dtype: str = "float32"
+    start_from: str | None = None
     warmup_steps: int = 0
     tokenizer_characters: int = 100_000
     log_every: int = 10
@@ -119,6 +126,7 @@ class Recipe:
         self.optimizer.check()
         for stage in self.stages:
             stage.check()
+            check_pool(stage, self.model)
             require(
                 stage.sequence_length <= self.model.max_position_embeddings,
                 f"stage {stage.name!r}: sequence_length",
@@ -171,12 +179,7 @@ class Recipe:
     def from_dict(cls, document: dict[str, Any]) -> Recipe:
         """Build from a parsed document; the mistakes are those of `from_file`, without the file's name."""
         values = dict(document)
-        if "model" not in values:
-            raise RecipeError("[model] is missing; expected a table with the keys of a config.json")
-        try:
-            values["model"] = ModelConfig.from_dict(values["model"])
-        except ConfigError as error:
-            raise RecipeError(f"[model] {error}") from None
+        values["model"] = read_model(values)
         values["optimizer"] = build(OptimizerRecipe, values.get("optimizer", {}), "optimizer")
         stages = values.get("stages", [])
         require(isinstance(stages, list), "stages", stages, "a list of [[stages]] tables")
@@ -184,6 +187,21 @@ class Recipe:
         recipe = build(cls, values, "")
         recipe.check()
         return recipe
+
+
+def read_model(document: Mapping[str, Any]) -> ModelConfig:
+    """The config of a recipe: in its table, or that of the checkpoint it starts from."""
+    start_from, table = document.get("start_from"), document.get("model")
+    if (start_from is None) == (table is None):
+        missing = "is missing; expected a table with the keys of a config.json"
+        raise RecipeError(f"[model] {missing if table is None else 'and start_from exclude each other'}")
+    try:
+        if table is not None:
+            return ModelConfig.from_dict(table)
+        require(isinstance(start_from, str), "start_from", start_from, "a name or a folder")
+        return ModelConfig.from_file(locate(str(start_from)))
+    except (ConfigError, ModelNotFoundError) as error:
+        raise RecipeError(f"{'[model]' if table is not None else 'start_from:'} {error}") from None
 
 
 def check_model(model: ModelConfig) -> None:
@@ -205,6 +223,31 @@ def check_model(model: ModelConfig) -> None:
     )
 
 
+def check_pool(stage: Stage, model: ModelConfig) -> None:
+    """Refuse pools that leave a token without its experts, and what would work against them."""
+    if stage.expert_pool is None:
+        return
+    where, groups = f"stage {stage.name!r}:", model.choice_groups
+    # A group is scored by its two best, and the best groups together must have the experts of a token.
+    limit = 1 if groups == 1 else model.topk_group
+    of_group = max(-(-model.num_experts_per_tok // limit), 2 if groups > 1 and model.has_router_bias else 1)
+    sizes = range(of_group * groups, model.n_routed_experts + 1, groups)
+    pool = stage.expert_pool
+    is_range = len(pool) == 2 and all(type(size) is int and size in sizes for size in pool)
+    require(
+        is_range and pool[0] <= pool[1],
+        f"{where} expert_pool",
+        pool,
+        f"the smallest and the largest size, {sizes.start} to {model.n_routed_experts} in steps of {groups}",
+    )
+    require(
+        stage.balance_weight == 0,
+        f"{where} balance_weight",
+        stage.balance_weight,
+        "0 in a stage with expert_pool: a balance within documents works against their pools",
+    )
+
+
 def is_share(value: object) -> bool:
     """Whether a value that came out of TOML is a number of at least 0; `true` and NaN are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
@@ -220,8 +263,10 @@ TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "str": (str,),
+    "str | None": (str,),
     "float | None": (int, float),
     "Mapping[str, float]": (dict,),
+    "Sequence[int] | None": (list,),
 }
 
 

@@ -16,7 +16,9 @@ from araio.errors import TrainingError
 from araio.text.tokenizer import Tokenizer
 from araio.train.data import PROSE_CHARACTERS, BatchStream, DataSplit, DocumentSource, Encoder, read_prose
 from araio.train.recipe import PROSE, Recipe, Stage, require
+from araio.train.start import copy_tokenizer
 from araio.train.tokenizer import save_tokenizer, tokenizer_texts, train_tokenizer
+from araio.weights.locate import locate
 
 __all__ = ["Streams", "make_folder", "prepare_streams", "prepare_tokenizer"]
 
@@ -53,7 +55,7 @@ def prepare_streams(recipe: Recipe, tokenizer: Tokenizer, prose_folder: Path | N
 
 
 def prepare_tokenizer(recipe: Recipe, folder: Path, prose_folder: Path | None, has_state: bool) -> Tokenizer:
-    """Read the run's tokenizer; train it first, unless there is a state that was made with it.
+    """Read the run's tokenizer; unless there is a state that was made with it, train or copy it first.
 
     Before the first state it is always trained anew, so a start that failed leaves nothing to trip over.
 
@@ -64,8 +66,11 @@ def prepare_tokenizer(recipe: Recipe, folder: Path, prose_folder: Path | None, h
     model = recipe.model
     if not (has_state and folder.exists()):
         make_folder(folder)
-        tokenizer = train_tokenizer(texts(recipe, prose_folder), model.vocab_size)
-        save_tokenizer(tokenizer, folder, model.max_position_embeddings)
+        if recipe.start_from is not None:
+            copy_tokenizer(locate(recipe.start_from), folder)
+        else:
+            tokenizer = train_tokenizer(texts(recipe, prose_folder), model.vocab_size)
+            save_tokenizer(tokenizer, folder, model.max_position_embeddings)
     saved = Tokenizer.from_folder(folder)
     check_vocabulary(saved, model)
     return saved

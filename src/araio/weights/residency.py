@@ -91,7 +91,8 @@ class StreamedExperts:
     pressure  says when memory is to be given back; never if None
 
     foresight  what guesses have been worth
-    missed     (layers,) how often each has had to begin a read
+    asked      (layers,) experts that each has asked for
+    missed     (layers,) those of them for which it had to begin a read
     events     told of what becomes of which expert, while somebody records it
     """
 
@@ -120,6 +121,7 @@ class StreamedExperts:
         self._place = NOBODY  # of the layer that runs
         self._scores: tuple[int, Float32Array] | None = None
         self._counts = StreamCounters()
+        self.asked = np.zeros(len(self.layers), np.int64)
         self.missed = np.zeros(len(self.layers), np.int64)
         self.foresight = Foresight()
         self._guesses = Guesses(self.foresight)
@@ -203,6 +205,7 @@ class StreamedExperts:
             self._collect(0.0, keys)
             slots = self.places.slot_of[keys]
             is_here = slots != NOBODY
+            self.asked[self._place] += len(keys)
             self._count_hits(keys[is_here], slots[is_here])
             self.places.keep(keys, NEEDED)
             if self.events is not None:

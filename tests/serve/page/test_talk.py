@@ -122,6 +122,19 @@ def test_settings_go_into_the_request(page: Any, ask: Ask) -> None:
     assert page.locator(".trouble").inner_text() == "The token limit came before the answer."
 
 
+def test_a_refusal_that_is_about_no_key_asks_for_none(page: Any, watched: Watched) -> None:
+    said = "pages of 'http://localhost' may not ask this server; `--allow-origin ORIGIN` lets them"
+    body = json.dumps(
+        {"error": {"message": said, "type": "permission_error", "param": None, "code": "origin"}}
+    )
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(status=403, body=body))
+    page.locator("#box").fill(SUM)
+    page.locator("#box").press("Enter")
+    page.locator("#notice", has_text="--allow-origin").wait_for()
+    assert page.get_by_role("button", name="Enter the key").count() == 0
+    watched.complaints.clear()  # the browser's own, of the 403
+
+
 def test_a_server_that_goes_away_loses_nothing_and_may_come_back_with_a_key(
     page: Any, server: ServedPage, watched: Watched
 ) -> None:

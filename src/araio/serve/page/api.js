@@ -45,7 +45,6 @@ async function refusal(response) {
   const message = said ?? `The server answered ${response.status}.`;
   const kinds = /** @type {Record<number, Kind>} */ ({
     401: "key",
-    403: "key",
     429: "busy",
     503: "busy",
     502: "away",

@@ -109,10 +109,10 @@ function remove(one) {
   notice(`“${title(one)}” was deleted.`, button("Undo", undo), dismiss());
 }
 
-/** Whether earlier turns go along: pocket was taught single questions only. */
+/** Whether earlier turns go along: some models were taught single questions only. */
 function sendsEarlier() {
   const { context } = loadSettings();
-  return context ? context === "all" : model?.id !== "pocket";
+  return context ? context === "all" : model?.araio?.conversations !== false;
 }
 
 /** @param {string} question */

@@ -40,8 +40,8 @@ export class Panel {
   async describe(model) {
     const facts = model.araio ?? {};
     byId("model-name").textContent = model.id;
-    byId("model-facts").textContent = facts.parameters_total
-      ? `${parameters(facts.parameters_total)} parameters, ${parameters(facts.parameters_active)} for a token`
+    byId("model-facts").textContent = facts.params_total
+      ? `${parameters(facts.params_total)} parameters, ${parameters(facts.params_active)} for a token`
       : "";
     const domains = asDomains((await getExperts()).domains);
     this.shape = {
