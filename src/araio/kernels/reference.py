@@ -238,28 +238,64 @@ def bfloat16_bits(x: Float32Array) -> npt.NDArray[np.uint16]:
     return np.where(np.isnan(x), np.uint32(0x7FC0), rounded).astype(np.uint16)
 
 
-def gathered(latents: Latents) -> Float32Array:
-    """The latents of all positions side by side (S, C + R), as float32."""
-    pages = latents.pages[latents.table[: -(-latents.length // PAGE)]]
-    positions = pages.reshape(-1, pages.shape[2])[: latents.length]
+def gathered(pages: LatentPages, table: Int64Array, length: int) -> Float32Array:
+    """The latents of all positions of a sequence side by side (S, C + R), as float32."""
+    positions = pages[table[: -(-length // PAGE)]].reshape(-1, pages.shape[2])[:length]
     if positions.dtype == np.uint16:
         return widen(BFloat16(positions.view(np.uint16)))
     return positions.view(np.float32)
 
 
+def _sequences(latents: Latents) -> Iterator[tuple[slice, Float32Array]]:
+    """Of each sequence its rows of the queries, and its latents (S, C + R)."""
+    stop = 0
+    sequences = zip(latents.tables, latents.lengths.tolist(), latents.tokens.tolist(), strict=True)
+    for table, length, tokens in sequences:
+        start, stop = stop, stop + tokens
+        yield slice(start, stop), gathered(latents.pages, table, length)
+
+
 def mla_prefill(
     q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Weight, scale: float
 ) -> Float32Array:
-    """The expanded form: keys and values of every position, for as many heads at a time as fit."""
-    latent = gathered(latents)
+    """The expanded form, sequence by sequence."""
+    w_HXC, y = _heads_of(q_nope, kv_b_proj)
+    for rows, latent in _sequences(latents):
+        _expanded(q_nope[rows], q_pe[rows], latent, w_HXC, scale, y[rows])
+    return y
+
+
+def mla_decode(
+    q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Weight, scale: float
+) -> Float32Array:
+    """The absorbed form, sequence by sequence."""
+    w_HXC, y = _heads_of(q_nope, kv_b_proj)
+    for rows, latent in _sequences(latents):
+        _absorbed(q_nope[rows], q_pe[rows], latent, w_HXC, scale, y[rows])
+    return y
+
+
+def _heads_of(q_nope: Float32Array, kv_b_proj: Weight) -> tuple[Float32Array, Float32Array]:
+    """The weight of each head (H, N + V, C), and room for what each query finds (T, H, V)."""
     T, H, N = q_nope.shape
-    S, R = len(latent), q_pe.shape[-1]
+    w_HXC = widen(kv_b_proj).reshape(H, -1, kv_b_proj.shape[1])
+    return w_HXC, np.empty((T, H, w_HXC.shape[1] - N), np.float32)
+
+
+def _expanded(
+    q_nope: Float32Array,
+    q_pe: Float32Array,
+    latent: Float32Array,
+    w_HXC: Float32Array,
+    scale: float,
+    y: Float32Array,
+) -> None:
+    """Keys and values of every position, for as many heads at a time as fit; writes y (T, H, V)."""
+    T, H, N = q_nope.shape
+    S, R, V = len(latent), q_pe.shape[-1], y.shape[-1]
     C = latent.shape[1] - R
-    w_HXC = widen(kv_b_proj).reshape(H, -1, C)
-    V = w_HXC.shape[1] - N
     q_HTX = np.concatenate([q_nope, q_pe], axis=2).transpose(1, 0, 2) * np.float32(scale)
 
-    y = np.empty((T, H, V), np.float32)
     step = max(1, TEMPORARY_NUMBERS // max(1, S * (N + R + V)))
     for heads in (slice(first, min(first + step, H)) for first in range(0, H, step)):
         w_uk_HNC, w_uv_HVC = w_HXC[heads, :N], w_HXC[heads, N:]
@@ -271,18 +307,20 @@ def mla_prefill(
             scores_HTS = q_HTX[heads, start:stop] @ k_HSX[:, :seen].transpose(0, 2, 1)
             attention_HTS = softmax(_without_future(scores_HTS))
             y[start:stop, heads] = (attention_HTS @ v_HSV[:, :seen]).transpose(1, 0, 2)
-    return y
 
 
-def mla_decode(
-    q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Weight, scale: float
-) -> Float32Array:
-    """The absorbed form: the heads of all queries against the latents in one product."""
-    latent = gathered(latents)
+def _absorbed(
+    q_nope: Float32Array,
+    q_pe: Float32Array,
+    latent: Float32Array,
+    w_HXC: Float32Array,
+    scale: float,
+    y: Float32Array,
+) -> None:
+    """The heads of all queries against the latents in one product; writes y (T, H, V)."""
     T, H, N = q_nope.shape
     S, R = len(latent), q_pe.shape[-1]
     C = latent.shape[1] - R
-    w_HXC = widen(kv_b_proj).reshape(H, -1, C)
     w_uk_HNC, w_uv_HVC = w_HXC[:, :N], w_HXC[:, N:]
 
     q_HTX = np.empty((H, T, C + R), np.float32)
@@ -290,14 +328,12 @@ def mla_decode(
     q_HTX[..., C:] = q_pe.transpose(1, 0, 2)
     q_HTX *= np.float32(scale)
 
-    y = np.empty((T, H, w_uv_HVC.shape[1]), np.float32)
     for start, stop, seen in _query_tiles(T, S, H):
         queries = H * (stop - start)
         scores = q_HTX[:, start:stop].reshape(queries, C + R) @ latent[:seen].T
         attention_HTS = softmax(_without_future(scores.reshape(H, stop - start, seen)))
         mixed_HTC = (attention_HTS.reshape(queries, seen) @ latent[:seen, :C]).reshape(H, stop - start, C)
         y[start:stop] = (mixed_HTC @ w_uv_HVC.transpose(0, 2, 1)).transpose(1, 0, 2)
-    return y
 
 
 def _query_tiles(T: int, S: int, H: int) -> Iterator[tuple[int, int, int]]:
