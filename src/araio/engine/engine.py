@@ -32,9 +32,9 @@ from araio.engine.watch import EngineState, EngineStep, ran, state_of
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
-from araio.nn.batch import Routes
+from araio.nn.batch import Routes, Unwanted
 from araio.nn.kv_cache import CacheType, LatentCache
-from araio.nn.model import Model, Unwanted
+from araio.nn.model import Model
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts

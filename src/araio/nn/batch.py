@@ -7,7 +7,7 @@ Read `attention.py` next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -19,7 +19,11 @@ from araio.nn.kv_cache import LatentCache, pages_for
 from araio.nn.rope import RotaryEmbedding
 from araio.tensors import Float32Array
 
-__all__ = ["Batch", "Routes", "Segment", "Span"]
+__all__ = ["Batch", "Routes", "Segment", "Span", "Unwanted"]
+
+
+class Unwanted(Exception):  # noqa: N818 - nothing went wrong
+    """A step was stopped because nobody wants what it would give."""
 
 
 class Segment(NamedTuple):
@@ -75,12 +79,18 @@ class Batch:
     slots     (T,) where each token's latents go
     routes    gets what each routed layer chooses, if given
     is_decoded  (T,) bool: not of a prompt, but behind it
+    is_unwanted  says that nobody wants the step any more; whoever asks then raises `Unwanted`
     """
 
     def __init__(
-        self, segments: Sequence[Segment], rotary: RotaryEmbedding, routes: Routes | None = None
+        self,
+        segments: Sequence[Segment],
+        rotary: RotaryEmbedding,
+        routes: Routes | None = None,
+        is_unwanted: Callable[[], bool] | None = None,
     ) -> None:
         self.routes = routes
+        self.is_unwanted = _is_wanted if is_unwanted is None else is_unwanted
         self.pool = segments[0].cache.pool
         positions, slots = [], []
         for ids, cache, _ in segments:
@@ -96,6 +106,10 @@ class Batch:
         self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
         self.rotation = rotary(positions[0] if one else np.concatenate(positions))
         self.slots = slots[0] if one else np.concatenate(slots)
+
+
+def _is_wanted() -> bool:
+    return False
 
 
 def _spans(segments: Sequence[Segment]) -> list[Span]:

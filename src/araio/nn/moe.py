@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from araio.kernels.ops import Int32Array, Ops
-from araio.nn.batch import Batch
+from araio.nn.batch import Batch, Unwanted
 from araio.nn.experts import ExpertSource, Ticket
 from araio.nn.linear import SwiGLU
 from araio.nn.lookahead import Lookahead
@@ -36,6 +36,9 @@ class MoE:
 
         residual  from which x was made by the layer's norm
         batch     of the step; its routes get the choice
+
+        Raises:
+            Unwanted: as the batch said, while experts were waited for.
         """
         ids, weights = self.gate(x, batch.is_decoded)
         if batch.routes is not None:
@@ -48,16 +51,22 @@ class MoE:
         if (experts := ticket.at_hand()) is not None:
             y = self.ops.experts(x, ids, weights, experts)
         else:
-            y = self._as_they_arrive(x, ids, weights, ticket)
+            y = self._as_they_arrive(x, ids, weights, ticket, batch)
         if shared is not None:
             y += shared
         return y
 
     def _as_they_arrive(
-        self, x: Float32Array, ids: Int32Array, weights: Float32Array, ticket: Ticket
+        self, x: Float32Array, ids: Int32Array, weights: Float32Array, ticket: Ticket, batch: Batch
     ) -> Float32Array:
-        """The weighted sum of the chosen experts, bit for bit the same whatever order they come in."""
+        """The weighted sum of the chosen experts, bit for bit the same whatever order they come in.
+
+        A layer may wait for the disk longer than its caller waits for a request that was cancelled.
+        """
         answers = np.empty((*ids.shape, x.shape[1]), np.float32)
         for experts in ticket.arrivals():
+            if batch.is_unwanted():
+                ticket.give_up()
+                raise Unwanted
             self.ops.expert_answers(x, ids, experts, answers)
         return self.ops.combine_experts(answers, ids, weights)
