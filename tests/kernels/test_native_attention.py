@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from araio.codecs import codec, decode
 from araio.kernels import reference
 from araio.kernels.ops import PAGE, Latents
+from araio.kernels.reference_attention import gathered
 from araio.tensors import BFloat16, Float32Array, Weight
 
 from .layers import assert_same_bits
@@ -59,7 +60,7 @@ def paged(
 
 def positions_of(latents: Latents) -> Float32Array:
     """What one sequence sees (S, C + R)."""
-    return reference.gathered(latents.pages, latents.tables[0], int(latents.lengths[0]))
+    return gathered(latents.pages, latents.tables[0], int(latents.lengths[0]))
 
 
 def up_to(latents: Latents, length: int, tokens: int) -> Latents:

@@ -6,7 +6,7 @@ import torch
 
 from araio.codecs import codec
 from araio.codecs.integers import unpack_rows
-from araio.kernels import reference
+from araio.kernels import reference, reference_attention
 from araio.kernels.ops import PAGE, FeedForward, Latents
 from araio.kernels.widen import widen
 from araio.tensors import Float32Array, Quantized, Weight
@@ -151,7 +151,7 @@ def naive_attention(q_nope, q_pe, latent, kv_b_proj, scale) -> Float32Array:
 @pytest.mark.parametrize("temporary", [1, 200, 1 << 22])
 @pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 9), (4, 4), (5, 12), (3, 300)])
 def test_both_forms_of_attention_are_the_naive_one(form, temporary, T, S, monkeypatch) -> None:
-    monkeypatch.setattr(reference, "TEMPORARY_NUMBERS", temporary)
+    monkeypatch.setattr(reference_attention, "TEMPORARY_NUMBERS", temporary)
     q_nope, q_pe, latent, *rest = inputs = attention_inputs(T, S)
     np.testing.assert_allclose(form(q_nope, q_pe, paged(latent, T), *rest), naive_attention(*inputs), **CLOSE)
 
