@@ -20,7 +20,7 @@ from araio.formats.safetensors import SafetensorsFile
 from araio.formats.shards import inside
 from araio.json_reader import shown
 from araio.traces.checks import check_column, check_counts, check_events, check_totals, counted
-from araio.traces.columns import CACHE_COLUMNS, COLUMNS, CacheEvents, Phase, id_type
+from araio.traces.columns import CACHE_COLUMNS, COLUMNS, CacheEvents, Phase, stored_type
 from araio.traces.counts import COUNTS_COLUMNS, Counts
 from araio.traces.header import (
     HEADER_NAME,
@@ -79,13 +79,13 @@ class Shards:
             "pair": (self.layers, *square),
             "trans": (max(self.layers - 1, 0), *square),
         }
-        _check_tensors(counts, {name: ((COUNTS_COLUMNS[name],), shapes[name]) for name in COUNTS_COLUMNS})
+        _check_tensors(counts, {name: (COUNTS_COLUMNS[name], shapes[name]) for name in COUNTS_COLUMNS})
         grouping = {name: self.read(name) for name in _GROUPING}
         check_totals(self.header, _read(counts, "n"), grouping, str(counts.path))
 
     def hold_events(self, events: SafetensorsFile, count: int) -> None:
         """Take a file of cache events as these rows'."""
-        _check_tensors(events, {name: ((stored_as,), (count,)) for name, stored_as in CACHE_COLUMNS.items()})
+        _check_tensors(events, {name: (stored_as, (count,)) for name, stored_as in CACHE_COLUMNS.items()})
         self._events = events
 
     def counts(self) -> Counts | None:
@@ -102,11 +102,11 @@ class Shards:
         check_events(self.header, events, self.rows, str(self._events.path))
         return events
 
-    def _expected(self, rows: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    def _expected(self, rows: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         sizes = {"T": rows, "L": self.layers, "K": self.header.top_k}
         return {
             name: (
-                (id_type(self.header.n_routed_experts),) if name == "expert_ids" else column.stored_as,
+                stored_type(name, self.header.n_routed_experts),
                 tuple(sizes[axis] for axis in column.axes),
             )
             for name, column in COLUMNS.items()
@@ -205,18 +205,16 @@ def _layers(file: SafetensorsFile) -> int:
     return entry.shape[1]
 
 
-def _check_tensors(
-    file: SafetensorsFile, expected: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]
-) -> None:
+def _check_tensors(file: SafetensorsFile, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     for name in [*expected, *file]:
-        types, shape = expected.get(name, ((), ()))
+        dtype, shape = expected.get(name, ("", ()))
         if name not in file:
             raise TraceError(f"{file.path}: column {name!r} is missing; {_REMEDY}")
         if name not in expected:
             raise TraceError(f"{file.path}: column {shown(name)} is not in {HEADER_NAME}; {_REMEDY}")
         entry = file[name]
-        if entry.dtype not in types or entry.shape != shape:
+        if entry.dtype != dtype or entry.shape != shape:
             raise TraceError(
                 f"{file.path}: column {name!r} is {entry.dtype} {shown(list(entry.shape))}; expected "
-                f"{types[0]} {list(shape)} by {HEADER_NAME}; {_REMEDY}"
+                f"{dtype} {list(shape)} by {HEADER_NAME}; {_REMEDY}"
             )

@@ -67,6 +67,7 @@ class TraceWriter:
         self._pending_drafts: list[Rows] = []
         self._cache_events = 0
         self._tally: Tally | None = None
+        self._layers = 0
         self._is_open = False
         with _storage_errors(self.out):
             self._descriptor, self._folder = _claimed(self.out)
@@ -82,10 +83,11 @@ class TraceWriter:
         when the disk refuses.
         """
         with self._lock:
+            count = row_count(rows)
             self._expect(rows)
             self._pending.append(rows)
-            self._pending_rows += row_count(rows)
-            self.tokens += row_count(rows)
+            self._pending_rows += count
+            self.tokens += count
             if self._pending_rows >= BLOCK_ROWS:
                 self._flush()
 
@@ -149,8 +151,8 @@ class TraceWriter:
         self._check_open()
         if self._tally is None:
             self.header = replace(self.header, columns=optional_columns(rows))
-            layers = len(self.header.layers) or len(rows.expert_ids)
-            self._tally = Tally(len(self.header.domains), layers, self.header.n_routed_experts)
+            self._layers = len(self.header.layers) or len(rows.expert_ids)
+            self._tally = Tally(len(self.header.domains), self._layers, self.header.n_routed_experts)
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -160,12 +162,12 @@ class TraceWriter:
         with _storage_errors(self.out):
             if self._pending:
                 pending, self._pending, self._pending_rows = self._pending, [], 0
-                block = block_of(self.header, pending)
+                block = block_of(self.header, self._layers, pending)
                 self._count(block)
                 self._tokens.add(block)
             if self._pending_drafts:
                 drafts, self._pending_drafts = self._pending_drafts, []
-                self._drafts.add(block_of(self.header, drafts))
+                self._drafts.add(block_of(self.header, len(self.header.mtp_layers), drafts))
 
     def _count(self, block: dict[str, Array]) -> None:
         assert self._tally is not None
