@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -16,7 +16,7 @@ from araio.traces.checks import check_column
 from araio.traces.columns import COLUMNS, OPTIONAL, Rows, stored_type
 from araio.traces.header import TraceHeader
 
-__all__ = ["block_of", "optional_columns", "row_count"]
+__all__ = ["block_of", "optional_columns", "row_count", "rows_of"]
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +31,13 @@ def row_count(rows: Rows) -> int:
 def optional_columns(rows: Rows) -> tuple[str, ...]:
     """The optional columns that some rows have."""
     return tuple(name for name in OPTIONAL if getattr(rows, name) is not None)
+
+
+def rows_of(columns: Mapping[str, Array]) -> Rows:
+    """Columns (T, L, K) of tokens as a writer takes them, layer by layer."""
+    return Rows(
+        **{name: values if values.ndim == 1 else values.swapaxes(0, 1) for name, values in columns.items()}
+    )
 
 
 def block_of(header: TraceHeader, layers: int, pending: Sequence[Rows]) -> dict[str, Array]:
@@ -71,7 +78,8 @@ def _laid(name: str, parts: Sequence[Any], counts: Array, tail: tuple[int, ...])
             begin = np.cumsum(counts) - counts
             places = (begin * tail[0] - begin)[part] + np.arange(shape[0])
             rows = places[:, None] + np.arange(tail[0]) * counts[part][:, None]
-            return flat.reshape(-1, *tail[1:])[rows]
+            in_rows: Array = flat.reshape(-1, *tail[1:])[rows]
+            return in_rows
     else:
         laid = np.concatenate([np.moveaxis(np.asarray(part), 0, 1) for part in parts])
         if laid.shape == shape:
@@ -84,7 +92,7 @@ def _laid(name: str, parts: Sequence[Any], counts: Array, tail: tuple[int, ...])
 
 def _joined(parts: Sequence[Sequence[Array]]) -> Array:
     """The numbers of many small arrays of one type."""
-    arrays = list(chain.from_iterable(parts))
+    arrays: list[Any] = list(chain.from_iterable(parts))
     try:
         # Four times as fast as np.concatenate, for arrays of a few numbers.
         return np.frombuffer(b"".join(arrays), arrays[0].dtype)

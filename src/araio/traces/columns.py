@@ -37,7 +37,7 @@ class Phase(IntEnum):
     """Why a token ran.
 
     DRAFT   to verify a guess that was wrong: it was thrown away and is no part of any text
-    FORCED  of a given text, all of which ran at once
+    FORCED  of a given text, all of which ran at once; also where nobody noted why
     """
 
     PREFILL = 0

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from araio.config import ModelConfig
 from araio.errors import AraioError, TraceError
 from araio.json_reader import ObjectReader, read_object, shown
 from araio.traces.columns import OPTIONAL
@@ -111,6 +113,21 @@ class TraceHeader:
             raise TraceError(
                 f"column {shown(unknown[0])} is not known; expected some of {', '.join(OPTIONAL)}"
             )
+
+    @classmethod
+    def of(cls, config: ModelConfig, **known: Any) -> TraceHeader:
+        """The header of a model's routes: what its config says, and what else is known."""
+        return cls(
+            layers=tuple(config.moe_layers),
+            n_routed_experts=config.n_routed_experts,
+            top_k=config.num_experts_per_tok,
+            n_group=config.n_group,
+            topk_group=config.topk_group,
+            scoring_func=config.scoring_func,
+            norm_topk_prob=config.norm_topk_prob,
+            routed_scaling_factor=config.routed_scaling_factor,
+            **known,
+        )
 
     @property
     def has_text(self) -> bool:

@@ -31,7 +31,7 @@ from araio.formats.safetensors import STORED_TYPES
 from araio.formats.tensor_file import TensorFileWriter
 from araio.traces.blocks import block_of, optional_columns, row_count
 from araio.traces.columns import CACHE_COLUMNS, CacheEvents, Rows
-from araio.traces.counts import COUNTS_COLUMNS, Tally
+from araio.traces.counts import COUNTS_COLUMNS, Counts, Tally
 from araio.traces.header import HEADER_NAME, PARTIAL_SUFFIX, TraceFiles, TraceHeader, header_text
 from araio.traces.spool import Spool
 
@@ -68,6 +68,7 @@ class TraceWriter:
         self._cache_events = 0
         self._tally: Tally | None = None
         self._layers = 0
+        self._counts: Counts | None = None
         self._is_open = False
         with _storage_errors(self.out):
             self._descriptor, self._folder = _claimed(self.out)
@@ -110,6 +111,14 @@ class TraceWriter:
                 }
                 self._events.add(columns)
                 self._cache_events += len(events.t)
+
+    def add_counts(self, counts: Counts) -> None:
+        """Write counts alone, of tokens that nothing else is known of."""
+        with self._lock:
+            self._check_open()
+            assert not self.tokens, "a trace of counts has no rows"
+            self._counts = counts
+            self.tokens = int(counts.n[:, :, 0].sum()) // self.header.top_k
 
     def close(self) -> None:
         """Complete the trace and give it its name; once is enough, more does no harm.
@@ -196,8 +205,10 @@ class TraceWriter:
         flush_folder(self.out.parent)
 
     def _write_counts(self) -> None:
-        assert self._tally is not None
-        counts = self._tally.counts()
+        counts = self._counts
+        if counts is None:
+            assert self._tally is not None
+            counts = self._tally.counts()
         arrays = {name: getattr(counts, name) for name in COUNTS_COLUMNS}
         tensors = {name: (COUNTS_COLUMNS[name], array.shape) for name, array in arrays.items()}
         with TensorFileWriter(self._folder / COUNTS_FILE, tensors) as writer:
