@@ -26,8 +26,9 @@ class CountedColumns:
         self.layers = counts.n.shape[2]
         totals = counts.n.sum(axis=3, dtype=np.uint64)
         if (totals != totals[:, :, :1]).any() or (totals % header.top_k).any():
+            layers = totals.sum(axis=(0, 1))
             raise TraceError(
-                f"{where}: column 'n': layers count {int(totals.min()):,} to {int(totals.max()):,} choices; "
+                f"{where}: column 'n': layers count {int(layers.min()):,} to {int(layers.max()):,} choices; "
                 f"expected the same number in each, {header.top_k} for each token"
             )
         self.rows = int(totals[:, :, 0].sum()) // header.top_k

@@ -16,7 +16,7 @@ from typing import Any
 
 from araio.config import ModelConfig
 from araio.errors import AraioError, TraceError
-from araio.json_reader import ObjectReader, read_object, shown
+from araio.json_reader import ObjectReader, parse_object, read_object, shown
 from araio.traces.columns import OPTIONAL
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "TraceFiles",
     "TraceHeader",
     "header_text",
+    "parse_header",
     "read_header",
 ]
 
@@ -162,6 +163,14 @@ def read_header(path: Path) -> tuple[TraceHeader, TraceFiles]:
         return _parsed(ObjectReader(read_object(path, _MAX_BYTES)))
     except (AraioError, ValueError) as error:
         raise TraceError(f"{path}: {error}") from None
+
+
+def parse_header(content: bytes, where: str) -> tuple[TraceHeader, TraceFiles]:
+    """The same from the text itself; raises TraceError, naming `where`."""
+    try:
+        return _parsed(ObjectReader(parse_object(content)))
+    except (AraioError, ValueError) as error:
+        raise TraceError(f"{where}: {error}") from None
 
 
 def _parsed(reader: ObjectReader) -> tuple[TraceHeader, TraceFiles]:

@@ -287,6 +287,8 @@ class Trace:
     @cached_property
     def _order(self) -> npt.NDArray[np.int64] | None:
         """The rows sorted by sequence, or None if they are."""
+        if not self.has("seq"):
+            return None
         seq = self._columns.read("seq")
         return None if np.all(seq[1:] >= seq[:-1]) else np.argsort(seq, kind="stable")
 

@@ -24,6 +24,7 @@ from araio.errors import TraceError
 from araio.json_reader import shown
 from araio.traces.columns import Phase, Segment
 from araio.traces.header import TraceHeader
+from araio.traces.importers.documents import first_document
 from araio.traces.importers.routes import Gathered, model_layers
 from araio.traces.importers.sglang_responses import read_responses
 from araio.traces.trace import Trace
@@ -43,11 +44,11 @@ def read_sglang(path: Path, header: TraceHeader | None, domain: str | None) -> T
 
     Raises TraceError.
     """
-    if path.suffix != ".pt":
-        return read_responses(path, _known(path, header), domain or path.stem)
-    content = _loaded(path)
+    content = _loaded(path) if path.suffix == ".pt" else first_document(path)
     if "logical_count" in content:
         return _read_counts(path, content["logical_count"], _known(path, header), domain or path.stem)
+    if path.suffix != ".pt":
+        return read_responses(path, _known(path, header), domain or path.stem)
     return _read_passes(path, content, header, domain or path.stem)
 
 
@@ -130,6 +131,8 @@ def _read_passes(path: Path, content: Mapping[str, Any], header: TraceHeader | N
     gathered = Gathered(replace(made, engine="sglang"), domain)
     open_sequences = _Sequences()
     for number, (record, ids) in enumerate(zip(records, passes, strict=True)):
+        if not len(ids):  # a rank that had nothing to do
+            continue
         where = f"{path}: records[{number}]"
         chosen = logical[np.arange(len(layers))[:, None], ids[:, layers, :top_k]]
         gathered.add(where, chosen, _columns(where, record, len(ids), open_sequences))
