@@ -13,10 +13,10 @@ from araio.errors import TraceError
 from araio.formats.safetensors import STORED_TYPES
 from araio.traces.arrays import by_weight
 from araio.traces.checks import check_column
-from araio.traces.columns import COLUMNS, OPTIONAL, Rows, stored_type
+from araio.traces.columns import CACHE_COLUMNS, COLUMNS, OPTIONAL, CacheEvents, Rows, stored_type
 from araio.traces.header import TraceHeader
 
-__all__ = ["block_of", "optional_columns", "row_count", "rows_of"]
+__all__ = ["block_of", "event_columns", "optional_columns", "row_count", "rows_of"]
 
 Array = npt.NDArray[Any]
 
@@ -38,6 +38,14 @@ def rows_of(columns: Mapping[str, Array]) -> Rows:
     return Rows(
         **{name: values if values.ndim == 1 else values.swapaxes(0, 1) for name, values in columns.items()}
     )
+
+
+def event_columns(events: CacheEvents) -> dict[str, Array]:
+    """Cache events as columns of their types."""
+    return {
+        name: np.asarray(column, STORED_TYPES[CACHE_COLUMNS[name]])
+        for name, column in zip(CACHE_COLUMNS, events, strict=True)
+    }
 
 
 def block_of(header: TraceHeader, layers: int, pending: Sequence[Rows]) -> dict[str, Array]:
@@ -81,9 +89,9 @@ def _laid(name: str, parts: Sequence[Any], counts: Array, tail: tuple[int, ...])
             in_rows: Array = flat.reshape(-1, *tail[1:])[rows]
             return in_rows
     else:
-        laid = np.concatenate([np.moveaxis(np.asarray(part), 0, 1) for part in parts])
-        if laid.shape == shape:
-            return laid
+        arrays = [np.moveaxis(np.asarray(part), 0, 1) for part in parts]
+        if all(array.shape[1:] == tail for array in arrays) and sum(map(len, arrays)) == shape[0]:
+            return np.concatenate(arrays)
     raise TraceError(
         f"{_WHERE}: column {name!r} is not of {tail[0]} layers, the tokens of the other columns in each, and "
         f"{tail[1] if len(tail) > 1 else 1} numbers of each token"
