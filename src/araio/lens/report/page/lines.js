@@ -1,0 +1,86 @@
+/**
+ * A line chart: few series over one axis, named in a legend, drawn as SVG.
+ */
+
+import { el, range, svg } from "./dom.js";
+
+const SIZE = { width: 520, height: 260, left: 44, right: 12, top: 12, bottom: 40 };
+
+/**
+ * @typedef {object} Series
+ * @property {string} name
+ * @property {string | number} hue
+ * @property {"baseline" | "bound"} [kind]  what it is drawn as: dotted or dashed
+ * @property {(number | null)[]} values
+ */
+
+/**
+ * @param {object} chart
+ * @param {string} chart.title
+ * @param {string} chart.across  what the horizontal axis is
+ * @param {(string | number)[]} chart.ticks  names of the places
+ * @param {boolean} [chart.isSpaced]  places at their own values, not side by side
+ * @param {(value: number) => string} chart.format
+ * @param {number} [chart.most]  where the vertical axis ends
+ * @param {Series[]} chart.series
+ */
+export function lineChart({ title, across, ticks, isSpaced = false, format, most, series }) {
+  const { width, height, left, right, top, bottom } = SIZE;
+  const known = series.flatMap(({ values }) => values.filter((value) => value != null));
+  const end = most ?? nice(Math.max(...known, 1e-9));
+  const numbers = isSpaced ? ticks.map(Number) : range(ticks.length);
+  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  const x = (/** @type {number} */ at) =>
+    left + ((width - left - right) * (numbers[at] - low)) / (high - low || 1) + (high === low ? (width - left - right) / 2 : 0);
+  const y = (/** @type {number} */ value) => top + (height - top - bottom) * (1 - Math.min(value, end) / end);
+  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}; the table below has its numbers` });
+  for (const step of range(5)) {
+    const value = (end * step) / 4;
+    drawn.append(
+      svg("line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value) }),
+      svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value)),
+    );
+  }
+  let last = -Infinity;
+  ticks.forEach((tick, at) => {
+    const needed = String(tick).length * 6.5 + 10;
+    if (x(at) - last < needed && at !== 0) return;
+    last = x(at);
+    drawn.append(svg("text", { x: x(at), y: height - bottom + 18, "text-anchor": "middle" }, String(tick)));
+  });
+  drawn.append(svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, across));
+  for (const { hue, kind, values } of series) {
+    drawn.append(svg("path", { d: pathOf(values, x, y), class: kind ?? "", "data-hue": hue }));
+    if (kind || values.length > 16) continue;
+    values.forEach((value, at) => {
+      if (value != null) drawn.append(svg("circle", { cx: x(at), cy: y(value), r: 3.5, "data-hue": hue }));
+    });
+  }
+  const legend = el(
+    "ul",
+    { class: "legend" },
+    ...series.map(({ name, hue, kind }) =>
+      el("li", {}, el("span", { class: `key ${kind ?? ""}`, "data-hue": hue }), name),
+    ),
+  );
+  return el("figure", {}, el("h3", { class: "chart-title" }, title), legend, drawn);
+}
+
+/** @param {(number | null)[]} values @param {(at: number) => number} x @param {(value: number) => number} y */
+function pathOf(values, x, y) {
+  let isDown = false;
+  return values
+    .map((value, at) => {
+      if (value == null) return (isDown = false), "";
+      const move = isDown ? "L" : "M";
+      isDown = true;
+      return `${move}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
+    })
+    .join("");
+}
+
+/** The least round number above: 1, 2, 4, 6 or 8 of a power of ten. @param {number} value */
+export function nice(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * ([1, 2, 4, 6, 8, 10].find((step) => step * power >= value * 0.9999) ?? 10);
+}

@@ -1,0 +1,178 @@
+/**
+ * The first screen: which experts serve which domain, and how sure that is.
+ */
+
+import { whiskers } from "./bars.js";
+import { el } from "./dom.js";
+import { HeatMap } from "./heatmap.js";
+import { bits, listed, mean, percent, plural, times, whole } from "./numbers.js";
+
+/** @typedef {import("./model.js").View} View */
+
+/** Experts of a domain that are named on the first screen; the table further down has all. */
+const NAMED = 4;
+/** Of the information that there could be: below the first experts hardly differ, above the second much. */
+const STRENGTH = { little: 0.02, much: 0.2 };
+
+/** @param {View} view */
+export function verdict(view) {
+  const { name, domains, layers, n_experts: n, top_k: k } = view;
+  const tokens = domains.reduce((sum, domain) => sum + domain.tokens, 0);
+  const sequences = domains.reduce((sum, domain) => sum + domain.sequences, 0);
+  const traced = `${plural(tokens, "token")} in ${plural(sequences, "sequence")} of ${listed(domains.map((domain) => domain.name))}; ${plural(layers.length, "layer")} of ${n} experts, ${k} of them for each token.`;
+  const parts = view.specialisation ? [served(view), sure(view)] : [];
+  return el(
+    "section",
+    { id: "verdict", class: "verdict", "aria-labelledby": "verdict-title" },
+    el("h1", { id: "verdict-title" }, `${name}: ${headline(view)}`),
+    el("div", { class: "lead" }, el("p", {}, `Traced: ${traced}`)),
+    el("div", { class: "verdict-grid" }, ...parts),
+  );
+}
+
+/** @param {View} view */
+function headline(view) {
+  const { specialisation } = view;
+  if (!specialisation) return "one domain alone says nothing of specialisation";
+  const { information, limit, p } = specialisation;
+  const shown = p.filter((value) => value != null && value <= 0.05).length;
+  if (shown * 2 < p.length) return "no specialisation by domain can be shown";
+  const share = (mean(information) ?? 0) / limit;
+  if (share < STRENGTH.little) return "experts differ by domain, but hardly";
+  return share < STRENGTH.much ? "experts specialise by domain, in part" : "experts specialise by domain, strongly";
+}
+
+/** @param {View} view */
+function served(view) {
+  const found = view.specialisation;
+  const most = Math.max(...view.domains.flatMap((_, domain) => best(view, domain).map((at) => found.high[domain][at.layer][at.expert] ?? 0)), 0);
+  return el(
+    "div",
+    {},
+    ...view.domains.map((domain, index) => {
+      const all = mine(view, index);
+      const top = best(view, index);
+      return el(
+        "div",
+        { class: "served" },
+        el(
+          "h3",
+          {},
+          el("span", { class: "swatch", "data-hue": index }),
+          domain.name,
+          el("small", {}, `${whole(all.length)} of ${whole(view.layers.length * view.n_experts)} experts serve it`),
+        ),
+        top.length
+          ? whiskers(
+              top.map(({ layer, expert }) => {
+                const share = found.share[index][layer][expert];
+                return {
+                  name: `layer ${view.layers[layer]} · expert ${expert}`,
+                  hue: index,
+                  value: share,
+                  low: found.low[index][layer][expert],
+                  high: found.high[index][layer][expert],
+                  mark: elsewhere(view, index, layer, expert),
+                  text: percent(share),
+                };
+              }),
+              { label: `Experts that serve ${domain.name}`, format: percent, most: Math.min(1, Math.ceil(most * 10) / 10), names: 140, texts: 54 },
+            )
+          : el("p", {}, "No expert serves it more than the other domains by more than chance explains."),
+      );
+    }),
+    el(
+      "p",
+      { class: "axis-note" },
+      `Share of a domain's tokens that the expert is chosen for; the line is its 95 % interval, the upright mark the highest share in any other domain. Blind choice would give ${percent(view.top_k / view.n_experts)}.`,
+    ),
+  );
+}
+
+/** The highest share that an expert has in other domains. */
+export function elsewhere(view, domain, layer, expert) {
+  return Math.max(...view.domains.map((_, other) => (other === domain ? 0 : view.specialisation.share[other][layer][expert])));
+}
+
+/** The experts that serve a domain, where it stands out most first. */
+export function mine(view, domain) {
+  const { serves, share } = view.specialisation;
+  const found = [];
+  serves.forEach((row, layer) =>
+    row.forEach((owner, expert) => {
+      if (owner === domain)
+        found.push({ layer, expert, gain: share[domain][layer][expert] - elsewhere(view, domain, layer, expert) });
+    }),
+  );
+  return found.sort((one, other) => other.gain - one.gain);
+}
+
+const best = (view, domain) => mine(view, domain).slice(0, NAMED);
+
+/** @param {View} view */
+function sure(view) {
+  const { specialisation, layers } = view;
+  const { information, null_high: high, p, limit, serves, alpha, divergence } = specialisation;
+  const shown = p.filter((value) => value != null && value <= 0.05).length;
+  const flagged = serves.flat().filter((owner) => owner !== null).length;
+  const facts = [
+    [
+      "By chance?",
+      shown === p.length
+        ? `No. In every layer, knowing the expert says more of the domain than in ${percent(0.95)} of the shuffles of whole sequences.`
+        : `In ${shown} of ${plural(layers.length, "layer")} experts say more of the domain than shuffled sequences do; in the others not.`,
+    ],
+    [
+      "How much?",
+      `${bits(mean(information))} of the ${bits(limit)} that would name the domain for certain; shuffled, at most ${bits(mean(high))} (mean of layers). ${amount(mean(information) / limit)}`,
+    ],
+    [
+      "Which experts?",
+      flagged
+        ? `${whole(flagged)} are listed at a false discovery rate of ${percent(alpha)}: expect about ${whole(Math.max(1, flagged * alpha))} of them to be wrong.`
+        : "None passes the test over all experts together.",
+    ],
+  ];
+  if (divergence.length) {
+    const least = divergence.reduce((one, other) => (mean(other.values) < mean(one.values) ? other : one));
+    facts.push([
+      "Most alike",
+      `${listed(least.pair.map((index) => view.domains[index].name))}: ${bits(mean(least.values))} apart, where two halves of one domain are ${bits(mean(least.floor))} apart.`,
+    ]);
+  }
+  const map = new HeatMap({
+    title: "Whom each expert serves",
+    aside: "grey: no domain more than another",
+    rows: layers,
+    rowName: "layer",
+    columns: view.n_experts,
+    group: view.group,
+    order: () => view.orders.id,
+    value: (row, column) => (serves[row][column] === null ? 0 : String(serves[row][column])),
+    say: (row, column) => sayExpert(view, row, column),
+    rest: "Point at an expert, or walk over the map with the arrow keys.",
+  });
+  return el(
+    "div",
+    {},
+    map.element,
+    el("h3", {}, "How sure"),
+    el("dl", { class: "sureness" }, ...facts.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
+  );
+}
+
+/** @param {number} share */
+const amount = (share) =>
+  share < STRENGTH.little
+    ? "That is very little."
+    : share < STRENGTH.much
+      ? "Experts lean towards domains; none is a domain's own."
+      : "That is much: domains use different experts.";
+
+/** What there is to say of one expert. @param {View} view @param {number} row @param {number} column */
+export function sayExpert(view, row, column) {
+  const { share, serves } = view.specialisation;
+  const owner = serves[row][column];
+  const shares = view.domains.map(({ name }, domain) => `${name} ${percent(share[domain][row][column])}`);
+  return `Layer ${view.layers[row]}, expert ${column}${owner === null ? "" : `, serves ${view.domains[owner].name}`}. Chosen for: ${shares.join(", ")} of tokens; ${times(view.pooled[row][column])} uniform in all.`;
+}
