@@ -37,14 +37,14 @@ class MoE:
         residual  from which x was made by the layer's norm
         batch     of the step; its routes get the choice
         """
-        ids, weights = self.gate(x, batch.is_decoded)
+        ids, weights = self.gate(x, batch.is_decoded, batch.masks)
         if batch.routes is not None:
             batch.routes.add(ids, weights)
         ticket = self.experts.request(self.gate.layer, ids)
         shared = self.shared_experts(x) if self.shared_experts is not None else None
         if self.lookahead is not None:
             known = residual if shared is None else residual + shared
-            self.lookahead(self.gate.layer, known, batch.is_decoded)
+            self.lookahead(self.gate.layer, known, batch.is_decoded, batch.masks)
         if (experts := ticket.at_hand()) is not None:
             y = self.ops.experts(x, ids, weights, experts)
         else:

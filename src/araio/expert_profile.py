@@ -1,1 +1,0 @@
-"""`ExpertProfile`: which experts of each layer a domain needs, as a file."""
