@@ -6,7 +6,7 @@ import { el, section } from "./dom.js";
 import { lineChart } from "./lines.js";
 import { bits, chance, fixed, mean, percent } from "./numbers.js";
 import { folded, table } from "./table.js";
-import { elsewhere, mine } from "./verdict.js";
+import { mine } from "./verdict.js";
 
 /** @typedef {import("./model.js").View} View */
 
@@ -73,15 +73,15 @@ export function specialisation(view) {
     folded("Table: every expert that serves a domain", () =>
       table(
         "Share of the domain's tokens that choose the expert, with its 95 % interval from drawing whole sequences again.",
-        ["expert", "serves", "share", "95 % interval", "highest elsewhere", "q"],
+        ["expert", "serves", "share", "95 % interval", "highest elsewhere", "adjusted p"],
         domains.flatMap(({ name }, index) =>
-          mine(view, index).map(({ layer, expert }) => [
+          mine(view, index).map(({ layer, expert, share, low, high, other, p }) => [
             `layer ${layers[layer]}, expert ${expert}`,
             name,
-            percent(found.share[index][layer][expert]),
-            `${percent(found.low[index][layer][expert])} to ${percent(found.high[index][layer][expert])}`,
-            percent(elsewhere(view, index, layer, expert)),
-            found.q ? fixed(found.q[layer][expert], 4) : "",
+            percent(share),
+            `${percent(low)} to ${percent(high)}`,
+            percent(other),
+            fixed(p, 4),
           ]),
         ),
       ),

@@ -45,13 +45,14 @@ function headline(view) {
 /** @param {View} view */
 function served(view) {
   const found = view.specialisation;
-  const most = Math.max(...view.domains.flatMap((_, domain) => best(view, domain).map((at) => found.high[domain][at.layer][at.expert] ?? 0)), 0);
+  const tops = view.domains.map((_, index) => mine(view, index).slice(0, NAMED));
+  const most = Math.max(0.1, ...tops.flat().map(({ share, high }) => high ?? share));
   return el(
     "div",
     {},
     ...view.domains.map((domain, index) => {
-      const all = mine(view, index);
-      const top = best(view, index);
+      const top = tops[index];
+      const all = found.named.filter((one) => one.domain === index).length;
       return el(
         "div",
         { class: "served" },
@@ -60,22 +61,19 @@ function served(view) {
           {},
           el("span", { class: "swatch", "data-hue": index }),
           domain.name,
-          el("small", {}, `${whole(all.length)} of ${whole(view.layers.length * view.n_experts)} experts serve it`),
+          el("small", {}, `${whole(all)} of ${whole(view.layers.length * view.n_experts)} experts serve it`),
         ),
         top.length
           ? whiskers(
-              top.map(({ layer, expert }) => {
-                const share = found.share[index][layer][expert];
-                return {
-                  name: `layer ${view.layers[layer]} · expert ${expert}`,
-                  hue: index,
-                  value: share,
-                  low: found.low[index][layer][expert],
-                  high: found.high[index][layer][expert],
-                  mark: elsewhere(view, index, layer, expert),
-                  text: percent(share),
-                };
-              }),
+              top.map(({ layer, expert, share, low, high, other }) => ({
+                name: `layer ${view.layers[layer]} · expert ${expert}`,
+                hue: index,
+                value: share,
+                low,
+                high,
+                mark: other,
+                text: percent(share),
+              })),
               { label: `Experts that serve ${domain.name}`, format: percent, most: Math.min(1, Math.ceil(most * 10) / 10), names: 140, texts: 54 },
             )
           : el("p", {}, "No expert serves it more than the other domains by more than chance explains."),
@@ -96,18 +94,12 @@ export function elsewhere(view, domain, layer, expert) {
 
 /** The experts that serve a domain, where it stands out most first. */
 export function mine(view, domain) {
-  const { serves, share } = view.specialisation;
-  const found = [];
-  serves.forEach((row, layer) =>
-    row.forEach((owner, expert) => {
-      if (owner === domain)
-        found.push({ layer, expert, gain: share[domain][layer][expert] - elsewhere(view, domain, layer, expert) });
-    }),
-  );
-  return found.sort((one, other) => other.gain - one.gain);
+  const { named, share } = view.specialisation;
+  return named
+    .filter((one) => one.domain === domain)
+    .map((one) => ({ ...one, share: share[domain][one.layer][one.expert], other: elsewhere(view, domain, one.layer, one.expert) }))
+    .sort((one, other) => other.share - other.other - (one.share - one.other));
 }
-
-const best = (view, domain) => mine(view, domain).slice(0, NAMED);
 
 /** @param {View} view */
 function sure(view) {

@@ -1,0 +1,127 @@
+/**
+ * What the sections draw, made of the document: `lens/summary.py` says what its numbers are.
+ */
+
+import { range } from "./dom.js";
+import { mean } from "./numbers.js";
+
+/**
+ * @typedef {object} View
+ * @property {string} name
+ * @property {[string, string][]} facts
+ * @property {string[]} warnings
+ * @property {number[]} layers  their numbers in the model
+ * @property {number} n_experts
+ * @property {number} top_k
+ * @property {number} group  experts in a group of the router; 0 without groups
+ * @property {{name: string, tokens: number, sequences: number}[]} domains  those that have tokens
+ * @property {number[][]} pooled  (L, E) load over the even share
+ * @property {number[][][]} relative  (D, L, E)
+ * @property {Record<string, number[][]>} orders  which expert stands at each place of a row
+ * @property {any} load
+ * @property {any} specialisation
+ * @property {any} vocabulary
+ * @property {any} coactivation
+ * @property {any} reuse
+ * @property {any} caching
+ * @property {any} coverage
+ * @property {any} comparison
+ * @property {any} ablation
+ * @property {any} timeline
+ * @property {any} strip
+ */
+
+/** @param {any} document @returns {View} */
+export function viewOf(document) {
+  const { summary } = document;
+  const { trace } = summary;
+  const shape = { layers: trace.layers, n_experts: trace.n_experts, top_k: trace.top_k };
+  const domains = trace.domains.map((name, index) => ({
+    name,
+    tokens: trace.tokens[index],
+    sequences: trace.sequences[index],
+  }));
+  const pooled = summary.load.relative;
+  const specialisation = specialisationOf(document, shape);
+  return {
+    ...shape,
+    name: document.title,
+    facts: document.facts,
+    warnings: summary.warnings,
+    group: trace.n_group > 1 ? trace.n_experts / trace.n_group : 0,
+    domains,
+    pooled,
+    relative: summary.domain_load.relative,
+    orders: ordersOf(pooled, specialisation),
+    load: loadOf(summary, domains),
+    specialisation,
+    vocabulary: summary.vocabulary && vocabularyOf(summary.vocabulary),
+    coactivation: summary.coactivation && coactivationOf(summary.coactivation),
+    reuse: summary.reuse && reuseOf(summary.reuse),
+    caching: summary.caching && cachingOf(summary.caching),
+    coverage: summary.coverage && coverageOf(summary.coverage, domains, shape),
+    comparison: document.comparison && comparisonOf(document.comparison),
+    ablation: document.ablation,
+    timeline: document.timeline,
+    strip: document.strip,
+  };
+}
+
+/** The mean over layers of what has one row for each. @param {(number | null)[][]} rows */
+const overLayers = (rows) => range(rows[0].length).map((at) => mean(rows.map((row) => row[at])));
+
+/** @param {number[][]} pooled @param {any} specialisation */
+function ordersOf(pooled, specialisation) {
+  const sorted = (key) =>
+    pooled.map((row, layer) => range(row.length).sort((one, other) => key(layer, one) - key(layer, other) || one - other));
+  const byLoad = (layer, expert) => -pooled[layer][expert];
+  const owner = (layer, expert) => specialisation?.serves[layer][expert] ?? 1e3;
+  return {
+    id: pooled.map((row) => range(row.length)),
+    load: sorted(byLoad),
+    domain: sorted((layer, expert) => owner(layer, expert) * 1e6 + byLoad(layer, expert)),
+  };
+}
+
+function loadOf({ load, domain_load: byDomain }, domains) {
+  const measures = (found) => ({
+    effective: found.effective_experts,
+    entropy: found.entropy_scaled,
+    gini: found.gini,
+    gini_of_bound: found.gini_scaled,
+    max_violation: found.imbalance,
+  });
+  const one = (index) =>
+    Object.fromEntries(Object.entries(measures(byDomain)).map(([name, rows]) => [name, rows[index]]));
+  return { pooled: measures(load), unseen: load.unused, domains: domains.map((_, index) => one(index)) };
+}
+
+function specialisationOf({ summary, experts }, { n_experts: n, top_k: k }) {
+  const { information, divergence, domain_use: use } = summary;
+  if (!information || !use) return null;
+  const pairs = range(use.relative.length).flatMap((a) => range(a).map((b) => [b, a]));
+  return {
+    information: information.bits,
+    null_mean: information.null_mean,
+    null_high: information.null_high,
+    p: information.p,
+    limit: information.most,
+    share: use.relative.map((rows) => rows.map((row) => row.map((value) => (value * k) / n))),
+    serves: use.serves.map((row) => row.map((domain) => (domain < 0 ? null : domain))),
+    alpha: use.rate,
+    named: experts.domain.map((domain, at) => ({
+      domain,
+      layer: experts.layer[at],
+      expert: experts.expert[at],
+      low: experts.low[at],
+      high: experts.high[at],
+      p: experts.adjusted_p[at],
+    })),
+    divergence: pairs.map((pair) => ({
+      pair,
+      values: divergence.bits[pair[0]][pair[1]],
+      floor: divergence.floor[pair[0]][pair[1]],
+    })),
+    divergence_floor: divergence.mean_floor,
+  };
+}
