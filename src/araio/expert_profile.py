@@ -1,0 +1,1 @@
+"""`ExpertProfile`: which experts of each layer a domain needs, as a file."""
