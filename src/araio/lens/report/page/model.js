@@ -125,3 +125,72 @@ function specialisationOf({ summary, experts }, { n_experts: n, top_k: k }) {
     divergence_floor: divergence.mean_floor,
   };
 }
+
+function vocabularyOf(found) {
+  return { token: found.token_bits, domain_given_token: found.domain_given_token_bits, top_share: found.top_share };
+}
+
+function coactivationOf(found) {
+  return found;
+}
+
+function reuseOf(found) {
+  return {
+    lags: found.lags,
+    overlap: overLayers(found.overlap),
+    marginal: found.lags.map(() => mean(found.overlap_same)),
+    uniform: found.overlap_uniform,
+    union: found.runs.map((tokens, at) => ({
+      tokens,
+      experts: mean(found.union.map((row) => row[at])),
+      uniform: found.union_uniform[at],
+    })),
+  };
+}
+
+/** Rules of what leaves a cache, in words. */
+const RULES = { lru: "least recently used", lfu: "least often used", decayed_lfu: "the same, fading", optimal: "optimal" };
+/** As many sizes are drawn. */
+const SIZES = 24;
+
+function cachingOf({ capacities, hits, shuffled }) {
+  const step = Math.max(1, Math.ceil(capacities.length / SIZES));
+  const some = range(capacities.length).filter((at) => at % step === 0 || at === capacities.length - 1);
+  const curve = (rows) => {
+    const means = overLayers(rows);
+    return some.map((at) => means[at]);
+  };
+  const rules = Object.keys(hits);
+  return {
+    capacities: some.map((at) => capacities[at]),
+    policies: [
+      ...rules.map((rule, index) => ({
+        name: RULES[rule] ?? rule,
+        hue: rule === "optimal" ? "ink" : ["main", "3", "5"][index],
+        kind: rule === "optimal" ? "bound" : undefined,
+        values: curve(hits[rule]),
+      })),
+      { name: "least recently used, tokens shuffled", hue: "none", kind: "baseline", values: curve(shuffled.lru ?? shuffled[rules[0]]) },
+    ],
+  };
+}
+
+/** Curves of experts kept for one domain and asked by it or another. */
+function coverageOf({ kept, covered }, domains, { n_experts: n }) {
+  const several = domains.length > 1;
+  const curve = (a, b) => covered.map((rows) => rows[a][b]);
+  const others = (a) =>
+    covered.map((rows) => mean(rows[a].filter((_, b) => b !== a)));
+  return {
+    kept,
+    shares: kept.map((size) => size / n),
+    curves: domains.flatMap(({ name }, index) => [
+      { name: several ? `${name}, its own` : name, hue: index, values: curve(index, index) },
+      ...(several ? [{ name: `kept for ${name}, others asked`, hue: index, kind: "baseline", values: others(index) }] : []),
+    ]),
+  };
+}
+
+function comparisonOf(found) {
+  return found;
+}
