@@ -7,7 +7,8 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── ConfigError            a config.json key, by name and value
     ├── ModelNotFoundError     a MODEL that is neither bundled, nor a preset, nor a folder
     ├── FormatError            a file that is not what it claims to be
-    │   └── CheckpointError    shards, index and config that do not fit together
+    │   ├── CheckpointError    shards, index and config that do not fit together
+    │   └── TraceError         a trace of routes that is empty, damaged, or of another model
     ├── TextError              tokenizers, chat templates
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
     ├── BudgetError            a model that does not fit into the memory that it is given
@@ -46,6 +47,7 @@ __all__ = [
     "RequestError",
     "TemplateError",
     "TextError",
+    "TraceError",
     "TrainingError",
     "blaming",
 ]
@@ -86,6 +88,10 @@ class FormatError(AraioError):
 
 class CheckpointError(FormatError):
     """Shards, index and config of one checkpoint that contradict each other."""
+
+
+class TraceError(FormatError):
+    """A trace of routes that is empty, damaged or of another model; the message names file and column."""
 
 
 class TextError(AraioError):
