@@ -17,7 +17,7 @@ export function ablation(view) {
     return removed === "nothing" ? "ink" : index >= 0 ? index : "none";
   };
   const words = (removed) =>
-    removed === "nothing" ? "nothing removed" : removed === "random" ? `at random, ${plural(found.draws, "draw")}` : `those of ${removed}`;
+    removed === "nothing" ? "nothing removed" : removed === "random" ? "as many at random" : `those of ${removed}`;
   const charts = asked.map((domain) => {
     const rows = found.rows.filter((row) => row.asked === domain);
     return el(
@@ -33,7 +33,7 @@ export function ablation(view) {
           high: ci95[1],
           text: percent(accuracy),
         })),
-        { label: `Accuracy on ${domain}`, format: percent, most: 1, names: 168, texts: 54 },
+        { label: `Accuracy on ${domain}`, format: percent, most: 1, names: 132, texts: 44 },
       ),
     );
   });
@@ -43,16 +43,16 @@ export function ablation(view) {
     `The experts that a domain stands out by were taken away, ${found.per_layer} of ${view.n_experts} in each layer, and ${plural(found.n, "question")} asked of each task. If they are the domain's own, its accuracy falls below that of the same number taken away at random, and other domains keep theirs.`,
     el("div", { class: "columns" }, ...charts),
     table(
-      "Accuracy with its 95 % Wilson interval.",
-      ["removed, asked", "questions", "right", "accuracy", "95 % interval", "lowest and highest draw"],
-      found.rows.map(({ removed, asked: domain, n, correct, accuracy, ci95, draws }) => [
-        `${words(removed)}, ${domain}`,
-        whole(n),
-        whole(correct),
-        percent(accuracy),
-        `${percent(ci95[0])} to ${percent(ci95[1])}`,
-        draws ? `${percent(Math.min(...draws))} to ${percent(Math.max(...draws))}` : "",
+      `Accuracy with its 95 % Wilson interval. Random experts were drawn ${plural(found.draws, "time")}; all answers are counted together, and the lowest and highest draw stand behind.`,
+      ["removed", ...asked.map((domain) => `asked: ${domain}`)],
+      [...new Set(found.rows.map((row) => row.removed))].map((removed) => [
+        words(removed),
+        ...asked.map((domain) => cell(found.rows.find((row) => row.removed === removed && row.asked === domain))),
       ]),
     ),
   );
 }
+
+const cell = ({ n, correct, accuracy, ci95, draws }) =>
+  `${percent(accuracy)} (${percent(ci95[0])} to ${percent(ci95[1])}), ${whole(correct)} of ${whole(n)}` +
+  (draws ? `; ${percent(Math.min(...draws))} to ${percent(Math.max(...draws))}` : "");

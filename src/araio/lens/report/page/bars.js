@@ -2,8 +2,8 @@
  * Points with their intervals, one line each: what was measured, how sure it is, and what it is compared to.
  */
 
-import { range, svg } from "./dom.js";
-import { nice } from "./lines.js";
+import { fitted, svg } from "./dom.js";
+import { scaleTo } from "./numbers.js";
 
 /**
  * @typedef {object} Point
@@ -18,23 +18,33 @@ import { nice } from "./lines.js";
 
 /**
  * @param {Point[]} points
- * @param {{label: string, format: (value: number) => string, most?: number, least?: number, names?: number, texts?: number, width?: number}} chart
- *     `names` and `texts`: room for both, in the units of `width`
+ * @param {{label: string, format: (value: number) => string, most: number, names: number, texts: number}} chart
+ *     where the axis ends, and room for names and numbers in pixels
  */
-export function whiskers(points, { label, format, most, least = 0, names = 104, texts = 96, width = 520 }) {
+export const whiskers = (points, chart) => fitted((width) => drawWhiskers(points, chart, width));
+
+/** @param {Point[]} points @param {any} chart @param {number} width */
+function drawWhiskers(points, { label, format, most, names, texts }, width) {
   const row = 22;
   const height = points.length * row + 22;
-  const end = most ?? nice(Math.max(...points.map(({ value, high }) => Math.max(value, high ?? 0)), 1e-9));
+  const grid = scaleTo(most);
+  const end = grid[grid.length - 1];
   const [left, right] = [names, width - texts];
-  const x = (/** @type {number} */ value) => left + ((right - left) * (Math.min(Math.max(value, least), end) - least)) / (end - least);
-  const drawn = svg("svg", { class: "chart whiskers", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label}: ${points.map(({ name, text }) => `${name} ${text}`).join("; ")}` });
-  for (const step of range(5)) {
-    const value = least + ((end - least) * step) / 4;
+  const x = (/** @type {number} */ value) => left + ((right - left) * Math.min(value, end)) / end;
+  const said = points.map(({ name, text }) => `${name} ${text}`).join("; ");
+  const drawn = svg("svg", {
+    class: "chart whiskers",
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    "aria-label": `${label}: ${said}`,
+  });
+  for (const value of grid)
     drawn.append(
       svg("line", { class: "axis", x1: x(value), x2: x(value), y1: 0, y2: height - 18 }),
       svg("text", { x: x(value), y: height - 4, "text-anchor": "middle" }, format(value)),
     );
-  }
   points.forEach((point, at) => {
     const y = at * row + row / 2;
     drawn.append(svg("text", { class: "name", x: 0, y: y + 4 }, point.name));

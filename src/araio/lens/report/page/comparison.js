@@ -4,7 +4,7 @@
 
 import { el, section } from "./dom.js";
 import { lineChart } from "./lines.js";
-import { mean, percent } from "./numbers.js";
+import { mean, percent, plural } from "./numbers.js";
 import { table } from "./table.js";
 
 /** @param {import("./model.js").View} view */
@@ -14,7 +14,7 @@ export function comparison(view) {
   return section(
     "comparison",
     `Beside ${found.name}`,
-    `The same tokens were traced twice. Of a token's experts in a layer, ${percent(mean(found.kept))} are the same (mean of layers).`,
+    `${plural(found.tokens, "token")} are in both traces. Of a token's experts in a layer, ${percent(mean(found.kept))} are the same (mean of layers); ${percent(found.path)} of tokens have the same experts in every layer.`,
     el(
       "div",
       { class: "columns" },
@@ -24,7 +24,7 @@ export function comparison(view) {
         ticks: layers,
         format: percent,
         most: 1,
-        series: found.lines.map((line, index) => ({ ...line, hue: ["main", "3", "5"][index] })),
+        series: found.lines,
       }),
       table(
         "By layer.",

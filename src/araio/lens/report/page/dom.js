@@ -62,6 +62,23 @@ export function oncePerFrame(draw) {
   };
 }
 
+/**
+ * A frame whose drawing is made for the width that it has, so that letters keep their size on a phone.
+ * @param {(width: number) => Element} draw
+ */
+export function fitted(draw) {
+  let drawn = 0;
+  const frame = el("div", { class: "fitted" });
+  const redraw = oncePerFrame(() => {
+    const width = Math.round(frame.clientWidth);
+    if (!width || width === drawn) return;
+    drawn = width;
+    frame.replaceChildren(draw(width));
+  });
+  new ResizeObserver(redraw).observe(frame);
+  return frame;
+}
+
 /** What draws on a canvas draws again when colours change. @type {Set<() => void>} */
 export const onTheme = new Set();
 

@@ -49,7 +49,8 @@ export function hueColour(hue) {
  * @property {() => number[][]} order  which column's value stands at each place of a row
  * @property {() => (boolean | null)} [inOrder]  whether places are columns, so that numbers may be written
  * @property {number} [group]  columns in a group, between which a line is drawn
- * @property {(row: number, column: number) => number | string | null} value  -1 to 1, a hue, or nothing known
+ * @property {(row: number, column: number) => number | {hue: string | number, depth: number} | null} value
+ *     -1 to 1 from less to more, or how deep a hue is from 0 to 1, or null where nothing is known
  * @property {(row: number, column: number) => string} say
  * @property {string} [rest]  what is said while nothing is pointed at
  */
@@ -155,11 +156,16 @@ export class HeatMap {
       for (let place = 0; place < columns; place++) {
         const found = value(row, places[row][place]);
         if (found === null) continue;
-        if (typeof found === "string" && !hues.has(found)) hues.set(found, hueColour(found));
-        this.pen.fillStyle = typeof found === "string" ? hues.get(found) : colourOf(found);
         const ends = grouped && (place + 1) % group === 0 ? 1 : 0;
         const width = Math.max(left[place + 1] - Math.max(gapX, ends) - left[place], 0.5);
+        this.pen.fillStyle = colourOf(typeof found === "number" ? found : 0);
         this.pen.fillRect(left[place], TOP + row * high, width, high - gapY);
+        if (typeof found === "number") continue;
+        if (!hues.has(found.hue)) hues.set(found.hue, hueColour(found.hue));
+        this.pen.fillStyle = hues.get(found.hue);
+        this.pen.globalAlpha = found.depth;
+        this.pen.fillRect(left[place], TOP + row * high, width, high - gapY);
+        this.pen.globalAlpha = 1;
       }
     });
     if (!this.cursor) return;

@@ -2,9 +2,10 @@
  * A line chart: few series over one axis, named in a legend, drawn as SVG.
  */
 
-import { el, range, svg } from "./dom.js";
+import { el, fitted, range, svg } from "./dom.js";
+import { scaleTo } from "./numbers.js";
 
-const SIZE = { width: 520, height: 260, left: 44, right: 12, top: 12, bottom: 40 };
+const SIZE = { height: 260, left: 44, right: 12, top: 12, bottom: 40 };
 
 /**
  * @typedef {object} Series
@@ -24,18 +25,31 @@ const SIZE = { width: 520, height: 260, left: 44, right: 12, top: 12, bottom: 40
  * @param {number} [chart.most]  where the vertical axis ends
  * @param {Series[]} chart.series
  */
-export function lineChart({ title, across, ticks, isSpaced = false, format, most, series }) {
-  const { width, height, left, right, top, bottom } = SIZE;
+export function lineChart(chart) {
+  const { title, series } = chart;
+  const legend = el(
+    "ul",
+    { class: "legend" },
+    ...series.map(({ name, hue, kind }) =>
+      el("li", {}, el("span", { class: `key ${kind ?? ""}`, "data-hue": hue }), name),
+    ),
+  );
+  return el("figure", {}, el("h3", { class: "chart-title" }, title), legend, fitted((width) => drawLines(chart, width)));
+}
+
+/** @param {any} chart @param {number} width */
+function drawLines({ title, across, ticks, isSpaced = false, format, most, series }, width) {
+  const { height, left, right, top, bottom } = SIZE;
   const known = series.flatMap(({ values }) => values.filter((value) => value != null));
-  const end = most ?? nice(Math.max(...known, 1e-9));
+  const grid = scaleTo(most ?? Math.max(...known, 1e-6));
+  const end = most ?? grid[grid.length - 1];
   const numbers = isSpaced ? ticks.map(Number) : range(ticks.length);
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   const x = (/** @type {number} */ at) =>
     left + ((width - left - right) * (numbers[at] - low)) / (high - low || 1) + (high === low ? (width - left - right) / 2 : 0);
   const y = (/** @type {number} */ value) => top + (height - top - bottom) * (1 - Math.min(value, end) / end);
-  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}; the table below has its numbers` });
-  for (const step of range(5)) {
-    const value = (end * step) / 4;
+  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${title}; the table below has its numbers` });
+  for (const value of grid.filter((step) => step <= end)) {
     drawn.append(
       svg("line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value) }),
       svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value)),
@@ -56,14 +70,7 @@ export function lineChart({ title, across, ticks, isSpaced = false, format, most
       if (value != null) drawn.append(svg("circle", { cx: x(at), cy: y(value), r: 3.5, "data-hue": hue }));
     });
   }
-  const legend = el(
-    "ul",
-    { class: "legend" },
-    ...series.map(({ name, hue, kind }) =>
-      el("li", {}, el("span", { class: `key ${kind ?? ""}`, "data-hue": hue }), name),
-    ),
-  );
-  return el("figure", {}, el("h3", { class: "chart-title" }, title), legend, drawn);
+  return drawn;
 }
 
 /** @param {(number | null)[]} values @param {(at: number) => number} x @param {(value: number) => number} y */
@@ -77,10 +84,4 @@ function pathOf(values, x, y) {
       return `${move}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
     })
     .join("");
-}
-
-/** The least round number above: 1, 2, 4, 6 or 8 of a power of ten. @param {number} value */
-export function nice(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * ([1, 2, 4, 6, 8, 10].find((step) => step * power >= value * 0.9999) ?? 10);
 }

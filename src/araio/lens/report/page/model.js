@@ -56,7 +56,7 @@ export function viewOf(document) {
     load: loadOf(summary, domains),
     specialisation,
     vocabulary: summary.vocabulary && vocabularyOf(summary.vocabulary),
-    coactivation: summary.coactivation && coactivationOf(summary.coactivation),
+    coactivation: summary.coactivation && coactivationOf(summary.coactivation, shape),
     reuse: summary.reuse && reuseOf(summary.reuse),
     caching: summary.caching && cachingOf(summary.caching),
     coverage: summary.coverage && coverageOf(summary.coverage, domains, shape),
@@ -127,11 +127,36 @@ function specialisationOf({ summary, experts }, { n_experts: n, top_k: k }) {
 }
 
 function vocabularyOf(found) {
-  return { token: found.token_bits, domain_given_token: found.domain_given_token_bits, top_share: found.top_share };
+  return {
+    token: found.token_bits,
+    token_null: found.token_null,
+    domain: found.domain_bits,
+    domain_null: found.domain_null,
+    share: found.share,
+    share_null: found.share_null,
+    kinds: found.kinds,
+    covered: found.covered,
+  };
 }
 
-function coactivationOf(found) {
-  return found;
+function coactivationOf(found, { layers }) {
+  const hasGroups = found.between.some((value) => value != null);
+  const flat = (value) => layers.map(() => value);
+  return {
+    hasGroups,
+    lines: [
+      { name: hasGroups ? "pairs of one group" : "all pairs", hue: "main", values: found.within },
+      ...(hasGroups ? [{ name: "pairs of two groups", hue: "3", values: found.between }] : []),
+      { name: "99 % of pairs below", hue: "5", values: found.quantiles.map((row) => row[4]) },
+    ],
+    baselines: [
+      { name: hasGroups ? "one group, by the rule alone" : "no relation", hue: "main", kind: "baseline", values: flat(found.within_structural) },
+      ...(hasGroups ? [{ name: "two groups, by the rule alone", hue: "3", kind: "baseline", values: flat(found.between_structural) }] : []),
+    ],
+    within: found.within_structural,
+    between: found.between_structural,
+    pairs: found.top,
+  };
 }
 
 function reuseOf(found) {
@@ -191,6 +216,17 @@ function coverageOf({ kept, covered }, domains, { n_experts: n }) {
   };
 }
 
-function comparisonOf(found) {
-  return found;
+function comparisonOf({ name, tokens, jaccard, overlap, first, identical, whole_path: path }) {
+  return {
+    name,
+    tokens,
+    path,
+    kept: overlap,
+    lines: [
+      { name: "experts of both", hue: "main", values: overlap },
+      { name: "of both, over those of either (Jaccard)", hue: "3", values: jaccard },
+      { name: "the same first expert", hue: "5", values: first },
+      { name: "all the same", hue: "4", values: identical },
+    ],
+  };
 }

@@ -4,7 +4,7 @@
 
 import { el, section } from "./dom.js";
 import { lineChart } from "./lines.js";
-import { bits, chance, fixed, mean, percent } from "./numbers.js";
+import { bits, chance, fixed, mean, percent, whole } from "./numbers.js";
 import { folded, table } from "./table.js";
 import { mine } from "./verdict.js";
 
@@ -46,18 +46,18 @@ export function specialisation(view) {
     el("div", { class: "columns" }, ...charts),
     table(
       "By layer: what the expert tells, beside what chance gives. p is the share of shuffles that tell at least as much.",
-      ["layer", "tells of the domain", "shuffled, mean", "shuffled, 95 % below", "chance", ...(vocabulary ? ["tells of the token", "of the domain, token known", "most frequent expert of a token"] : [])],
+      ["layer", "tells of the domain", "shuffled, mean", "shuffled, 95 % below", "chance"],
       layers.map((layer, row) => [
         layer,
         bits(found.information[row]),
         bits(found.null_mean[row]),
         bits(found.null_high[row]),
         chance(found.p[row]),
-        ...(vocabulary
-          ? [bits(vocabulary.token[row]), bits(vocabulary.domain_given_token[row]), percent(vocabulary.top_share[row])]
-          : []),
       ]),
     ),
+    vocabulary
+      ? folded("Table: what experts tell of tokens", () => vocabularyTable(vocabulary, layers))
+      : null,
     folded("Table: how far apart domains are", () =>
       table(
         "Jensen-Shannon divergence of two domains in bits, between the halves of one as the floor; mean of layers.",
@@ -91,11 +91,24 @@ export function specialisation(view) {
 
 const pairName = (view, pair) => pair.map((index) => view.domains[index].name).join(" · ");
 
-/** @param {NonNullable<View["vocabulary"]>} found */
+/** @param {any} found */
 function vocabularyWords(found) {
-  const [token, rest] = [mean(found.token), mean(found.domain_given_token)];
+  const [token, token_null, rest, rest_null] = [found.token, found.token_null, found.domain, found.domain_null].map(mean);
   if (token == null) return null;
-  const words = `The token itself is told by ${bits(token)}.`;
+  const words = `Of the token itself the expert tells ${bits(token)}, where ${bits(token_null)} is chance.`;
   if (rest == null) return words;
-  return `${words} Where the token is known already, the expert still tells ${bits(rest)} of the domain: that part is about the subject, not about its words.`;
+  return `${words} Once the token is known, it still tells ${bits(rest)} of the domain (chance: ${bits(rest_null)}): that part is about the subject and not about its words.`;
 }
+
+/** @param {any} found @param {number[]} layers */
+const vocabularyTable = (found, layers) =>
+  table(
+    `Of ${whole(found.kinds)} tokens of the vocabulary that occur often enough, ${percent(found.covered)} of the text. Chance deals tokens anew to positions, or domains to sequences.`,
+    ["layer", "tells of the token", "chance", "of the domain, token known", "chance", "a token's most frequent expert", "chance"],
+    layers.map((layer, row) => [
+      layer,
+      ...[found.token, found.token_null, found.domain, found.domain_null].map((values) => bits(values[row])),
+      percent(found.share[row]),
+      percent(found.share_null[row]),
+    ]),
+  );

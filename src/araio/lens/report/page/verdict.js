@@ -74,7 +74,7 @@ function served(view) {
                 mark: other,
                 text: percent(share),
               })),
-              { label: `Experts that serve ${domain.name}`, format: percent, most: Math.min(1, Math.ceil(most * 10) / 10), names: 140, texts: 54 },
+              { label: `Experts that serve ${domain.name}`, format: percent, most, names: 128, texts: 44 },
             )
           : el("p", {}, "No expert serves it more than the other domains by more than chance explains."),
       );
@@ -134,13 +134,13 @@ function sure(view) {
   }
   const map = new HeatMap({
     title: "Whom each expert serves",
-    aside: "grey: no domain more than another",
+    aside: "",
     rows: layers,
     rowName: "layer",
     columns: view.n_experts,
     group: view.group,
     order: () => view.orders.id,
-    value: (row, column) => (serves[row][column] === null ? 0 : String(serves[row][column])),
+    value: (row, column) => (serves[row][column] === null ? 0 : depthOf(view, serves[row][column], row, column)),
     say: (row, column) => sayExpert(view, row, column),
     rest: "Point at an expert, or walk over the map with the arrow keys.",
   });
@@ -148,10 +148,29 @@ function sure(view) {
     "div",
     {},
     map.element,
+    shades(view),
     el("h3", {}, "How sure"),
     el("dl", { class: "sureness" }, ...facts.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
   );
 }
+
+/** Pale where the next domain uses the expert nearly as much, full from four times. */
+function depthOf(view, hue, layer, expert) {
+  const ratio = view.specialisation.share[hue][layer][expert] / (elsewhere(view, hue, layer, expert) || 1e-9);
+  return { hue, depth: 0.2 + 0.8 * Math.min(1, Math.max(0, Math.log2(ratio) / 2)) };
+}
+
+/** @param {View} view */
+const shades = ({ domains }) =>
+  el(
+    "ul",
+    { class: "legend shades" },
+    ...domains.map(({ name }, index) =>
+      el("li", {}, el("span", { class: "shade", "data-hue": index, "aria-hidden": "true" }), name),
+    ),
+    el("li", {}, el("span", { class: "swatch", "data-hue": "even", "aria-hidden": "true" }), "none"),
+    el("li", {}, "pale: barely more than the next domain; full: 4 times as much"),
+  );
 
 /** @param {number} share */
 const amount = (share) =>
