@@ -16,7 +16,7 @@ export function coactivation(view) {
   if (!found) return null;
   const lines = [...found.lines, ...found.baselines];
   const pairs = found.pairs.map(({ layer, first, second, lift, count }) => [
-    `layer ${layers[layer]}: ${first} and ${second}`,
+    `layer ${layer}: ${first} and ${second}`,
     times(lift),
     whole(count),
   ]);

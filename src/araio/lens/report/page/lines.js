@@ -5,7 +5,7 @@
 import { el, fitted, range, svg } from "./dom.js";
 import { scaleTo } from "./numbers.js";
 
-const SIZE = { height: 260, left: 44, right: 12, top: 12, bottom: 40 };
+const SIZE = { height: 260, left: 44, right: 22, top: 12, bottom: 40 };
 
 /**
  * @typedef {object} Series

@@ -12,31 +12,35 @@ import { folded, table } from "./table.js";
 /** @param {View} view */
 export function locality(view) {
   const { reuse, caching } = view;
-  if (!reuse && !caching) return null;
   return section(
     "locality",
     "Reuse and caches",
-    [reuse ? reuseWords(view) : null, caching ? cacheWords(view) : null].filter(Boolean),
-    el("div", { class: "columns" }, reuse ? reuseChart(view) : null, caching ? cacheChart(view) : null),
-    reuse
-      ? folded("Table: reuse", () =>
-          table(
-            "Share of a token's experts that the token so many before it used as well; mean of layers.",
-            ["tokens before", "measured", "same loads, no memory", "even loads"],
-            reuse.lags.map((lag, at) => [lag, percent(reuse.overlap[at]), percent(reuse.marginal[at]), percent(reuse.uniform)]),
-          ),
-        )
-      : null,
-    caching
-      ? folded("Table: hit rates", () =>
-          table(
-            "Share of choices that find their expert in a cache of so many experts a layer; mean of layers.",
-            ["experts kept", ...caching.policies.map(({ name }) => name)],
-            caching.capacities.map((capacity, at) => [capacity, ...caching.policies.map(({ values }) => percent(values[at]))]),
-          ),
-        )
-      : null,
-    reuse && reuse.union ? unionTable(view) : null,
+    [reuseWords(view), cacheWords(view)],
+    el("div", { class: "columns" }, reuseChart(view), cacheChart(view)),
+    folded("Table: reuse", () =>
+      table(
+        "Share of a token's experts that the token so many before it used as well; mean of layers.",
+        ["tokens before", "measured", "same loads, no memory", "even loads"],
+        reuse.lags.map((lag, at) => [
+          lag,
+          percent(reuse.overlap[at]),
+          percent(reuse.marginal[at]),
+          percent(reuse.uniform),
+        ]),
+      ),
+    ),
+    folded("Table: hit rates", () =>
+      table(
+        "Share of choices that find their expert in a cache of so many experts a layer; mean of layers.",
+        ["experts kept", ...caching.policies.map(({ name }) => name)],
+        caching.capacities.map((capacity, at) => [
+          capacity,
+          ...caching.policies.map(({ values }) => percent(values[at])),
+        ]),
+      ),
+    ),
+    unionTable(view),
+    predictionTable(view),
   );
 }
 
@@ -70,9 +74,9 @@ function cacheChart({ caching }) {
 }
 
 /** @param {View} view */
-function reuseWords({ reuse }) {
+function reuseWords({ reuse, locality: of }) {
   const next = reuse.overlap[0];
-  return `The token before used ${percent(next)} of a token's experts as well; with the same loads and no memory it would be ${percent(reuse.marginal[0])}, with even loads ${percent(reuse.uniform)}. Counted within sequences only.`;
+  return `The token before used ${percent(next)} of a token's experts as well; with the same loads and no memory it would be ${percent(reuse.marginal[0])}, with even loads ${percent(reuse.uniform)}. Counted within sequences, of ${of}.`;
 }
 
 /** @param {View} view */
@@ -82,7 +86,7 @@ function cacheWords({ caching, n_experts: n }) {
     0,
   );
   const said = caching.policies.map(({ name, values }) => `${name} ${percent(values[half])}`);
-  return `With ${caching.capacities[half]} of ${n} experts a layer in memory, choices find theirs there: ${said.join(", ")}. Optimal knows the future and is out of reach; shuffled has the same loads and no order.`;
+  return `With ${caching.capacities[half]} of ${n} experts a layer in memory, choices find theirs there: ${said.join("; ")}. Optimal knows the future and is out of reach; shuffled has the same loads and no order.`;
 }
 
 /** @param {View} view */
@@ -95,3 +99,16 @@ function unionTable({ reuse, n_experts: n }) {
     ),
   );
 }
+
+/** @param {View} view */
+const predictionTable = ({ prediction: { guessed, guesses } }) =>
+  folded("Table: how well the next layer's experts can be guessed", () =>
+    table(
+      "Share of a token's experts among so many guessed ones; mean of layers. What is learned is tried on sequences it was not learned from, and in brackets on a domain that it has never seen.",
+      ["guess", ...guessed.map((size) => `${size} guessed`)],
+      guesses.map(({ name, recall, foreign }) => [
+        name,
+        ...recall.map((share, at) => percent(share) + (foreign[at] == null ? "" : ` (${percent(foreign[at])})`)),
+      ]),
+    ),
+  );

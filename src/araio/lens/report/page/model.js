@@ -3,7 +3,7 @@
  */
 
 import { range } from "./dom.js";
-import { mean } from "./numbers.js";
+import { mean, whole } from "./numbers.js";
 
 /**
  * @typedef {object} View
@@ -34,37 +34,57 @@ import { mean } from "./numbers.js";
 /** @param {any} document @returns {View} */
 export function viewOf(document) {
   const { summary } = document;
-  const { trace } = summary;
-  const shape = { layers: trace.layers, n_experts: trace.n_experts, top_k: trace.top_k };
-  const domains = trace.domains.map((name, index) => ({
-    name,
-    tokens: trace.tokens[index],
-    sequences: trace.sequences[index],
-  }));
+  const { header } = summary;
+  const shape = { layers: summary.layers, n_experts: header.n_routed_experts, top_k: header.top_k };
+  // Domains without a token have numbers of none.
+  const domains = summary.domains.map(({ name, tokens, sequences }) => ({ name, tokens, sequences }));
+  const specialisation = domains.length > 1 ? specialisationOf(document, shape) : null;
   const pooled = summary.load.relative;
-  const specialisation = specialisationOf(document, shape);
   return {
     ...shape,
     name: document.title,
-    facts: document.facts,
-    warnings: summary.warnings,
-    group: trace.n_group > 1 ? trace.n_experts / trace.n_group : 0,
+    facts: factsOf(summary),
+    warnings: summary.cautions.map(({ text }) => `${text[0].toUpperCase()}${text.slice(1)}.`),
+    group: header.n_group > 1 ? shape.n_experts / header.n_group : 0,
     domains,
     pooled,
-    relative: summary.domain_load.relative,
+    relative: summary.load_by_domain.relative,
     orders: ordersOf(pooled, specialisation),
     load: loadOf(summary, domains),
     specialisation,
-    vocabulary: summary.vocabulary && vocabularyOf(summary.vocabulary),
-    coactivation: summary.coactivation && coactivationOf(summary.coactivation, shape),
-    reuse: summary.reuse && reuseOf(summary.reuse),
-    caching: summary.caching && cachingOf(summary.caching),
-    coverage: summary.coverage && coverageOf(summary.coverage, domains, shape),
+    vocabulary: summary.words && vocabularyOf(summary.words),
+    coactivation: coactivationOf(summary.coactivation, shape),
+    reuse: reuseOf(summary.reuse),
+    caching: cachingOf(summary.caching),
+    prediction: predictionOf(summary.prediction),
+    locality: summary.locality_of === "decode" ? "tokens that the model wrote" : "all tokens",
+    coverage: coverageOf(summary, domains, shape),
     comparison: document.comparison && comparisonOf(document.comparison),
     ablation: document.ablation,
     timeline: document.timeline,
     strip: document.strip,
   };
+}
+
+/** @param {any} summary @returns {[string, string][]} */
+function factsOf({ header, seed, tokens, tokens_known: known, drafts }) {
+  const groups = header.n_group > 1 ? `, from the best ${header.topk_group} of ${header.n_group} groups` : "";
+  const facts = [
+    ["model", header.model],
+    ["router", `${header.top_k} of ${header.n_routed_experts}${groups}${header.scoring_func ? `, ${header.scoring_func}` : ""}`],
+    ["its fingerprint", header.fingerprint],
+    ["recorded by", header.engine],
+    ["precision", header.precision],
+    ["tokenizer", header.tokenizer],
+    ["profile", header.profile],
+    ["recorded", header.created],
+    ["recorded with seed", header.seed],
+    ["rows", `${whole(tokens)}, ${whole(known)} with routes that count${drafts ? `, ${whole(drafts)} drafts thrown away` : ""}`],
+    ["seed of shuffles", seed],
+  ];
+  return /** @type {[string, string][]} */ (
+    facts.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => [name, String(value)])
+  );
 }
 
 /** The mean over layers of what has one row for each. @param {(number | null)[][]} rows */
@@ -83,7 +103,7 @@ function ordersOf(pooled, specialisation) {
   };
 }
 
-function loadOf({ load, domain_load: byDomain }, domains) {
+function loadOf({ load, load_by_domain: byDomain }, domains) {
   const measures = (found) => ({
     effective: found.effective_experts,
     entropy: found.entropy_scaled,
@@ -96,9 +116,9 @@ function loadOf({ load, domain_load: byDomain }, domains) {
   return { pooled: measures(load), unseen: load.unused, domains: domains.map((_, index) => one(index)) };
 }
 
-function specialisationOf({ summary, experts }, { n_experts: n, top_k: k }) {
+function specialisationOf({ summary, serving }, { n_experts: n, top_k: k }) {
   const { information, divergence, domain_use: use } = summary;
-  if (!information || !use) return null;
+  const rate = (relative) => (relative == null ? null : (relative * k) / n);
   const pairs = range(use.relative.length).flatMap((a) => range(a).map((b) => [b, a]));
   return {
     information: information.bits,
@@ -106,16 +126,16 @@ function specialisationOf({ summary, experts }, { n_experts: n, top_k: k }) {
     null_high: information.null_high,
     p: information.p,
     limit: information.most,
-    share: use.relative.map((rows) => rows.map((row) => row.map((value) => (value * k) / n))),
+    share: use.relative.map((rows) => rows.map((row) => row.map(rate))),
     serves: use.serves.map((row) => row.map((domain) => (domain < 0 ? null : domain))),
     alpha: use.rate,
-    named: experts.domain.map((domain, at) => ({
+    named: serving.domain.map((domain, at) => ({
       domain,
-      layer: experts.layer[at],
-      expert: experts.expert[at],
-      low: experts.low[at],
-      high: experts.high[at],
-      p: experts.adjusted_p[at],
+      layer: serving.layer[at],
+      expert: serving.expert[at],
+      low: rate(serving.low[at]),
+      high: rate(serving.high[at]),
+      p: serving.adjusted_p[at],
     })),
     divergence: pairs.map((pair) => ({
       pair,
@@ -173,8 +193,13 @@ function reuseOf(found) {
   };
 }
 
-/** Rules of what leaves a cache, in words. */
-const RULES = { lru: "least recently used", lfu: "least often used", decayed_lfu: "the same, fading", optimal: "optimal" };
+/** Rules of what leaves a cache. */
+const RULE_WORDS = {
+  lru: "least recently used",
+  lfu: "least often used",
+  fading: "least often used, fading",
+  optimal: "optimal",
+};
 /** As many sizes are drawn. */
 const SIZES = 24;
 
@@ -190,7 +215,7 @@ function cachingOf({ capacities, hits, shuffled }) {
     capacities: some.map((at) => capacities[at]),
     policies: [
       ...rules.map((rule, index) => ({
-        name: RULES[rule] ?? rule,
+        name: RULE_WORDS[rule] ?? rule,
         hue: rule === "optimal" ? "ink" : ["main", "3", "5"][index],
         kind: rule === "optimal" ? "bound" : undefined,
         values: curve(hits[rule]),
@@ -200,19 +225,36 @@ function cachingOf({ capacities, hits, shuffled }) {
   };
 }
 
+/** How often guesses name experts, mean of layers. */
+const predictionOf = ({ guessed, recall, foreign }) => ({
+  guessed,
+  guesses: Object.keys(recall).map((name) => ({
+    name,
+    recall: overLayers(recall[name]),
+    foreign: overLayers(foreign[name]),
+  })),
+});
+
 /** Curves of experts kept for one domain and asked by it or another. */
-function coverageOf({ kept, covered }, domains, { n_experts: n }) {
+function coverageOf({ coverage, coverage_curve: { kept, covered } }, domains, { n_experts: n }) {
   const several = domains.length > 1;
   const curve = (a, b) => covered.map((rows) => rows[a][b]);
-  const others = (a) =>
-    covered.map((rows) => mean(rows[a].filter((_, b) => b !== a)));
+  const others = (a) => covered.map((rows) => mean(rows[a].filter((_, b) => b !== a)));
   return {
     kept,
     shares: kept.map((size) => size / n),
     curves: domains.flatMap(({ name }, index) => [
       { name: several ? `${name}, its own` : name, hue: index, values: curve(index, index) },
-      ...(several ? [{ name: `kept for ${name}, others asked`, hue: index, kind: "baseline", values: others(index) }] : []),
+      ...(several ? [{ name: `the same, others asked`, hue: index, kind: "baseline", values: others(index) }] : []),
     ]),
+    halves: domains.map(({ name }, index) => ({
+      name,
+      kept: mean(coverage.kept[index]),
+      choices: mean(coverage.choices[index]),
+      weight: mean(coverage.weight[index]),
+      inside: mean(coverage.all_inside[index]),
+      path: coverage.whole_path[index],
+    })),
   };
 }
 
