@@ -16,7 +16,7 @@ import numpy.typing as npt
 from araio.lens.result import LEFT_OUT, Result
 from araio.lens.routes import BoolArray, Float64Array, Int64Array, IntArray, Routes
 
-__all__ = ["Coactivation", "Pair", "Transitions", "coactivation", "structural_lift", "transitions"]
+__all__ = ["Coactivation", "Pair", "Transitions", "coactivation", "spread", "structural_lift", "transitions"]
 
 LEAST_EXPECTED = 5.0
 """Pairs that independent choices would have made less often than that say nothing."""
@@ -138,16 +138,16 @@ def _together(first: IntArray, second: IntArray, experts: int) -> Int64Array:
     """(E, E) tokens that chose an expert among `first` (T, K) and another among `second`."""
     total = np.zeros((experts, experts))
     for begin in range(0, len(first), BLOCK):
-        spread = [_spread(ids[begin : begin + BLOCK], experts) for ids in (first, second)]
-        total += spread[0].T @ spread[1]
+        a, b = (spread(ids[begin : begin + BLOCK], experts) for ids in (first, second))
+        total += a.T @ b
     return total.astype(np.int64)
 
 
-def _spread(ids: IntArray, experts: int) -> npt.NDArray[np.float32]:
+def spread(ids: IntArray, experts: int) -> npt.NDArray[np.float32]:
     """(T, E) 1 where a token chose an expert; sums of a block are exact in float32."""
-    spread = np.zeros((len(ids), experts), np.float32)
-    np.put_along_axis(spread, ids.astype(np.int64), values=1, axis=1)
-    return spread
+    is_chosen = np.zeros((len(ids), experts), np.float32)
+    np.put_along_axis(is_chosen, ids.astype(np.int64), values=1, axis=1)
+    return is_chosen
 
 
 def _lift(counts: Int64Array, expected: Float64Array, wanted: BoolArray) -> Float64Array:

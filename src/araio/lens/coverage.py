@@ -24,7 +24,7 @@ __all__ = ["Coverage", "CoverageCurve", "coverage", "coverage_curve", "most_used
 class Coverage(Result):
     """What kept experts cover, D domains, L layers; NaN for a domain without tokens.
 
-    kept        (L,) how many experts are kept
+    kept        (D, L) how many experts are kept
     choices     (D, L) share of choices that are kept experts
     weight      (D, L) share of the weight of all choices; NaN where weights are unknown
     all_inside  (D, L) share of tokens whose K experts are all kept
@@ -52,19 +52,20 @@ class CoverageCurve(Result):
 
 
 def coverage(routes: Routes, kept: BoolArray) -> Coverage:
-    """What `kept` (L, E), true for what is kept, covers of each domain."""
+    """What `kept` (L, E), or (D, L, E) for sets of their own, true for what is kept, covers of each domain."""
     domains = len(routes.domains)
+    kept = np.broadcast_to(kept, routes.counts.shape)
     tokens = routes.domain_tokens.astype(np.float64)
     inside = np.empty((domains, routes.depth))
     is_whole = np.ones(routes.tokens, bool)
     for layer in range(routes.depth):
-        is_inside = kept[layer][routes.experts[:, layer]].all(-1)
+        is_inside = kept[routes.domain[:, None], layer, routes.experts[:, layer]].all(-1)
         is_whole &= is_inside
         inside[:, layer] = np.bincount(routes.domain, is_inside, minlength=domains)
     mass = routes.gate_mass
     with np.errstate(invalid="ignore"):
         return Coverage(
-            kept=np.count_nonzero(kept, axis=1),
+            kept=np.count_nonzero(kept, axis=2),
             choices=(shares(routes.counts) * kept).sum(-1),
             weight=(np.full(inside.shape, np.nan) if mass is None else (mass * kept).sum(-1) / mass.sum(-1)),
             all_inside=inside / tokens[:, None],

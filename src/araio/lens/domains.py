@@ -18,7 +18,7 @@ from araio.lens.result import LEFT_OUT, Result
 from araio.lens.routes import Float64Array, Int64Array, Routes
 from araio.traces.trace import Trace
 
-__all__ = ["DomainUse", "adjusted_p", "domain_use", "domains_of_experts"]
+__all__ = ["DomainUse", "ServingExpert", "adjusted_p", "domain_use", "domains_of_experts", "strongest"]
 
 FALSE_DISCOVERY_RATE = 0.05
 
@@ -173,3 +173,30 @@ def _ratios(routes: Routes) -> Float64Array:
     if not others:
         return np.full(rates.shape, np.nan)
     return np.asarray(rates * others / (rates.sum(0) - rates))
+
+
+@dataclass(frozen=True)
+class ServingExpert(Result):
+    """An expert that serves a domain: numbers as in `DomainUse`, the layer by its number in the model."""
+
+    layer: int
+    expert: int
+    domain: int
+    relative: float
+    low: float
+    high: float
+    ratio: float
+    adjusted_p: float
+
+
+def strongest(use: DomainUse, layers: tuple[int, ...], most: int = 20) -> tuple[ServingExpert, ...]:
+    """Of each domain the experts that serve it with the largest ratio, at most so many, the largest first."""
+    found = []
+    for domain in range(len(use.relative)):
+        places = np.argwhere(use.serves == domain)
+        order = np.argsort(-use.ratio[domain][tuple(places.T)], kind="stable")[:most]
+        for layer, expert in places[order].tolist():
+            arrays = (use.relative, use.low, use.high, use.ratio, use.adjusted_p)
+            numbers = (float(array[domain, layer, expert]) for array in arrays)
+            found.append(ServingExpert(layers[layer], expert, domain, *numbers))
+    return tuple(found)
