@@ -52,6 +52,7 @@ class Job:
     """A request's life: waiting, its prompt in chunks, its tokens one or two at a time, done.
 
     params         that it was asked with
+    guide          that its tokens follow, if it has one
     prompt         (n,) int64
     cache          its sequence; None while it waits and when it is done
     pages          the most that it can ever hold
@@ -104,6 +105,7 @@ class Job:
             )
         check_kept(config, params, len(prompt_ids), room, keeps_experts=watches == "all")
         self.params = params
+        self.guide = guide
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None
