@@ -1,11 +1,11 @@
-"""`ablate`: accuracy by domain when the experts that serve a domain are taken away, against as many at random.
+"""`ablate`: accuracy by domain when a domain's experts are taken away, against as many at random.
 
-Statistics of a trace say what is used together with what; they do not say what is needed. Here a model answers
-the same questions several times, each time unable to choose some of its experts: those by which one domain
-stands out, for each domain in turn, and random ones, drawn several times. If experts are a domain's own, its
-accuracy falls further than with random ones, and other domains keep theirs. Refuses a trace of another model,
-domains without questions, and more experts than a router can spare. Read `lens/domains.py` for who serves whom,
-`accuracy.py` for how answers are counted.
+Statistics of a trace say what is used together with what; they do not say what is needed. Here a model
+answers the same questions several times, each time unable to choose some of its experts: those by which one
+domain stands out, for each domain in turn, and random ones, drawn several times. If experts are a domain's
+own, its accuracy falls further than with random ones, and other domains keep theirs. Refuses a trace of
+another model, domains without questions, and more experts than a router can spare. Read `lens/domains.py` for
+who serves whom, `accuracy.py` for how answers are counted.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.api import Model
-from araio.errors import RequestError, TraceError
+from araio.errors import ProfileError, RequestError, TraceError
 from araio.eval.prompts import BUNDLED_DOMAINS
 from araio.eval.wilson import wilson_interval
 from araio.expert_profile import ExpertProfile, ProfiledModel
 from araio.lens.routes import Routes
+from araio.traces.trace import Trace
 from araio.train.tasks import TASKS
 
-__all__ = ["NOTHING", "RANDOM", "Ablation", "Row", "ablate", "removals"]
+__all__ = ["NOTHING", "RANDOM", "Ablation", "Row", "ablate", "answers_needed", "removals"]
 
 NOTHING, RANDOM = "nothing", "random"
 DEFAULT_MAX_TOKENS = 2048
+MOST_ATTEMPTS = 200
 
 Removal: TypeAlias = Mapping[int, Sequence[int]]
 """Experts that cannot be chosen, by layer."""
@@ -104,27 +106,29 @@ class _Count:
 
 def ablate(
     model: Model,
-    routes: Routes,
+    trace: Trace,
     *,
     n: int = 20,
     share: float = 0.25,
     draws: int = 3,
     seed: int = 0,
     max_tokens: int = DEFAULT_MAX_TOKENS,
-    on_answer: Callable[[int], None] | None = None,
+    on_answer: Callable[[], None] = lambda: None,
 ) -> Ablation:
     """Ask `n` questions of each task of each traced domain, with each domain's experts away in turn.
 
     share      of the experts of each layer that is taken away
     draws      of random experts, as many in each layer; their answers are counted together
-    on_answer  called with 1 after each answer; there are `questions(...)` of them
+    on_answer  called after each of `answers_needed` answers
 
     Raises:
-        RequestError: a number out of range, or fewer experts left than a token needs.
+        RequestError: a number out of range.
+        ProfileError: fewer experts left than a token needs.
         TraceError: a trace of another model, or without a domain that has questions.
     """
     _check(n, share, draws, max_tokens)
-    domains = asked_domains(routes)
+    domains = asked_domains(trace.domains)
+    routes = _routes(model, trace)
     away = removals(model, routes, share=share, draws=draws, seed=seed)
     questions = {domain: _questions(domain, n, seed) for domain in domains}
 
@@ -149,22 +153,39 @@ def ablate(
     return Ablation(model.label, seed, n, per_layer, draws, tuple(domains), tuple(rows))
 
 
-def answers_needed(routes: Routes, n: int, draws: int) -> int:
-    """How many answers `ablate` will ask for."""
-    domains = asked_domains(routes)
+def answers_needed(traced: Sequence[str], n: int, draws: int) -> int:
+    """How many answers `ablate` asks for, given the trace's domains; raises TraceError as `ablate` does."""
+    domains = asked_domains(traced)
     questions = n * sum(len(_tasks(domain)) for domain in domains)
     return questions * (1 + len(domains) + draws)
 
 
-def asked_domains(routes: Routes) -> list[str]:
-    """Domains of the trace that have bundled questions; raises TraceError for none."""
-    known = [name for name in routes.domains if name in BUNDLED_DOMAINS]
+def asked_domains(traced: Sequence[str]) -> list[str]:
+    """Domains of a trace that have bundled questions; raises TraceError for none."""
+    known = [name for name in traced if name in BUNDLED_DOMAINS]
     if not known:
         raise TraceError(
-            f"domains of the trace are {', '.join(routes.domains)}; an ablation asks questions of "
-            f"{', '.join(BUNDLED_DOMAINS)}: record with `araio trace MODEL --prompts domain:{BUNDLED_DOMAINS[0]}`"
+            f"domains of the trace are {', '.join(traced)}; an ablation asks questions of "
+            f"{', '.join(BUNDLED_DOMAINS)}: record with --prompts domain:{BUNDLED_DOMAINS[0]}"
         )
     return known
+
+
+def _routes(model: Model, trace: Trace) -> Routes:
+    """The routes of a trace that this model made."""
+    header = trace.header
+    if header.fingerprint is not None and header.fingerprint != model.fingerprint:
+        raise TraceError(
+            f"the trace is of {header.model}, whose routers are not those of {model.name}; an ablation needs "
+            "the traced model, in any precision"
+        )
+    routes = Routes.of(trace)
+    if routes.layers != tuple(model.config.moe_layers) or routes.n_experts != model.config.n_routed_experts:
+        raise TraceError(
+            f"the trace has {routes.n_experts} experts in layers {list(routes.layers)}, {model.name} "
+            f"{model.config.n_routed_experts} in {list(model.config.moe_layers)}; trace {model.name} itself"
+        )
+    return routes
 
 
 def removals(
@@ -177,15 +198,12 @@ def removals(
     """
     per_layer = _per_layer(routes.n_experts, share)
     away: dict[str, list[ExpertProfile | None]] = {NOTHING: [None]}
-    for domain in asked_domains(routes):
+    for domain in asked_domains(routes.domains):
         gains = _gains(routes, routes.domains.index(domain))
         chosen = np.argsort(-gains, axis=1, kind="stable")[:, :per_layer]
         away[domain] = [_without(model, routes, chosen, f"without-{domain}")]
     random = Random(f"{seed}/ablation")
-    away[RANDOM] = [
-        _without(model, routes, _drawn(routes, per_layer, random), f"without-random-{draw}")
-        for draw in range(draws)
-    ]
+    away[RANDOM] = [_without_random(model, routes, per_layer, random, draw) for draw in range(draws)]
     return away
 
 
@@ -197,8 +215,16 @@ def _gains(routes: Routes, index: int) -> npt.NDArray[np.float64]:
     return gains
 
 
-def _drawn(routes: Routes, per_layer: int, random: Random) -> list[list[int]]:
-    return [random.sample(range(routes.n_experts), per_layer) for _ in routes.layers]
+def _without_random(model: Model, routes: Routes, per_layer: int, random: Random, draw: int) -> ExpertProfile:
+    """A random removal that leaves the router enough in every group that it may choose."""
+    for attempt in range(MOST_ATTEMPTS):
+        chosen = [random.sample(range(routes.n_experts), per_layer) for _ in routes.layers]
+        try:
+            return _without(model, routes, chosen, f"without-random-{draw}")
+        except ProfileError:
+            if attempt + 1 == MOST_ATTEMPTS:
+                raise
+    raise AssertionError(MOST_ATTEMPTS)
 
 
 def _without(
@@ -227,14 +253,13 @@ def _count(
     profile: ExpertProfile | None,
     questions: Sequence[tuple[str, int, int]],
     max_tokens: int,
-    on_answer: Callable[[int], None] | None,
+    on_answer: Callable[[], None],
 ) -> _Count:
     correct = unfinished = 0
     for is_right, is_finished in _answers(model, profile, questions, max_tokens):
         correct += is_right
         unfinished += not is_finished
-        if on_answer is not None:
-            on_answer(1)
+        on_answer()
     return _Count(len(questions), correct, unfinished)
 
 
@@ -246,7 +271,9 @@ def _answers(
     for name, index, seed in questions:
         # As `evaluate` draws them, so that what is lost is lost on the questions that `araio eval` asks.
         example = TASKS[name].generate(Random(f"{seed}/test/{name}/{index}"), "test")
-        answer = model.chat(example.prompt, temperature=0, repetition_penalty=1, max_tokens=max_tokens, **masked)
+        answer = model.chat(
+            example.prompt, temperature=0, repetition_penalty=1, max_tokens=max_tokens, **masked
+        )
         is_finished = answer.finish_reason == "stop"
         yield is_finished and TASKS[name].verify(example, answer.content), is_finished
 

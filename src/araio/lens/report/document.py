@@ -1,10 +1,11 @@
 """`report_document`: everything that a report shows, as one JSON document.
 
-    {"format": "araio-lens-report", "version": 1, "title": "pocket",
-     "summary": {...}, "serving": {...}, "comparison": null, "ablation": null, "timeline": null, "strip": {...}}
+    {"format": "araio-lens-report", "version": 1, "title": "pocket", "headline": "...",
+     "summary": {...}, "serving": {...}, "comparison": null, "ablation": null, "timeline": null,
+     "strip": {...}}
 
-`summary` is `Summary.to_json()` as `araio lens --json` prints it; the rest is what is too large for that, or was
-measured elsewhere. Read `write.py` for how it becomes a page, `page/model.js` for how it is read there.
+`summary` is `Summary.to_json()` as `araio lens --json` prints it; the rest is what is too large for that, or
+was measured elsewhere. Read `write.py` for how it becomes a page, `page/model.js` for how it is read there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from araio.lens.compare import Comparison
 from araio.lens.domains import DomainUse
+from araio.lens.report.headline import headline
 from araio.lens.report.packing import pack
 from araio.lens.report.strip import TextOf, strip_of
 from araio.lens.report.timeline import timeline_of
@@ -51,6 +53,7 @@ def report_document(
         "format": FORMAT,
         "version": VERSION,
         "title": trace.header.model,
+        "headline": headline(summary),
         "summary": summary.to_json(),
         "serving": _serving(summary.domain_use),
         "comparison": None if comparison is None else {"name": comparison[0], **comparison[1].to_json()},

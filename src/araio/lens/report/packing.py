@@ -1,9 +1,10 @@
 """`pack` and `unpack`: a JSON document whose long lists of numbers are base64 typed arrays, without loss.
 
-Integers, and decimals of few digits as integers over a power of ten, take the narrowest type that holds them;
-other decimals of six digits a float32, which is what it holds exactly. 14,848 shares take 79 kB in place of
-130. A list that is ragged, holds anything but numbers, or would not come back as it was stays a list. A missing
-number (null) is the least value of a signed type, or NaN. `page/arrays.js` reads the same on the page.
+Integers, and decimals of few digits as integers over a power of ten, take the narrowest type that holds
+them; other decimals of six digits a float32, which is what it holds exactly. 14,848 shares take 79 kB in
+place of 130. A list that is ragged, holds anything but numbers, or would not come back as it was stays a
+list. A missing number (null) is the least value of a signed type, or NaN. `page/arrays.js` reads the same on
+the page.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 
 def pack(value: Any) -> Any:
-    """The same document with `{"packed": type, "scale", "shape", "base64"}` for every long list of numbers."""
+    """The same document with `{"packed": type, "shape", "base64", ...}` for every long list of numbers."""
     if isinstance(value, dict):
         return {name: pack(part) for name, part in value.items()}
     if not isinstance(value, list):
@@ -115,7 +116,9 @@ def _unpacked(packed: dict[str, Any]) -> Any:
         values = array.tolist() if packed["scale"] is None else (array / packed["scale"]).tolist()
         if packed["missing"]:
             least = np.iinfo(kind).min
-            values = [None if is_gone else value for value, is_gone in zip(values, array == least, strict=True)]
+            values = [
+                None if is_gone else value for value, is_gone in zip(values, array == least, strict=True)
+            ]
     for size in reversed(packed["shape"][1:]):
         values = [values[start : start + size] for start in range(0, len(values), size)]
     return values

@@ -1,9 +1,9 @@
 """`write_report`: the page's own files and one JSON document, put together as a single HTML file.
 
 The page is written in ES modules, style sheets and HTML in `page/`. They are put into one file here: imports
-and exports are dropped, since all modules share one scope then, and a policy allows this script and this style
-and no request to anywhere. Nothing from a trace becomes markup: the document is JSON with `<` escaped, and the
-page makes text of it. Read `page/main.js` next for what is on it.
+and exports are dropped, since all modules share one scope then, and a policy allows this script and this
+style and no request to anywhere. Nothing from a trace becomes markup: the document is JSON with `<` escaped,
+and the page makes text of it. Read `page/main.js` next for what is on it.
 """
 
 from __future__ import annotations

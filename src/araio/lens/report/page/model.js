@@ -8,6 +8,7 @@ import { mean, whole } from "./numbers.js";
 /**
  * @typedef {object} View
  * @property {string} name
+ * @property {string} headline  whether experts specialise
  * @property {[string, string][]} facts
  * @property {string[]} warnings
  * @property {number[]} layers  their numbers in the model
@@ -43,6 +44,7 @@ export function viewOf(document) {
   return {
     ...shape,
     name: document.title,
+    headline: document.headline,
     facts: factsOf(summary),
     warnings: summary.cautions.map(({ text }) => `${text[0].toUpperCase()}${text.slice(1)}.`),
     group: header.n_group > 1 ? shape.n_experts / header.n_group : 0,

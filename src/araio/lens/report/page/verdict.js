@@ -24,22 +24,10 @@ export function verdict(view) {
   return el(
     "section",
     { id: "verdict", class: "verdict", "aria-labelledby": "verdict-title" },
-    el("h1", { id: "verdict-title" }, `${name}: ${headline(view)}`),
+    el("h1", { id: "verdict-title" }, `${name}: ${view.headline}`),
     el("div", { class: "lead" }, el("p", {}, `Traced: ${traced}`)),
     el("div", { class: "verdict-grid" }, ...parts),
   );
-}
-
-/** @param {View} view */
-function headline(view) {
-  const { specialisation } = view;
-  if (!specialisation) return "one domain alone says nothing of specialisation";
-  const { information, limit, p } = specialisation;
-  const shown = p.filter((value) => value != null && value <= 0.05).length;
-  if (shown * 2 < p.length) return "no specialisation by domain can be shown";
-  const share = (mean(information) ?? 0) / limit;
-  if (share < STRENGTH.little) return "experts differ by domain, but hardly";
-  return share < STRENGTH.much ? "experts specialise by domain, in part" : "experts specialise by domain, strongly";
 }
 
 /** @param {View} view */
