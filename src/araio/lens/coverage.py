@@ -52,7 +52,7 @@ class CoverageCurve(Result):
 
 
 def coverage(routes: Routes, kept: BoolArray) -> Coverage:
-    """What `kept` (L, E), or (D, L, E) for sets of their own, true for what is kept, covers of each domain."""
+    """What `kept` covers of each domain: true for what is kept, (L, E), or (D, L, E) for sets of its own."""
     domains = len(routes.domains)
     kept = np.broadcast_to(kept, routes.counts.shape)
     tokens = routes.domain_tokens.astype(np.float64)

@@ -63,7 +63,7 @@ def reuse(
     depth, top_k = routes.depth, routes.top_k
     overlap, within = np.empty((depth, len(lags))), np.empty((depth, len(windows)))
     union, previous = np.empty((depth, len(runs))), np.empty((depth, top_k + 1))
-    clock = _clock(routes)
+    clock = _clock(routes, max(1, *lags, *windows))
     for layer in range(depth):
         ids = routes.experts[:, layer].astype(np.int64)
         shared = _shared(ids, routes.n_experts, clock, 1)
@@ -89,12 +89,11 @@ def reuse(
     )
 
 
-def _clock(routes: Routes) -> Int64Array:
-    """(T,) time of each token, so that those of two sequences are too far apart to be compared."""
+def _clock(routes: Routes, reach: int) -> Int64Array:
+    """(T,) time of each token, rising; those of two sequences are farther apart than `reach`."""
     first = np.searchsorted(routes.seq, np.arange(routes.sequences))
     last = np.append(first[1:], routes.tokens) - 1
-    far = 2 * (int(routes.position[last].max()) + max(*LAGS, *WINDOWS) + 1)
-    return routes.position + routes.seq * far
+    return routes.position + routes.seq * (int(routes.position[last].max()) + reach + 1)
 
 
 def _has_previous(clock: Int64Array) -> BoolArray:
@@ -103,10 +102,11 @@ def _has_previous(clock: Int64Array) -> BoolArray:
 
 def _shared(ids: Int64Array, experts: int, clock: Int64Array, lag: int) -> Int64Array:
     """How many of its experts each token shares with the one `lag` before; tokens without one left out."""
-    now = np.flatnonzero(clock[lag:] - clock[:-lag] == lag) + lag
+    before = np.searchsorted(clock, clock - lag)
+    now = np.flatnonzero(clock[before] == clock - lag)
     chosen = np.zeros((len(ids), experts), bool)
     np.put_along_axis(chosen, ids, values=True, axis=1)
-    return np.asarray(np.count_nonzero(chosen[(now - lag)[:, None], ids[now]], axis=1))
+    return np.asarray(np.count_nonzero(chosen[before[now, None], ids[now]], axis=1))
 
 
 def _since_last_use(ids: Int64Array, clock: Int64Array) -> Int64Array:
