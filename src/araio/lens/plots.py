@@ -23,9 +23,10 @@ from araio.traces.trace import Trace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FIGURES", "cache_curves", "co_activation", "heat_map", "load_curve", "specialisation"]
+__all__ = ["cache_curves", "co_activation", "heat_map", "load_curve", "main_figures", "specialisation"]
 
 Source: TypeAlias = Summary | Trace
+Figure: TypeAlias = Callable[[Source, "Axes | None"], "Axes"]
 
 ENDS = 4
 """Where the scale of loads ends: a quarter and four times of the even share."""
@@ -67,6 +68,7 @@ def load_curve(source: Source, axes: Axes | None = None) -> Axes:
     experts = found.header.n_routed_experts
     axes.axhline(experts, color="0.5", linestyle="--", label=f"all {experts}")
     axes.set(xlabel="layer", ylabel="experts at work", ylim=(0, 1.05 * experts))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     return axes
 
@@ -78,7 +80,7 @@ def specialisation(source: Source, axes: Axes | None = None) -> Axes:
         TraceError: the trace has one domain.
     """
     found, axes = _summary(source), _axes(axes)
-    if sum(domain.tokens > 0 for domain in found.domains) < 2:
+    if not _has_several_domains(found):
         raise TraceError(
             "the trace has one domain; specialisation compares two or more: give another trace too"
         )
@@ -87,6 +89,7 @@ def specialisation(source: Source, axes: Axes | None = None) -> Axes:
         found.layers, 0, found.information.null_high, color="0.75", label="sequences shuffled, 95 % below"
     )
     axes.set(xlabel="layer", ylabel="bits that an expert tells of the domain")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=0)
     axes.legend()
     return axes
@@ -129,25 +132,26 @@ def co_activation(source: Source, axes: Axes | None = None, *, layer: int | None
     return axes
 
 
-FIGURES: dict[str, Callable[[Source, Axes | None], Axes]] = {
-    "load of every expert": heat_map,
-    "experts at work": load_curve,
-    "what an expert tells of the domain": specialisation,
-    "caches": cache_curves,
-}
-"""What `araio lens --plot` draws."""
+def main_figures(summary: Summary) -> tuple[Figure, ...]:
+    """The four that `araio lens --plot` draws."""
+    third = specialisation if _has_several_domains(summary) else co_activation
+    return heat_map, load_curve, third, cache_curves
 
 
 def _summary(source: Source) -> Summary:
     return source if isinstance(source, Summary) else summarise(source)
 
 
+def _has_several_domains(found: Summary) -> bool:
+    return sum(domain.tokens > 0 for domain in found.domains) > 1
+
+
 def _axes(axes: Axes | None) -> Axes:
     if axes is not None:
         return axes
-    from matplotlib.figure import Figure
+    from matplotlib import figure
 
-    return Figure(layout="constrained").subplots()
+    return figure.Figure(layout="constrained").subplots()
 
 
 def _index(found: Summary, domain: str) -> int:

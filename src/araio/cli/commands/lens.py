@@ -151,11 +151,11 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 def _draw(summary: Summary, path: Path) -> None:
     from araio.cli.picture import picture
-    from araio.lens.plots import FIGURES
+    from araio.lens.plots import main_figures
 
     with picture(path, *PICTURE_IN) as figure:
         axes = figure.subplots(2, 2)
-        for place, draw in zip(axes.flat, FIGURES.values(), strict=True):
+        for place, draw in zip(axes.flat, main_figures(summary), strict=True):
             draw(summary, place)
 
 

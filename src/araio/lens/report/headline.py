@@ -9,7 +9,7 @@ from araio.lens.summary import Summary
 __all__ = ["headline"]
 
 SIGNIFICANT = 0.05
-# Of the information that would name the domain: below the one experts hardly differ, above the other much.
+# Of the information that would name the domain, beyond what chance gives: below the one experts hardly differ.
 LITTLE, MUCH = 0.02, 0.2
 
 
@@ -18,10 +18,10 @@ def headline(summary: Summary) -> str:
     if sum(domain.tokens > 0 for domain in summary.domains) < 2:
         return "one domain alone says nothing of specialisation"
     found = summary.information
-    # Less than half of the layers may be chance.
-    if 2 * np.count_nonzero(found.p <= SIGNIFICANT) < len(summary.layers):
+    is_shown = 2 * np.count_nonzero(found.p <= SIGNIFICANT) > len(summary.layers)
+    if not is_shown or not np.any(summary.domain_use.serves >= 0):
         return "no specialisation by domain can be shown"
-    share = float(found.bits.mean()) / found.most
+    share = float(found.excess.mean()) / found.most
     if share < LITTLE:
         return "experts differ by domain, but hardly"
     return f"experts specialise by domain, {'in part' if share < MUCH else 'strongly'}"

@@ -23,7 +23,7 @@ from araio.lens.report.packing import pack, unpack
 
 __all__ = ["MOST_BYTES", "read_report", "report_html", "write_report"]
 
-MOST_BYTES = 3 << 20
+MOST_BYTES = 3_000_000
 """What a report may come to, 58 layers of 256 experts and 2,000 tokens included."""
 
 STYLES = ("style.css", "charts.css")

@@ -55,12 +55,10 @@ function drawLines({ title, across, ticks, isSpaced = false, format, most, serie
       svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value)),
     );
   }
-  let last = -Infinity;
+  const needed = Math.max(...ticks.map((tick) => String(tick).length)) * 6.5 + 8;
+  const every = Math.ceil((needed * (ticks.length - 1)) / (width - left - right)) || 1;
   ticks.forEach((tick, at) => {
-    const needed = String(tick).length * 6.5 + 10;
-    if (x(at) - last < needed && at !== 0) return;
-    last = x(at);
-    drawn.append(svg("text", { x: x(at), y: height - bottom + 18, "text-anchor": "middle" }, String(tick)));
+    if (at % every === 0) drawn.append(svg("text", { x: x(at), y: height - bottom + 18, "text-anchor": "middle" }, String(tick)));
   });
   drawn.append(svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, across));
   for (const { hue, kind, values } of series) {

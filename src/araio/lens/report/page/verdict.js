@@ -11,7 +11,7 @@ import { bits, listed, mean, percent, plural, times, whole } from "./numbers.js"
 
 /** Experts of a domain that are named on the first screen; the table further down has all. */
 const NAMED = 4;
-/** Of the information that there could be: below the first experts hardly differ, above the second much. */
+/** Of the information that there could be, beyond chance: as in `headline.py`. */
 const STRENGTH = { little: 0.02, much: 0.2 };
 
 /** @param {View} view */
@@ -67,11 +67,12 @@ function served(view) {
           : el("p", {}, "No expert serves it more than the other domains by more than chance explains."),
       );
     }),
-    el(
-      "p",
-      { class: "axis-note" },
-      `Share of a domain's tokens that the expert is chosen for; the line is its 95 % interval, the upright mark the highest share in any other domain. Blind choice would give ${percent(view.top_k / view.n_experts)}.`,
-    ),
+    found.named.length > 0 &&
+      el(
+        "p",
+        { class: "axis-note" },
+        `Share of a domain's tokens that the expert is chosen for; the line is its 95 % interval, the upright mark the highest share in any other domain. Blind choice would give ${percent(view.top_k / view.n_experts)}.`,
+      ),
   );
 }
 
@@ -104,7 +105,7 @@ function sure(view) {
     ],
     [
       "How much?",
-      `${bits(mean(information))} of the ${bits(limit)} that would name the domain for certain; shuffled, at most ${bits(mean(high))} (mean of layers). ${amount(mean(information) / limit)}`,
+      `${bits(mean(information))} of the ${bits(limit)} that would name the domain for certain; shuffled, at most ${bits(mean(high))} (mean of layers). ${amount((mean(information) - mean(specialisation.null_mean)) / limit)}`,
     ],
     [
       "Which experts?",
