@@ -7,7 +7,8 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── ConfigError            a config.json key, by name and value
     ├── ModelNotFoundError     a MODEL that is neither bundled, nor a preset, nor a folder
     ├── FormatError            a file that is not what it claims to be
-    │   └── CheckpointError    shards, index and config that do not fit together
+    │   ├── CheckpointError    shards, index and config that do not fit together
+    │   └── TraceError         a trace of routes that is empty, damaged, or of another model
     ├── TextError              tokenizers, chat templates
     │   └── TemplateError      a chat template that fails, or exceeds its time or size
     ├── BudgetError            a model that does not fit into the memory that it is given
@@ -18,6 +19,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── CostError              a price, a country or a size that nothing can be counted with
     ├── DiskError              bytes of weights that a disk does not give, or gives wrong
     ├── LogError               a log of receipts that cannot be read or written
+    ├── ProfileError           an expert profile that is malformed, of another model, or keeps too few
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -42,10 +44,12 @@ __all__ = [
     "KernelError",
     "LogError",
     "ModelNotFoundError",
+    "ProfileError",
     "RecipeError",
     "RequestError",
     "TemplateError",
     "TextError",
+    "TraceError",
     "TrainingError",
     "blaming",
 ]
@@ -86,6 +90,10 @@ class FormatError(AraioError):
 
 class CheckpointError(FormatError):
     """Shards, index and config of one checkpoint that contradict each other."""
+
+
+class TraceError(FormatError):
+    """A trace of routes that is empty, damaged or of another model; the message names file and column."""
 
 
 class TextError(AraioError):
@@ -136,6 +144,10 @@ class KernelError(AraioError):
 
 class LogError(AraioError):
     """The log of receipts on a full disk, in a folder that may not be written, or from a later version."""
+
+
+class ProfileError(AraioError):
+    """An expert profile that is malformed, of another model, or keeps too few experts for a token."""
 
 
 class RecipeError(AraioError):

@@ -16,6 +16,7 @@ import numpy as np
 
 from araio.kernels.ops import Int32Array, Int64Array, IntArray, LatentPages, Latents
 from araio.nn.kv_cache import LatentCache, pages_for
+from araio.nn.mask import ExpertMask, masks_of
 from araio.nn.rope import RotaryEmbedding
 from araio.tensors import Float32Array
 
@@ -33,11 +34,13 @@ class Segment(NamedTuple):
     cache     the sequence; the tokens continue it
     absorbed  attend in the absorbed form. It differs from the expanded one in the last bits, so what a token
               is must decide, not how many there are: a prompt is expanded, what follows it is absorbed
+    mask      the experts that its tokens may use; None for all
     """
 
     ids: IntArray
     cache: LatentCache
     absorbed: bool
+    mask: ExpertMask | None = None
 
 
 class Routes:
@@ -79,6 +82,7 @@ class Batch:
     slots     (T,) where each token's latents go
     routes    gets what each routed layer chooses, if given
     is_decoded  (T,) bool: not of a prompt, but behind it
+    masks     rows by the experts that they may use
     is_unwanted  says that nobody wants the step any more; whoever asks then raises `Unwanted`
     """
 
@@ -93,7 +97,7 @@ class Batch:
         self.is_unwanted = _is_wanted if is_unwanted is None else is_unwanted
         self.pool = segments[0].cache.pool
         positions, slots = [], []
-        for ids, cache, _ in segments:
+        for ids, cache, _, _ in segments:
             assert cache.pool is self.pool
             cache.reserve(len(ids))
             at = np.arange(cache.length, cache.length + len(ids))
@@ -103,6 +107,7 @@ class Batch:
         one = len(segments) == 1
         sizes = [len(segment.ids) for segment in segments]
         self.is_decoded = np.repeat([segment.absorbed for segment in segments], sizes)
+        self.masks = masks_of([segment.mask for segment in segments], sizes)
         self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
         self.rotation = rotary(positions[0] if one else np.concatenate(positions))
         self.slots = slots[0] if one else np.concatenate(slots)
