@@ -1,7 +1,6 @@
 // Attention and rotary positions as Python calls them. Queries may lie in any way, for they are slices of one
 // matrix's output.
 
-#include <utility>
 #include <vector>
 
 #include "attention.h"
@@ -94,20 +93,9 @@ void attention(const Operations& operations, Heads q_nope, Heads q_pe, Pages<nb:
     require(dim(y.shape(0)) == T && dim(y.shape(1)) == H, "y must have the tokens and heads of q_nope");
     require(kv_b_proj.rows == H * (N + V), "kv_b_proj must have a row per number of a head's key and value");
     const Codec codec = codec_of(pages, C + R);
-    std::vector<Sequence> sequences = sequences_of(tables, lengths, tokens, T, dim(pages.shape(0)));
-    const Attention given = {T,
-                             H,
-                             N,
-                             R,
-                             V,
-                             C,
-                             view_of(q_nope),
-                             view_of(q_pe),
-                             codec,
-                             pages.data(),
-                             std::move(sequences),
-                             &kv_b_proj,
-                             scale};
+    Attention given = {T,  H,          N,    R, V, C, view_of(q_nope), view_of(q_pe), codec, pages.data(),
+                       {}, &kv_b_proj, scale};
+    given.sequences = sequences_of(tables, lengths, tokens, T, dim(pages.shape(0)));
     if (T * H == 0) return;
     nb::gil_scoped_release unlocked;
     attend(operations, given, y.data());
