@@ -49,6 +49,9 @@ class Waiting:
         for expert in sorted(self.experts, reverse=True):
             yield {expert: self.experts[expert]}
 
+    def give_up(self) -> None:
+        pass
+
 
 def looking_ahead(folder: Path, listener: Listener, waits: bool) -> tuple[Model, Model]:
     """A model as it is, and one that looks ahead with experts that come late."""

@@ -45,6 +45,7 @@ VERBS = {
     "show": Verb("araio.cli.commands.show", "Count a model's parameters, active share and cache bytes."),
     "plan": Verb("araio.cli.commands.plan", "Predict memory, speed and cost of a model on any hardware."),
     "convert": Verb("araio.cli.commands.convert", "Store a model in fewer bits, as the kernels read it."),
+    "lens": Verb("araio.cli.commands.lens", "Say which experts serve which domain, and how sure that is."),
     "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
     "bench": Verb("araio.cli.commands.bench", "Measure speed, beside what this machine's memory allows."),
     "bench stream": Verb(

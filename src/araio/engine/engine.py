@@ -32,10 +32,10 @@ from araio.engine.watch import Drafted, EngineState, Ran, Watcher, Watchers, dra
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
-from araio.nn.batch import Routes
+from araio.nn.batch import Routes, Unwanted
 from araio.nn.kv_cache import CacheType, LatentCache
 from araio.nn.mask import ExpertMask
-from araio.nn.model import Model, Unwanted
+from araio.nn.model import Model
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts
