@@ -19,8 +19,9 @@ from araio.errors import FormatError, TraceError
 from araio.formats.safetensors import SafetensorsFile
 from araio.formats.shards import inside
 from araio.json_reader import shown
-from araio.traces.checks import check_column, check_counts, check_events, check_totals, counted
+from araio.traces.checks import check_column, check_events
 from araio.traces.columns import CACHE_COLUMNS, COLUMNS, CacheEvents, Phase, stored_type
+from araio.traces.count_checks import check_counts, check_squares, check_totals, counted
 from araio.traces.counted import CountedColumns
 from araio.traces.counts import COUNTS_COLUMNS, Counts
 from araio.traces.header import (
@@ -85,7 +86,9 @@ class Shards:
         """What is counted of these rows; raises TraceError."""
         if self._counts is None:
             return None
-        return _read_counts(self._counts)
+        counts = _read_counts(self._counts)
+        check_squares(self.header, counts, str(self._counts.path))
+        return counts
 
     def cache_events(self) -> CacheEvents | None:
         """What became of experts while these rows ran; raises TraceError."""
