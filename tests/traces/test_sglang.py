@@ -224,7 +224,7 @@ class Hostile:
 )
 def test_files_that_pytorch_did_not_save(tmp_path, content, capsys):
     (tmp_path / "dump.pt").write_bytes(content)
-    with pytest.raises(TraceError, match="tensors and plain values alone|has neither"):
+    with pytest.raises(TraceError, match=r"tensors and plain values alone|has neither"):
         import_trace(tmp_path / "dump.pt")
     assert "run" not in capsys.readouterr().out
 
