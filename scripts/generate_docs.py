@@ -27,9 +27,9 @@ PACKAGE = ROOT / "src" / "araio"
 
 # From the floor that stands on all the others down to the one that stands on none.
 FLOORS = (
-    ("cli", "eval", "train", "serve", "testing"),
-    ("api", "engine", "weights", "nn"),
-    ("kernels", "formats", "text", "costs", "meters", "disk"),
+    ("cli", "adapt", "eval", "train", "serve", "testing"),
+    ("api", "engine", "weights", "lens", "nn", "traces"),
+    ("kernels", "formats", "text", "costs", "meters", "disk", "expert_profile"),
     ("config", "codecs", "atomic", "json_reader", "memory", "env", "tensors", "quantities", "errors"),
 )
 

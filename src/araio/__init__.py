@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from araio.engine.answer import Answer, ContentDelta, Finish, ReasoningDelta, ToolCall, ToolCallDelta
     from araio.engine.request import SamplingParams
     from araio.errors import AraioError
+    from araio.expert_profile import ExpertProfile
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "Answer",
     "AraioError",
     "ContentDelta",
+    "ExpertProfile",
     "Finish",
     "Model",
     "ModelConfig",
@@ -38,6 +40,7 @@ _HOME = {
     "Answer": "araio.engine.answer",
     "AraioError": "araio.errors",
     "ContentDelta": "araio.engine.answer",
+    "ExpertProfile": "araio.expert_profile",
     "Finish": "araio.engine.answer",
     "Model": "araio.api",
     "ModelConfig": "araio.config",

@@ -19,6 +19,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── CostError              a price, a country or a size that nothing can be counted with
     ├── DiskError              bytes of weights that a disk does not give, or gives wrong
     ├── LogError               a log of receipts that cannot be read or written
+    ├── ProfileError           an expert profile that is malformed, of another model, or keeps too few
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -43,6 +44,7 @@ __all__ = [
     "KernelError",
     "LogError",
     "ModelNotFoundError",
+    "ProfileError",
     "RecipeError",
     "RequestError",
     "TemplateError",
@@ -142,6 +144,10 @@ class KernelError(AraioError):
 
 class LogError(AraioError):
     """The log of receipts on a full disk, in a folder that may not be written, or from a later version."""
+
+
+class ProfileError(AraioError):
+    """An expert profile that is malformed, of another model, or keeps too few experts for a token."""
 
 
 class RecipeError(AraioError):

@@ -94,6 +94,18 @@ def test_thinking_ends_with_its_budget(pocket) -> None:
     assert pocket.chat(QUESTION, thinking_budget=0).reasoning == ""
 
 
+@pytest.mark.parametrize("budget", [None, 7, 0])
+def test_a_guide_knows_which_tokens_are_thinking_and_which_it_forced(pocket, budget) -> None:
+    generation = pocket.prepare(QUESTION, seed=0, thinking_budget=budget)
+    steps = [generation.take(token, 0.0) for token in pocket.engine.tokens(generation.job)]
+    guide = generation.job.guide
+    assert list(guide.thinking) == [place for place, step in enumerate(steps) if step.is_reasoning]
+    assert len(guide.thinking) == generation.reasoning_tokens
+    forced = [steps[place].id for place in guide.imposed]
+    tags = ThinkingTags(pocket.tokenizer)
+    assert forced in ([[]] if budget is None else [tags.closing, tags.breaking])
+
+
 def test_a_budget_that_is_not_used_up_changes_nothing(pocket) -> None:
     free, bound = (pocket.chat(QUESTION, thinking_budget=budget) for budget in (None, 500))
     assert (free.reasoning, free.content) == (bound.reasoning, bound.content)

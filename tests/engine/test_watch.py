@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.mark.parametrize("speculate", ["off", "on"])
 def test_a_watcher_sees_every_token_that_ran_and_its_experts(model: Model, speculate: str) -> None:
     engine, steps = Engine(model, chunk=100, speculate=speculate), list[EngineStep]()
-    engine.watcher = steps.append
+    engine.watch(steps.append)
     jobs = [engine.submit(LONG, PARAMS, []), engine.submit([1, 2, 3], PARAMS, [])]
     count = 0
     while engine.step():
@@ -37,7 +37,8 @@ def test_a_watcher_sees_every_token_that_ran_and_its_experts(model: Model, specu
     for step in steps:
         tokens = sum(part.tokens for part in step.parts)
         assert len(step.experts) == len(model.config.moe_layers)
-        assert {ids.shape for ids in step.experts} == {(tokens, model.config.num_experts_per_tok)}
+        shapes = {chosen.shape for chosen in (*step.experts, *step.weights)}
+        assert shapes == {(tokens, model.config.num_experts_per_tok)}
         assert step.seconds > 0
         assert step.streamed is None
     for job in jobs:
@@ -46,13 +47,57 @@ def test_a_watcher_sees_every_token_that_ran_and_its_experts(model: Model, specu
         behind = sum(part.tokens for part in parts if not part.is_prompt)
         assert behind == 4 + job.draft_tokens - job.accepted_draft_tokens
         assert [part.is_prompt for part in parts] == sorted((part.is_prompt for part in parts), reverse=True)
+        kept = [(part.start + place, int(part.ids[place])) for part in parts for place in range(part.kept)]
+        text = [*job.prompt.tolist(), *(token.id for token in job.tokens)]
+        assert kept == list(enumerate(text[:-1]))
+
+
+def test_a_watcher_sees_what_the_module_drafts(model: Model) -> None:
+    engine, steps = Engine(model, chunk=100, speculate="on"), list[EngineStep]()
+    engine.watch(steps.append)
+    jobs = [engine.submit(LONG, PARAMS, []), engine.submit([1, 2, 3], PARAMS, [])]
+    while engine.step():
+        pass
+    runs = [run for step in steps for run in step.drafts]
+    assert runs
+    for run in runs:
+        tokens = sum(part.tokens for part in run.parts)
+        assert {ids.shape[0] for ids in (*run.experts, *run.weights)} == {tokens}
+        assert len(run.experts) == 1
+    for job in jobs:
+        seen = [
+            (part.start + place, int(part.ids[place]))
+            for run in runs
+            for part in run.parts
+            if part.job is job
+            for place in range(part.tokens)
+        ]
+        text = [*job.prompt.tolist(), *(token.id for token in job.tokens)]
+        # At each position the module reads the token behind it.
+        assert seen == list(enumerate(text[1:]))[: len(seen)]
+        assert len(seen) >= len(job.prompt)
+
+
+def test_all_who_watch_are_told_until_they_leave(model: Model) -> None:
+    engine = Engine(model, speculate="off")
+    first, second = list[EngineStep](), list[EngineStep]()
+    watch_first, watch_second = first.append, second.append
+    engine.watch(watch_first)
+    engine.watch(watch_second)
+    engine.submit([1, 2, 3], PARAMS, [])
+    engine.step()
+    engine.unwatch(watch_first)
+    engine.unwatch(watch_first)
+    engine.step()
+    assert (len(first), len(second)) == (1, 2)
 
 
 def test_a_watcher_changes_no_token(model: Model) -> None:
     ids = []
     for watcher in (None, lambda step: None):
         engine = Engine(model, speculate="off")
-        engine.watcher = watcher
+        if watcher is not None:
+            engine.watch(watcher)
         job = engine.submit(LONG, PARAMS, [])
         while engine.step():
             pass
@@ -62,7 +107,7 @@ def test_a_watcher_changes_no_token(model: Model) -> None:
 
 def test_a_request_that_fails_is_not_among_those_that_ran(model: Model, monkeypatch) -> None:
     engine, steps = Engine(model), list[EngineStep]()
-    engine.watcher = steps.append
+    engine.watch(steps.append)
     jobs = [engine.submit([number], PARAMS, []) for number in (7, 8)]
     step = model.step
 
@@ -106,7 +151,7 @@ def test_the_state_is_told_during_a_step(model: Model) -> None:
 
 def test_ids_of_experts_are_those_of_the_model(model: Model) -> None:
     engine, steps = Engine(model, speculate="off"), list[EngineStep]()
-    engine.watcher = steps.append
+    engine.watch(steps.append)
     chosen: list[np.ndarray] = []
     model.on_route = lambda layer, ids, weights: chosen.append(ids)
     try:

@@ -80,7 +80,7 @@ def test_a_layer_needs_only_the_experts_it_asked_for(model: Model) -> None:
     assert experts is not None
     source = CountingExperts({layer: experts})
     x = np.random.default_rng(1).standard_normal((3, model.config.hidden_size)).astype(np.float32)
-    batch = SimpleNamespace(routes=None, is_decoded=np.ones(3, np.bool_))
+    batch = SimpleNamespace(routes=None, is_decoded=np.ones(3, np.bool_), masks=())
     np.testing.assert_array_equal(replace(moe, experts=source)(x, x, batch), moe(x, x, batch))
     ids, _ = moe.gate(x, batch.is_decoded)
     assert source.asked == [(layer, set(ids.ravel().tolist()))]

@@ -13,7 +13,7 @@ one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
 
@@ -28,12 +28,13 @@ from araio.engine.rows import is_unwanted, routes_of, wanted_rows
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import ExpertRoutes, GeneratedToken, Watch
-from araio.engine.watch import EngineState, EngineStep, ran, state_of
+from araio.engine.watch import Drafted, EngineState, Ran, Watcher, Watchers, drafted, ran, state_of
 from araio.errors import RequestError
 from araio.kernels.ops import PAGE, Int64Array
 from araio.meters.meter import Meter, choose_meter
 from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
+from araio.nn.mask import ExpertMask
 from araio.nn.model import Model, Unwanted
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
@@ -82,8 +83,7 @@ class Engine:
         self.model = model
         self.lock = Lock()
         """Held during a step. Whoever runs the model beside the engine takes it."""
-        self.watcher: Callable[[EngineStep], None] | None = None
-        """Told of every step, behind it and with the lock held; so it must be quick."""
+        self._watchers = Watchers(streamed)
         self._tokenizer = tokenizer
         self._pool = model.new_pool(cache_tokens, cache_type)
         self._prefix = PrefixCache(self._pool)
@@ -112,6 +112,16 @@ class Engine:
         with self.lock:
             return self._pool.free + self._prefix.idle
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell somebody of every step from now on, beside all who are told already."""
+        with self.lock:
+            self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell them no more. No step is running when this returns, so they have seen all there is."""
+        with self.lock:
+            self._watchers.remove(watcher)
+
     def state(self) -> EngineState:
         """How things stand. Takes no lock, so it never waits for a step."""
         return state_of(self._scheduler, self._pool, self._prefix)
@@ -124,12 +134,14 @@ class Engine:
         guide: Guide | None = None,
         *,
         watches: Watch | None = None,
+        mask: ExpertMask | None = None,
     ) -> Job:
         """A request that has been checked but does not run yet: for `tokens`.
 
         stop_ids  ids that end the text; the config's `eos_token_id` if None
         guide     of this request, at its beginning
         watches   whose experts to tell
+        mask      the experts that it may use; None for all
 
         Raises:
             RequestError: a prompt that cannot run.
@@ -146,6 +158,7 @@ class Engine:
             tokens,
             guide,
             watches=watches,
+            mask=mask,
         )
 
     def submit(
@@ -216,7 +229,7 @@ class Engine:
         while (job := self._scheduler.admit()) is not None:
             can_draft = self._drafter is not None and job.may_use_drafts
             job.is_drafting = can_draft and self._speculation.decide(self._scheduler.active)
-            shared = self._prefix.match(job.prompt, job.is_drafting) if job.may_skip else []
+            shared = self._prefix.match(job.prompt, job.mask_id, job.is_drafting) if job.may_skip else []
             job.leave_queue(LatentCache(self._pool, shared))
         plan = self._scheduler.plan()
         if not plan:
@@ -239,9 +252,9 @@ class Engine:
         the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
         """
         routes, started = Routes(), perf_counter()
-        parts = None if self.watcher is None else ran(plan)
         try:
             segments = [work.job.segment(work.tokens) for work in plan]
+            parts = ran(plan, segments)
             hidden = self.model.step(segments, routes, lambda: is_unwanted(plan))
             rows = wanted_rows(plan)
             logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
@@ -253,43 +266,51 @@ class Engine:
                 return []
         else:
             self._ledger.count(plan, routes.ids)
-            progress = self._take_all(plan, hidden, logits, routes)
-            self._draft([entry for entry in progress if entry.job.is_drafting])
-            if self.watcher is not None and parts is not None:
-                counters = None if self._streamed is None else self._streamed.counters
-                self.watcher(EngineStep(parts, routes.ids, perf_counter() - started, counters))
+            progress = self._take_all(plan, parts, hidden, logits, routes)
+            drafts = self._draft([entry for entry in progress if entry.job.is_drafting])
+            if self._watchers:
+                self._watchers.tell(parts, routes, drafts, perf_counter() - started)
             return progress
         return [entry for work in plan for entry in self._run([work])]
 
-    def _draft(self, drafting: Sequence[Progress]) -> None:
-        """Drafts for the next step; errors belong to requests as in `_run`."""
+    def _draft(self, drafting: Sequence[Progress]) -> list[Drafted]:
+        """Drafts for the next step, and what was run for them; errors belong to requests as in `_run`."""
         if self._drafter is None or not drafting:
-            return
+            return []
         routes = Routes()
         try:
             self._drafter.draft(drafting, routes)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             if len(drafting) == 1:
                 self._fail(drafting[0].job, error)
-                return
+                return []
         else:
             self._ledger.count_drafts(drafting, routes.ids)
-            return
-        for entry in drafting:
-            self._draft([entry])
+            return [drafted(drafting, routes)] if self._watchers else []
+        return [run for entry in drafting for run in self._draft([entry])]
 
     def _take_all(
-        self, plan: Sequence[Work], hidden: Float32Array, logits: Float32Array, routes: Routes
+        self,
+        plan: Sequence[Work],
+        parts: list[Ran],
+        hidden: Float32Array,
+        logits: Float32Array,
+        routes: Routes,
     ) -> list[Progress]:
-        """Give every request what it has come to; what those that go on have done."""
+        """Give every request what it has come to; what those that go on have done.
+
+        parts  of the step; those with a wrong draft are replaced
+        """
         progress, row, wanted = [], 0, 0
-        for work in plan:
-            is_prompt = work.job.prompt_left > 0
+        for place, work in enumerate(plan):
+            is_prompt = parts[place].is_prompt
             watched = None
             if work.job.watches == "all" or (work.job.watches is not None and work.wanted):
                 own = slice(row, row + work.tokens)
                 watched = routes_of(own, routes, self.model.config.num_experts_per_tok)
             followers = self._take(work, logits[wanted : wanted + work.wanted], watched)
+            if work.tokens == 2 and len(followers) < 2 and not is_prompt:
+                parts[place] = parts[place]._replace(kept=1)
             if not work.job.is_done:
                 rows = hidden[row : row + len(followers)]
                 progress.append(Progress(work.job, followers, rows, is_prompt))
@@ -317,7 +338,7 @@ class Engine:
         if is_first:
             assert job.cache is not None
             # The module runs behind this, and only for those that go on.
-            self._prefix.keep(job.prompt, job.cache.pages, job.is_drafting and not job.is_done)
+            self._prefix.keep(job.prompt, job.mask_id, job.cache.pages, job.is_drafting and not job.is_done)
         if job.is_done:
             self._retire(job)
         return followers

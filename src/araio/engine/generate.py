@@ -17,6 +17,7 @@ from araio.engine.request import SamplingParams, check_prompt, room_for
 from araio.engine.sampling import Sampler
 from araio.engine.tokens import Emitter, GeneratedToken
 from araio.nn.kv_cache import LatentCache
+from araio.nn.mask import ExpertMask
 from araio.nn.model import Model
 from araio.text.tokenizer import Tokenizer
 
@@ -34,12 +35,14 @@ def generate(
     stop_ids: Collection[int] | None = None,
     tokenizer: Tokenizer | None = None,
     guide: Guide | None = None,
+    mask: ExpertMask | None = None,
 ) -> Iterator[GeneratedToken]:
     """Tokens that follow `prompt_ids`, one by one; the last one carries the finish reason.
 
     stop_ids   ids that end the text and show no text; the config's `eos_token_id` if None
     tokenizer  turns ids into text; without it every text is empty and `params.stop` must be empty
     guide      of this request, at its beginning; it forces tokens, or says which may be chosen
+    mask       the experts that it may use; None for all
 
     Raises:
         RequestError: an id outside the vocabulary, an empty prompt, or one that fills the context; at once.
@@ -51,28 +54,31 @@ def generate(
     if not room:
         return iter(())
     emitter = Emitter(tokenizer, params, ends, room)
-    return _loop(model, prompt_ids, Sampler(params, prompt_ids, model.config.vocab_size, guide), emitter)
+    sampler = Sampler(params, prompt_ids, model.config.vocab_size, guide)
+    return _loop(model, prompt_ids, sampler, emitter, mask)
 
 
 def _loop(
-    model: Model, prompt_ids: Sequence[int], sampler: Sampler, emitter: Emitter
+    model: Model, prompt_ids: Sequence[int], sampler: Sampler, emitter: Emitter, mask: ExpertMask | None
 ) -> Iterator[GeneratedToken]:
     cache = model.new_cache()
-    logits = _prefill(model, prompt_ids, cache)
+    logits = _prefill(model, prompt_ids, cache, mask)
     while True:
         token = emitter.emit(sampler.sample(logits))
         yield token
         if token.finish_reason is not None:
             return
-        hidden = model.forward(np.array([token.id], dtype=np.int64), cache, absorbed=True)
+        hidden = model.forward(np.array([token.id], dtype=np.int64), cache, absorbed=True, mask=mask)
         logits = model.logits(hidden)[-1]
 
 
-def _prefill(model: Model, prompt_ids: Sequence[int], cache: LatentCache) -> npt.NDArray[np.float32]:
+def _prefill(
+    model: Model, prompt_ids: Sequence[int], cache: LatentCache, mask: ExpertMask | None
+) -> npt.NDArray[np.float32]:
     """Run the prompt through the model and return the logits (W,) after its last token."""
     ids = np.asarray(prompt_ids, dtype=np.int64)
     for start in range(0, len(ids), PREFILL_CHUNK):
-        hidden = model.forward(ids[start : start + PREFILL_CHUNK], cache)
+        hidden = model.forward(ids[start : start + PREFILL_CHUNK], cache, mask=mask)
     # Of the whole prompt only the last row meets the head, which is the widest matrix of the model.
     logits: npt.NDArray[np.float32] = model.logits(hidden[-1:])[0]
     return logits

@@ -104,8 +104,13 @@ class ThinkingGuide:
         self._budget = budget
         self._answer = answer
         self._within = within
+        self.thinking = range(0)
+        """Which of the tokens so far belong to the thinking."""
+        self.imposed = range(0)
+        """Which of them were forced to end it."""
         self._splitter = ReasoningSplitter(starts_in_reasoning)
         self._stream = tokenizer.stream()
+        self._accepted = 0
         self._tokens = 0  # of the thinking
         self._is_enough = False
         self._is_new_line = False
@@ -148,15 +153,22 @@ class ThinkingGuide:
     def accept(self, token_id: int) -> None:
         """Count a token, to the thinking or to the answer."""
         was_reasoning = self._splitter.is_reasoning
+        place = self._accepted
+        self._accepted += 1
         if self._closing:
             forced = self._closing.popleft()
             assert token_id == forced
             self._read(token_id)
+            self.imposed = _grown(self.imposed, place)
+            if was_reasoning:
+                self.thinking = _grown(self.thinking, place)
         elif was_reasoning or self._splitter.may_open:
             self._read(token_id)
             is_reasoning = was_reasoning or self._splitter.is_reasoning
             self._tokens += is_reasoning
-            if not is_reasoning and self._answer is not None:
+            if is_reasoning:
+                self.thinking = _grown(self.thinking, place)
+            elif self._answer is not None:
                 self._answer.accept(token_id)
         elif self._answer is not None:
             self._answer.accept(token_id)
@@ -165,3 +177,8 @@ class ThinkingGuide:
         text = self._stream.push(token_id)
         self._splitter.push(text)
         self._is_new_line = text.endswith("\n")
+
+
+def _grown(run: range, place: int) -> range:
+    """The run with one place more, behind it; its first one if it had none."""
+    return range(run.start if run else place, place + 1)

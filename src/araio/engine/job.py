@@ -24,6 +24,7 @@ from araio.errors import CacheFullError
 from araio.kernels.ops import Int64Array
 from araio.nn.batch import Segment
 from araio.nn.kv_cache import LatentCache, pages_for
+from araio.nn.mask import ExpertMask
 from araio.tensors import Float32Array
 from araio.text.tokenizer import Tokenizer
 
@@ -51,6 +52,7 @@ class Job:
     """A request's life: waiting, its prompt in chunks, its tokens one or two at a time, done.
 
     params         that it was asked with
+    guide          that its tokens follow, if it has one
     prompt         (n,) int64
     cache          its sequence; None while it waits and when it is done
     pages          the most that it can ever hold
@@ -62,6 +64,7 @@ class Job:
                    Such a request runs its whole prompt, whatever is in the cache
     prompt_s       seconds until its prompt had run, those in line included
     watches        whose experts it was asked for; None where nobody's
+    mask           the experts that it may use; None for all
     routes         the experts of each step's positions that are kept, if it was asked for all; else None.
                    Such a request runs its whole prompt, whatever is in the cache
     cached_tokens  of the prompt, found in the cache instead of being run
@@ -90,6 +93,7 @@ class Job:
         guide: Guide | None = None,
         *,
         watches: Watch | None = None,
+        mask: ExpertMask | None = None,
     ) -> None:
         check_prompt(config, prompt_ids, params, has_tokenizer=tokenizer is not None)
         # A cache that is smaller than the context ends an answer as the context would.
@@ -101,6 +105,7 @@ class Job:
             )
         check_kept(config, params, len(prompt_ids), room, keeps_experts=watches == "all")
         self.params = params
+        self.guide = guide
         self.prompt = np.asarray(prompt_ids, dtype=np.int64)
         self.pages = pages_for(len(self.prompt) + room)
         self.cache: LatentCache | None = None
@@ -111,6 +116,7 @@ class Job:
         self.prompt_logprobs: list[Sampled] | None = None if params.prompt_logprobs is None else []
         self.prompt_s = 0.0
         self.watches = watches
+        self.mask = mask
         self.routes: list[ExpertRoutes] | None = [] if watches == "all" else None
         self.cached_tokens = 0
         self.is_drafting = False
@@ -149,6 +155,11 @@ class Job:
         return self.routes is None and self.prompt_logprobs is None
 
     @property
+    def mask_id(self) -> str:
+        """Of its mask, empty without one: under another mask the same ids leave something else in a page."""
+        return "" if self.mask is None else self.mask.id
+
+    @property
     def length(self) -> int:
         """Positions that are filled."""
         return 0 if self.cache is None else self.cache.length
@@ -173,9 +184,9 @@ class Job:
         assert self.cache is not None
         if self.prompt_left:
             start = self.cache.length
-            return Segment(self.prompt[start : start + count], self.cache, absorbed=False)
+            return Segment(self.prompt[start : start + count], self.cache, False, self.mask)
         ids = [self._last] if self.draft is None else [self._last, self.draft]
-        return Segment(np.array(ids, dtype=np.int64), self.cache, absorbed=True)
+        return Segment(np.array(ids, dtype=np.int64), self.cache, True, self.mask)
 
     def take(self, count: int, logits: Float32Array, routes: ExpertRoutes | None = None) -> Int64Array:
         """Choose tokens after `count` tokens have run.

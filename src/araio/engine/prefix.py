@@ -3,7 +3,8 @@
 A page is found by the chain of all ids up to its end, compared exactly. Only prompt tokens are kept: those of
 an answer were computed in the absorbed form of attention, and would differ in the last bits from the same
 tokens in a prompt. Pages of a request that drafted hold the MTP module's latents too; those of others do not,
-and a request that drafts leaves them alone. Read `engine.py` next.
+and a request that drafts leaves them alone. Under another mask the same ids leave other numbers in a page, so
+requests of different masks share nothing. Read `engine.py` next.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from araio.nn.kv_cache import LatentPool
 
 __all__ = ["PrefixCache"]
 
-Key: TypeAlias = tuple[int, bytes]
-"""Serial number of the page before (0 if there is none), and the ids of this one."""
+Key: TypeAlias = tuple[int | str, bytes]
+"""Serial number of the page before, or the id of the mask if there is none, and the ids of this one."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,14 @@ class PrefixCache:
         """Pages that only this cache holds."""
         return sum(self._pool.owners(kept.page) == 1 for kept in self._kept.values())
 
-    def match(self, prompt: Int64Array, is_drafting: bool) -> list[int]:
+    def match(self, prompt: Int64Array, mask_id: str, is_drafting: bool) -> list[int]:
         """The kept pages that a prompt begins with, without its last token, which must be run.
 
+        mask_id      of the request, empty for none
         is_drafting  take only pages that have the MTP module's latents
         """
         keys, pages = [], []
-        serial = 0
+        serial: int | str = mask_id
         for key_ids in _full_pages(prompt[:-1]):
             kept = self._kept.get((serial, key_ids))
             if kept is None or (is_drafting and not kept.is_drafted):
@@ -69,14 +71,14 @@ class PrefixCache:
         self.hits += PAGE * len(pages)
         return pages
 
-    def keep(self, prompt: Int64Array, pages: Sequence[int], is_drafted: bool) -> None:
+    def keep(self, prompt: Int64Array, mask_id: str, pages: Sequence[int], is_drafted: bool) -> None:
         """Keep the full pages of a prompt that has run.
 
         Where one with the same content is kept already it stays, unless only the new one has the MTP module's
         latents: then it takes its place, and chains that build on it go on.
         """
         keys = []
-        serial = 0
+        serial: int | str = mask_id
         for key_ids, page in zip(_full_pages(prompt), pages, strict=False):
             key = serial, key_ids
             kept = self._kept.get(key)

@@ -108,7 +108,7 @@ class Scheduler:
         return any(
             _shared_pages(other.prompt, job.prompt) * PAGE > other.cached_tokens
             for other in self.running
-            if other.prompt_left and other.prompt_logprobs is None
+            if other.prompt_left and other.prompt_logprobs is None and other.mask_id == job.mask_id
         )
 
     def _promised(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from araio.kernels.ops import Int32Array, IntArray
 from araio.nn.kv_cache import LatentCache
+from araio.nn.mask import ExpertMask, masks_of
 from araio.nn.rope import RotaryEmbedding
 from araio.tensors import Float32Array
 
@@ -26,11 +27,13 @@ class Segment(NamedTuple):
     cache     the sequence; the tokens continue it
     absorbed  attend in the absorbed form. It differs from the expanded one in the last bits, so what a token
               is must decide, not how many there are: a prompt is expanded, what follows it is absorbed
+    mask      the experts that its tokens may use; None for all
     """
 
     ids: IntArray
     cache: LatentCache
     absorbed: bool
+    mask: ExpertMask | None = None
 
 
 class Routes:
@@ -63,6 +66,7 @@ class Batch:
     slots     (T,) where each token's latents go
     routes    gets what each routed layer chooses, if given
     is_decoded  (T,) bool: not of a prompt, but behind it
+    masks     rows by the experts that they may use
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class Batch:
         self.pool = segments[0].cache.pool
         self.spans: list[Span] = []
         positions, slots, start = [], [], 0
-        for ids, cache, absorbed in segments:
+        for ids, cache, absorbed, _ in segments:
             assert cache.pool is self.pool
             cache.reserve(len(ids))
             stop, length = start + len(ids), cache.length + len(ids)
@@ -84,6 +88,7 @@ class Batch:
         one = len(segments) == 1
         sizes = [len(segment.ids) for segment in segments]
         self.is_decoded = np.repeat([segment.absorbed for segment in segments], sizes)
+        self.masks = masks_of([segment.mask for segment in segments], sizes)
         self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
         self.rotation = rotary(positions[0] if one else np.concatenate(positions))
         self.slots = slots[0] if one else np.concatenate(slots)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.kernels.ops import Int32Array
+from araio.nn.mask import Masks
 from araio.nn.norm import RMSNorm
 from araio.nn.router import Router
 from araio.tensors import Float32Array
@@ -42,7 +43,7 @@ class Foreseeing(Protocol):
 class Lookahead:
     """Called with a layer's index and what it gives (T, D), or will give as far as that is known.
 
-    An approximation chooses for a guess as it will choose for the layer itself.
+    Approximations and masks choose for a guess as they will choose for the layer itself.
     """
 
     def __init__(self, source: Foreseeing) -> None:
@@ -53,10 +54,12 @@ class Lookahead:
         """Look ahead to this router, which has this norm before it."""
         self._routers[router.layer] = norm, router
 
-    def __call__(self, layer: int, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> None:
+    def __call__(
+        self, layer: int, x: Float32Array, is_decoded: npt.NDArray[np.bool_], masks: Masks = ()
+    ) -> None:
         """Guess for the layers behind, the first of which is about to take x, as far as that helps.
 
-        is_decoded  (T,) as in `Batch`
+        is_decoded, masks  (T,) as in `Batch`
         """
         for distance in range(1, FARTHEST + 1):
             if layer + distance not in self._routers:
@@ -64,5 +67,6 @@ class Lookahead:
             norm, router = self._routers[layer + distance]
             if not self._source.is_curious(router.layer):
                 continue
-            if not self._source.expect(router.layer, distance, *router.choose(norm(x), is_decoded)):
+            guess = router.choose(norm(x), is_decoded, masks)
+            if not self._source.expect(router.layer, distance, *guess):
                 return

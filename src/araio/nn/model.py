@@ -19,6 +19,7 @@ from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
 from araio.nn.lookahead import Lookahead
+from araio.nn.mask import ExpertMask
 from araio.nn.moe import MoE
 from araio.nn.mtp import MTPModule
 from araio.nn.norm import RMSNorm
@@ -63,18 +64,26 @@ class Model:
         """A new sequence that has a pool to itself, with room for the whole context."""
         return LatentCache(self.new_pool(self.config.max_position_embeddings, cache_type))
 
-    def forward(self, ids: IntArray, cache: LatentCache, *, absorbed: bool = False) -> Float32Array:
+    def forward(
+        self,
+        ids: IntArray,
+        cache: LatentCache,
+        *,
+        absorbed: bool = False,
+        mask: ExpertMask | None = None,
+    ) -> Float32Array:
         """Run the next tokens of a sequence through every layer.
 
         ids       (T,) token ids in [0, W); they continue the `cache.length` tokens before
         cache     gets T positions longer
         absorbed  the form of attention, see `batch.Segment`: False for a prompt, True for what follows it
+        mask      the experts that the tokens may use, the same for all of a sequence; None for all
         returns   (T, D) after the final norm, for `logits` and for `mtp`
 
         Raises:
             CacheFullError: the cache's pool has no room for the tokens.
         """
-        hidden = self.step([Segment(ids, cache, absorbed)])
+        hidden = self.step([Segment(ids, cache, absorbed, mask)])
         cache.advance(len(ids))
         return hidden
 
@@ -102,7 +111,7 @@ class Model:
                 raise Unwanted
             x = layer(x, batch)
             if self.lookahead is not None:
-                self.lookahead(index, x, batch.is_decoded)
+                self.lookahead(index, x, batch.is_decoded, batch.masks)
         return self.norm(x)
 
     def logits(self, hidden: Float32Array) -> Float32Array:

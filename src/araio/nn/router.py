@@ -1,8 +1,8 @@
 """`Router`: the one place that decides which experts a token uses, and the one hook that sees it decide.
 
-The rule itself is `Ops.route`; what may replace its choice, if somebody asks for it, is in
-`approximations.py`. Tracing, balance counts, prefetching and profiles all hang on `on_route`. Read `moe.py`
-next.
+The rule itself is `Ops.route`; what may narrow it is in `mask.py`, and what may replace its choice in
+`approximations.py`, if somebody asks for either. Tracing, balance counts and prefetching hang on `on_route`.
+Read `moe.py` next.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from araio.config import ModelConfig
 from araio.kernels.ops import Int32Array, Matrix, Ops
 from araio.nn.approximations import Approximation, Decision
+from araio.nn.mask import ExpertMask, Masks, route_among
 from araio.tensors import Float32Array
 
 __all__ = ["OnRoute", "OnScores", "Router"]
@@ -54,28 +55,50 @@ class Router:
         self.on_scores: OnScores | None = None
         self.approximation: Approximation | None = None
 
-    def __call__(self, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> tuple[Int32Array, Float32Array]:
+    def __call__(
+        self, x: Float32Array, is_decoded: npt.NDArray[np.bool_], masks: Masks = ()
+    ) -> tuple[Int32Array, Float32Array]:
         """Choose experts for x (T, D): ids (T, K) int32 and weights (T, K) float32; see `ops.Route`.
 
-        is_decoded  (T,) as in `Batch`
+        is_decoded, masks  (T,) as in `Batch`
         """
         logits = self.ops.linear(x, self.weight)
         if self.on_scores is not None:
             self.on_scores(self.layer, logits)
-        ids, weights = self._decide(logits, is_decoded)
+        ids, weights = self._decide(logits, is_decoded, masks)
         if self.on_route is not None:
             self.on_route(self.layer, ids, weights)
         return ids, weights
 
-    def choose(self, x: Float32Array, is_decoded: npt.NDArray[np.bool_]) -> tuple[Int32Array, Float32Array]:
+    def choose(
+        self, x: Float32Array, is_decoded: npt.NDArray[np.bool_], masks: Masks = ()
+    ) -> tuple[Int32Array, Float32Array]:
         """The same choice for what need not be this layer's input, without telling anyone of it."""
-        return self._decide(self.ops.linear(x, self.weight), is_decoded)
+        return self._decide(self.ops.linear(x, self.weight), is_decoded, masks)
 
     def _decide(
-        self, logits: Float32Array, is_decoded: npt.NDArray[np.bool_]
+        self, logits: Float32Array, is_decoded: npt.NDArray[np.bool_], masks: Masks
     ) -> tuple[Int32Array, Float32Array]:
+        if masks:
+            assert self.approximation is None, "an approximation would choose what a mask hides"
+            return self._decide_by_mask(logits, masks)
         bias = self.e_score_correction_bias
         ids, weights = self.ops.route(logits, bias, self.config)
         if self.approximation is None:
             return ids, weights
         return self.approximation(Decision(self.layer, logits, bias, ids, weights, is_decoded))
+
+    def _decide_by_mask(self, logits: Float32Array, masks: Masks) -> tuple[Int32Array, Float32Array]:
+        """One decision for the rows of each mask."""
+        shape = len(logits), self.config.num_experts_per_tok
+        ids, weights = np.empty(shape, np.int32), np.empty(shape, np.float32)
+        for mask, rows in masks:
+            ids[rows], weights[rows] = self._decide_among(logits[rows], mask)
+        return ids, weights
+
+    def _decide_among(self, logits: Float32Array, mask: ExpertMask | None) -> tuple[Int32Array, Float32Array]:
+        kept = None if mask is None else mask.kept(self.layer)
+        bias = self.e_score_correction_bias
+        if kept is None:
+            return self.ops.route(logits, bias, self.config)
+        return route_among(kept, self.ops.route, logits, bias, self.config)

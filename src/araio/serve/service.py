@@ -64,7 +64,7 @@ class Service:
         experts = model.experts
         streamed = None if experts is None else lambda: experts.counters
         self.experts = ExpertCounts(model.config)
-        model.engine.watcher = self._watch
+        model.engine.watch(self._watch)
         self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
         self.created = int(time.time())

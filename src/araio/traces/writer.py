@@ -3,15 +3,16 @@
 `add` keeps what it is given. The work of many tokens is done at once, every few thousand, in a thread of the
 writer's own: whoever runs the model hardly waits for it, and Ctrl-C cannot tear it. Files grow in
 `NAME.partial`; `close` completes them, writes `trace.json` last and renames the folder, so that whatever has
-the name is complete. A trace that is there already is never touched. What a killed process left behind is no
-trace, and the next recording of that name clears it away. Read `spool.py` for how shards come about,
-`trace.py` for the way back.
+the name is complete. A trace that is there already is not touched, or, where that was asked for, replaced by
+a complete one. What a killed process left behind is no trace, and the next recording of that name clears it
+away. Read `spool.py` for how shards come about, `trace.py` for the way back.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from araio.atomic import flush_folder, write_text
 from araio.errors import TraceError
 from araio.formats.tensor_file import TensorFileWriter
 from araio.traces.blocks import block_of, event_columns, optional_columns, row_count
-from araio.traces.claim import claim, storage_errors
+from araio.traces.claim import claim, storage_errors, take_name
 from araio.traces.columns import CacheEvents, Rows
 from araio.traces.counts import COUNTS_COLUMNS, Counts, Tally
 from araio.traces.header import HEADER_NAME, TraceFiles, TraceHeader, header_text
@@ -58,12 +59,20 @@ class TraceWriter:
     folder          the trace's name, which must be free
     header          its columns follow from the first rows
     rows_per_shard  of a file
+    overwrite       a trace of that name may be there: it goes when this one is complete
     tokens          rows so far: the time of cache events
 
     Raises TraceError when the folder exists, another process is writing it, or the disk refuses.
     """
 
-    def __init__(self, folder: str | Path, header: TraceHeader, rows_per_shard: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        header: TraceHeader,
+        rows_per_shard: int = 1 << 20,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         self.out = Path(folder).absolute()
         self.header = replace(header, created=header.created or _now())
         self.tokens = 0
@@ -73,7 +82,7 @@ class TraceWriter:
         self._layers = 0
         self._counts: Counts | None = None
         with storage_errors(self.out):
-            self._descriptor, self._folder = claim(self.out)
+            self._descriptor, self._folder = claim(self.out, overwrite)
         self._is_open = True
         self._tally: Tally | None = None
         self._tokens = Spool(self._folder, "tokens", rows_per_shard)
@@ -81,6 +90,18 @@ class TraceWriter:
         self._events = Spool(self._folder, "cache", 1 << 62)
         self._thread = ThreadPoolExecutor(1, "trace")
         self._job: Future[None] | None = None
+
+    def name_domains(self, names: Sequence[str]) -> None:
+        """Name the domains that rows count: those of before, and others behind them.
+
+        Raises TraceError for names that no header can have.
+        """
+        with self._lock:
+            assert self._tally is None or tuple(names[: len(self.header.domains)]) == self.header.domains
+            self._wait()
+            self.header = replace(self.header, domains=tuple(names))
+            if self._tally is not None:
+                self._tally.grow(len(names))
 
     def add(self, rows: Rows) -> None:
         """Add tokens that ran; their arrays must not change any more.
@@ -225,7 +246,7 @@ class TraceWriter:
         self._write_counts()
         files = TraceFiles(tuple(self._tokens.shards), tuple(self._drafts.shards), sum(self._events.shards))
         write_text(self._folder / HEADER_NAME, header_text(self.header, files))
-        self._folder.rename(self.out)
+        take_name(self._folder, self.out)
         flush_folder(self.out.parent)
 
     def _write_counts(self) -> None:
