@@ -6,6 +6,7 @@ have bytes, and never a file outside its folder.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -23,9 +24,11 @@ from safetensors.numpy import load_file, save_file
 
 from araio.errors import TraceError
 from araio.traces import CacheEvents, Trace, TraceHeader
+from araio.traces.importers import import_trace
 
 TOKENS, COUNTS, CACHE = "tokens-00000.safetensors", "counts.safetensors", "cache.safetensors"
 SHAPE = (30, 2, 4)
+OTHERS = TraceHeader(n_routed_experts=16, top_k=4, layers=(1, 2))
 
 
 def made(seed: int = 0) -> Trace:
@@ -412,3 +415,54 @@ def test_any_value_in_the_header(intact, tmp_path_factory, data):
         document[key] = data.draw(VALUES)
     (folder / "trace.json").write_text(json.dumps(document))
     opens_or_is_refused(folder)
+
+
+# ---------------------------------------------------------------------- what other programs recorded
+
+
+def write_others(folder: Path) -> list[Path]:
+    """A good file of each kind that is imported and is no container of another library's."""
+    ids = np.argsort(np.random.default_rng(0).random((5, 2, 16)), axis=2)[..., :4].astype(np.int32)
+    np.save(folder / "x.npy", ids.astype(np.uint8))
+    encoded = base64.b64encode((folder / "x.npy").read_bytes()).decode()
+    usage = {"prompt_tokens": 2, "completion_tokens": 4}
+    vllm = {"choices": [{"routed_experts": encoded}], "usage": usage}
+    lists = {"choices": [{"routed_experts": ids[2:].tolist()}], "prompt_routed_experts": ids[:2].tolist()}
+    sglang = {"meta_info": {"routed_experts": base64.b64encode(ids.tobytes()).decode(), **usage}}
+    (folder / "vllm.jsonl").write_text(f"{json.dumps(vllm)}\n{json.dumps(lists)}\n")
+    (folder / "sglang.json").write_text(json.dumps(sglang))
+    (folder / "counts.json").write_text(json.dumps({"logical_count": np.full((1, 3, 16), 4).tolist()}))
+    (folder / "law").mkdir()
+    for layer in (1, 2):
+        lines = ["\t".join(map(str, ids[row, layer - 1])) + "\t\t0.5\t0.3\t0.1\t0.05\n" for row in range(5)]
+        (folder / "law" / f"expert_weights_{layer}.txt").write_text("".join(lines))
+    return [folder / name for name in ("x.npy", "vllm.jsonl", "sglang.json", "counts.json", "law")]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_files_of_others_that_are_intact(tmp_path, number):
+    path = write_others(tmp_path)[number]
+    trace = import_trace(path, header=OTHERS)
+    trace.check()
+    assert trace.n_layers == 2
+
+
+@settings(derandomize=True, deadline=None, max_examples=400)
+@given(data=st.data())
+def test_damage_anywhere_in_files_of_others(tmp_path_factory, data):
+    path = data.draw(st.sampled_from(write_others(tmp_path_factory.mktemp("others"))))
+    damaged = path / "expert_weights_2.txt" if path.is_dir() else path
+    content = bytearray(damaged.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        new = data.draw(
+            st.binary(max_size=4) | st.sampled_from([b"0", b"-", b"9999999999999999999999", b"[", b"1e9"])
+        )
+        content[place : place + data.draw(st.integers(0, 4))] = new
+    damaged.write_bytes(content)
+    told = None
+    try:
+        import_trace(path, header=OTHERS).check()
+    except TraceError as error:
+        told = str(error)
+    assert told is None or (told.startswith(str(path)) and len(told) < 800)
