@@ -75,7 +75,7 @@ def test_where():
     np.testing.assert_array_equal(trace.where(valid=None), is_text)
     np.testing.assert_array_equal(trace.where(valid=False), ~has_routes & is_text)
     np.testing.assert_array_equal(trace.where(domain="law"), has_routes & is_text & (domain == 1))
-    np.testing.assert_array_equal(trace.where(domain=["law", 0]), has_routes & is_text)
+    np.testing.assert_array_equal(trace.where(domain=["law", np.int64(0)]), has_routes & is_text)
     np.testing.assert_array_equal(trace.where(phase=Phase.DRAFT), has_routes & (phase == Phase.DRAFT))
     chosen = trace.where(segment=[Segment.REASONING, Segment.ANSWER], phase=(Phase.DECODE, Phase.FORCED))
     np.testing.assert_array_equal(chosen, has_routes & (segment > 0) & np.isin(phase, [1, 3]))
