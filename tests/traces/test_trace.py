@@ -54,9 +54,9 @@ def test_what_is_left_out_is_filled_in():
     with pytest.raises(TraceError, match="no column 'weights'"):
         _ = trace.weights
     with pytest.raises(
-        TraceError, match="no trace has a column 'wieghts'; expected one of expert_ids, weights"
+        TraceError, match="no trace has a column 'gate_weights'; expected one of expert_ids, weights"
     ):
-        trace.column("wieghts")
+        trace.column("gate_weights")
 
 
 def test_columns_cannot_be_changed_by_accident(trace):
