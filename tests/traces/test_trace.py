@@ -54,9 +54,9 @@ def test_what_is_left_out_is_filled_in():
     with pytest.raises(TraceError, match="no column 'weights'"):
         _ = trace.weights
     with pytest.raises(
-        TraceError, match="no trace has a column 'wieghts'; expected one of expert_ids, weights"
+        TraceError, match="no trace has a column 'gate_weights'; expected one of expert_ids, weights"
     ):
-        trace.column("wieghts")
+        trace.column("gate_weights")
 
 
 def test_columns_cannot_be_changed_by_accident(trace):
@@ -75,7 +75,7 @@ def test_where():
     np.testing.assert_array_equal(trace.where(valid=None), is_text)
     np.testing.assert_array_equal(trace.where(valid=False), ~has_routes & is_text)
     np.testing.assert_array_equal(trace.where(domain="law"), has_routes & is_text & (domain == 1))
-    np.testing.assert_array_equal(trace.where(domain=["law", 0]), has_routes & is_text)
+    np.testing.assert_array_equal(trace.where(domain=["law", np.int64(0)]), has_routes & is_text)
     np.testing.assert_array_equal(trace.where(phase=Phase.DRAFT), has_routes & (phase == Phase.DRAFT))
     chosen = trace.where(segment=[Segment.REASONING, Segment.ANSWER], phase=(Phase.DECODE, Phase.FORCED))
     np.testing.assert_array_equal(chosen, has_routes & (segment > 0) & np.isin(phase, [1, 3]))

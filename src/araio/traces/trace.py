@@ -23,7 +23,7 @@ from araio.traces.arrays import ArrayColumns
 from araio.traces.blocks import rows_of
 from araio.traces.columns import COLUMNS, CacheEvents, Phase, Rows, Segment, Valid
 from araio.traces.counted import CountedColumns, counts_of_layers
-from araio.traces.counts import Counts, Tally
+from araio.traces.counts import Counts, count_columns
 from araio.traces.header import TraceHeader
 from araio.traces.pool import pooled
 from araio.traces.reader import open_folder
@@ -96,8 +96,14 @@ class Trace:
         Raises TraceError for arrays that contradict each other or the header.
         """
         source = ArrayColumns.made(header, {"expert_ids": expert_ids, **columns}, cache_events)
-        mtp_layers = () if draft is None else draft.header.layers
-        return cls(replace(header, columns=source.optional, mtp_layers=mtp_layers), source, draft)
+        header = replace(header, columns=source.optional)
+        if draft is not None:
+            header = replace(header, mtp_layers=draft.header.layers)
+            if draft.header != header.of_drafts():
+                raise TraceError(
+                    f"drafts are of {draft.header}; expected {header.of_drafts()}, as the tokens are"
+                )
+        return cls(header, source, draft)
 
     @classmethod
     def from_counts(cls, header: TraceHeader, n: npt.ArrayLike) -> Trace:
@@ -196,15 +202,9 @@ class Trace:
         stored = self._columns.counts()
         if stored is not None:
             return stored
-        tally = Tally(len(self.domains), self.n_layers, self.header.n_routed_experts)
-        for begin in range(0, self.tokens, _BLOCK_ROWS):
-            rows = slice(begin, begin + _BLOCK_ROWS)
-            tally.add(
-                self.experts[rows].swapaxes(0, 1),
-                self.weights[rows].swapaxes(0, 1) if self.has("weights") else None,
-                *(self.column(name)[rows] for name in ("domain", "phase", "valid")),
-            )
-        return tally.counts()
+        names = ("expert_ids", "weights", "domain", "phase", "valid")
+        columns = {name: self.column(name) for name in names if self.has(name)}
+        return count_columns(columns, len(self.domains), self.header.n_routed_experts)
 
     @cached_property
     def cache_events(self) -> CacheEvents | None:
@@ -232,7 +232,7 @@ class Trace:
         """
         mask = np.ones(self.tokens, bool)
         if domain is not None:
-            wanted = [domain] if isinstance(domain, str | int) else list(domain)
+            wanted = [domain] if isinstance(domain, str | int | np.integer) else list(domain)
             mask &= np.isin(self.column("domain"), [self._domain(name) for name in wanted])
         phases = [one for one in Phase if one != Phase.DRAFT] if phase is None else phase
         mask &= _is_in(self.column("phase"), phases)
@@ -278,7 +278,7 @@ class Trace:
             yield rows_of(block)
 
     def _domain(self, name: str | int) -> int:
-        if isinstance(name, int):
+        if isinstance(name, int | np.integer):
             name = self.domains[name] if 0 <= name < len(self.domains) else str(name)
         if name not in self.domains:
             raise TraceError(f"the trace has no domain {name!r}; expected one of {', '.join(self.domains)}")
@@ -294,4 +294,4 @@ class Trace:
 
 
 def _is_in(values: Array, wanted: int | Iterable[int]) -> npt.NDArray[np.bool_]:
-    return np.isin(values, [wanted] if isinstance(wanted, int) else list(wanted))
+    return np.isin(values, [wanted] if isinstance(wanted, int | np.integer) else list(wanted))
