@@ -131,7 +131,7 @@ def _fading(ids: Int64Array) -> Int64Array:
     for token in range(tokens):
         logs[rows, ids[token]] = added = np.logaddexp2(logs[rows, ids[token]], token / HALF_LIFE)
         worth[token] = added * _FRACTION
-    return worth * top_k + np.arange(top_k)[::-1]
+    return np.asarray(worth * top_k + np.arange(top_k)[::-1])
 
 
 def _soon(ids: Int64Array) -> Int64Array:
