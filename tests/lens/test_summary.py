@@ -127,6 +127,13 @@ def test_cached_tokens_and_profiles_are_told() -> None:
     assert told["profile"][0].startswith("profile ab12 restricted the choice")
 
 
+def test_domains_that_are_read_more_than_written_are_told() -> None:
+    routes = planted_routes(1)
+    phase = np.where((routes.domain == 2) | (routes.position < 20), Phase.PREFILL, Phase.DECODE)
+    told = texts(planted_trace(phase=phase))
+    assert told["uneven_prompts"][0].startswith("100% of poems and 33% of law are prompts")
+
+
 def test_few_sequences_and_few_tokens_are_told_by_domain() -> None:
     told = texts(planted_trace(per_domain=3))
     assert len(told["few_sequences"]) == 3
