@@ -15,7 +15,8 @@ among layers, is `weights/residency.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,8 @@ __all__ = ["HALF_LIFE", "RULES", "Caching", "caching", "distances"]
 
 HALF_LIFE = 64.0
 """Tokens after which a use counts half, for the rule whose counts fade."""
+
+MOST_SIZES = 33
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ class Caching(Result):
     shuffled: dict[str, Float64Array]
     cold: Float64Array
     tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Of more than `MOST_SIZES` sizes only so many, the smallest and the largest among them."""
+        sizes = len(self.capacities)
+        some = np.unique(np.linspace(0, sizes - 1, min(sizes, MOST_SIZES)).round().astype(int))
+        hits, shuffled = (
+            {rule: curve[:, some] for rule, curve in curves.items()} for curves in (self.hits, self.shuffled)
+        )
+        fewer = replace(self, capacities=self.capacities[some], hits=hits, shuffled=shuffled)
+        return super(Caching, fewer).to_json()
 
 
 def caching(routes: Routes, seed: int = 0) -> Caching:
