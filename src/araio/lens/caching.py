@@ -3,8 +3,8 @@
 Four rules of what leaves: the least recently used, the least often used, the same with counts that fade, and
 the one that no rule can beat, which leaves out what will be needed last (Belady 1966). A layer's K experts
 are looked up together before any is put in, and while they are in use none of them may leave, so that C is at
-least K. All four keep, with one place more, whatever they kept before; so one pass gives every C (Mattson,
-Gecsei, Slutz and Traiger 1970, "Evaluation techniques for storage hierarchies").
+least K. All four keep, with one place more, whatever they kept before; so one pass gives every C (Mattson
+and others 1970, "Evaluation techniques for storage hierarchies").
 
 Sequences are played one after the other. The baseline is the same tokens in random order: what a rule finds
 there is due to skewed loads, only what it finds beyond that is due to order. A hit rate is no speed: what is
