@@ -158,8 +158,8 @@ def check_room(
     process = budget.process - LATER - needs.policy
     while slots is not None and slots < pinned + working:
         # From one that a message can name to the next: with more memory, larger chunks may leave less room.
-        unit = 2**30 / 10 if enough >= 2**30 else 2**20
-        enough = math.ceil((enough // unit + 1) * unit)
+        parts, unit = (10, 2**30) if enough >= 2**30 else (1, 2**20)
+        enough = -(-(enough * parts // unit + 1) * unit // parts)
         slots = split(config, needs, enough, process, cache_tokens).slots
     raise BudgetError(
         f"{pinned} experts are to stay in memory, and {_shown(budget.ram, math.floor)} have room for "
