@@ -112,11 +112,8 @@ def test_pinned_experts_stay_and_the_text_is_the_same(large, monkeypatch, tmp_pa
     whole = araio.load(large)
     profile = profile_of(whole.config, range(0, 32, 4), whole.fingerprint)  # in memory as a quarter
     budget = {"cache_tokens": 512, "io": "buffered"}
-    ram = _streaming_ram(large, budget)
-    plain, pinned = (
-        araio.load(large, ram=ram, **budget),
-        araio.load(large, ram=ram, profile=profile, **budget),
-    )
+    plain = araio.load(large, ram=_streaming_ram(large, budget), **budget)
+    pinned = araio.load(large, ram=_streaming_ram(large, budget), profile=profile, **budget)
     for question in ("hi", "and now?", "hi"):
         expected = whole.chat(question, **ASK)
         assert plain.chat(question, **ASK).content == expected.content
