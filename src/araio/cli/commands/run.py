@@ -33,6 +33,7 @@ from araio.cli.load_options import (
     load_by,
 )
 from araio.cli.numbers import bytes_text
+from araio.cli.profile_text import profile_lines
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
@@ -165,6 +166,8 @@ def command(
     )
     if ram is not None or loaded.experts is not None:
         screen.note(budget_text(loaded.budget, loaded.experts))
+    for line in profile_lines(loaded):
+        screen.note(line)
     if approximate is not None:
         screen.note(approximation_text(loaded, approximate, screen.note))
     _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)

@@ -29,6 +29,7 @@ from araio.cli.load_options import (
     Threads,
     load_by,
 )
+from araio.cli.profile_text import profile_lines
 from araio.cli.serve_text import ready_text, url_of
 from araio.errors import RequestError
 from araio.serve.keys import file_warning, read_keys
@@ -146,6 +147,8 @@ def command(
             tdp=tdp,
         )
         _note(budget_text(loaded.budget, loaded.experts))
+        for line in profile_lines(loaded):
+            _note(line)
         if approximate is not None:
             _note(approximation_text(loaded, approximate, _note))
     service = Service(loaded, settings)
