@@ -5,7 +5,7 @@ import json
 import pytest
 
 from araio.errors import RequestError
-from araio.eval.prompts import BUNDLED_DOMAINS, check_domain, read_prompts
+from araio.eval.prompts import BUNDLED_DOMAINS, read_prompts
 from araio.train.tasks import TASKS
 
 
@@ -122,9 +122,3 @@ def test_files_without_prompts_and_numbers_below_one_are_refused(tmp_path):
         read_prompts(["task:chain"], split="tset")
     with pytest.raises(RequestError, match="no prompts given"):
         read_prompts([])
-
-
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 65])
-def test_a_domain_has_a_short_printable_name(name):
-    with pytest.raises(RequestError, match="the domain is"):
-        check_domain(name)

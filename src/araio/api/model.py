@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from araio.api.recording import Layers, Recording, RecordingOptions
 from araio.config import ModelConfig
 from araio.engine.answer import Answer, Event, Finish
 from araio.engine.engine import Engine
@@ -91,6 +93,8 @@ class Model:
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
         self._tariff = tariff
+        self.recording: Recording | None = None
+        """The one that runs, if one does; see `trace`."""
         self.engine = Engine(
             network,
             tokenizer,
@@ -260,6 +264,38 @@ class Model:
         by_layer = [tuple(map(np.concatenate, zip(*pieces, strict=True))) for pieces in chosen.values()]
         experts, weights = (np.stack(arrays, axis=1) for arrays in zip(*by_layer, strict=True))
         return experts.astype(np.int32), weights.astype(np.float32)
+
+    def trace(
+        self,
+        path: str | Path,
+        *,
+        domain: str = "all",
+        text: bool = True,
+        weights: bool = True,
+        margin: bool = False,
+        layers: Layers = "all",
+        max_tokens: int | None = None,
+        overwrite: bool = False,
+    ) -> Recording:
+        """Record the experts of every token that runs within the block, whichever thread asks.
+
+        path        of the trace, a folder; by custom `NAME.moetrace`
+        domain      of the requests, unless `Recording.domain` says otherwise
+        text        keep the tokens themselves; without them a trace shows routes and no text
+        weights     keep the weight of each expert
+        margin      keep how far each choice was from being another one; costs some speed
+        layers      numbers of the routed layers to keep
+        max_tokens  record no more once there are so many
+        overwrite   replace a trace that is there, once the new one is complete
+
+        Raises:
+            RequestError: a model that routes nothing, layers that do not, a name that no domain can have; or,
+                as the block begins, a model that is being recorded already.
+            TraceError: as the block begins, a path that is taken; as it ends, a disk that refuses, or a block
+                in which nothing ran.
+        """
+        options = RecordingOptions(domain, text, weights, margin, layers, max_tokens, overwrite)
+        return Recording(self, path, options)
 
     def _forward(self, ids: Sequence[int], mask: ExpertMask | None) -> Iterator[npt.NDArray[np.float32]]:
         """Final hidden states (T, D) of a whole sequence, chunk by chunk."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
+from araio.api.recording import check_domain
 from araio.errors import RequestError, TextError
 from araio.eval.accuracy import task_names
 from araio.json_reader import parse_object, shown
@@ -26,14 +27,13 @@ from araio.text.messages import plain_messages
 from araio.train.tasks import TASKS, Domain, Example, Split
 from araio.train.tasks.answers import same_text
 
-__all__ = ["BUNDLED_DOMAINS", "Prompt", "check_domain", "read_prompts"]
+__all__ = ["BUNDLED_DOMAINS", "Prompt", "read_prompts"]
 
 BUNDLED_DOMAINS: tuple[str, ...] = get_args(Domain)
 """Domains of the bundled families."""
 
 OBJECT_SUFFIXES = (".jsonl", ".ndjson", ".json")
 MOST_FILE_BYTES = 256 << 20
-LONGEST_DOMAIN = 64
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,6 @@ def read_prompts(
         families = _families(source)
         prompts += _of_file(Path(source)) if families is None else _made(families, n, seed, split)
     return prompts
-
-
-def check_domain(name: str) -> str:
-    """The name, if it can be one of a domain: short and printable.
-
-    Raises:
-        RequestError: it cannot.
-    """
-    if not name.strip() or len(name) > LONGEST_DOMAIN or not name.isprintable():
-        raise RequestError(
-            f"the domain is {shown(name)}; expected a name of 1 to {LONGEST_DOMAIN} printable characters"
-        )
-    return name
 
 
 def _families(source: str) -> list[str] | None:

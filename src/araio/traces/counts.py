@@ -71,6 +71,13 @@ class Tally:
                 self._trans[layer - 1] += self._bins(both)
             before = ids
 
+    def grow(self, domains: int) -> None:
+        """Count so many domains from now on."""
+        layers, before, phases, experts = self._shape
+        more = ((0, 0), (0, (domains - before) * phases * experts))
+        self._n, self._gate = np.pad(self._n, more), np.pad(self._gate, more)
+        self._shape = (layers, domains, phases, experts)
+
     def counts(self) -> Counts:
         """What was added so far."""
         layers, experts = self._shape[0], self.experts

@@ -2,8 +2,9 @@
 
 `add` keeps what it is given and does the work of many tokens at once, every few thousand. Files grow in
 `NAME.partial`; `close` completes them, writes `trace.json` last and renames the folder, so that whatever has
-the name is complete. A trace that is there already is never touched. What a killed process left behind is no
-trace, and the next recording of that name clears it away. Read `spool.py` for how shards come about,
+the name is complete. A trace that is there already is not touched, or, where that was asked for, replaced by
+a complete one. What a killed process left behind is no trace, and the next recording of that name clears it
+away. Read `spool.py` for how shards come about,
 `trace.py` for the way back.
 """
 
@@ -13,7 +14,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from araio.traces.spool import Spool
 __all__ = ["CACHE_FILE", "COUNTS_FILE", "TraceWriter"]
 
 COUNTS_FILE = "counts.safetensors"
+REPLACED_SUFFIX = ".replaced"
 CACHE_FILE = "cache.safetensors"
 
 # Enough that the work for a block is spread thin, and little enough that a step hardly waits for it.
@@ -53,11 +55,19 @@ class TraceWriter:
     folder          the trace's name, which must be free
     header          its columns follow from the first rows
     rows_per_shard  of a file
+    overwrite       a trace of that name may be there: it goes when this one is complete
 
     Raises TraceError when the folder exists, another process is writing it, or the disk refuses.
     """
 
-    def __init__(self, folder: str | Path, header: TraceHeader, rows_per_shard: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        header: TraceHeader,
+        rows_per_shard: int = 1 << 20,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         self.out = Path(folder).absolute()
         self.header = replace(header, created=header.created or _now())
         self.tokens = 0
@@ -69,11 +79,22 @@ class TraceWriter:
         self._tally: Tally | None = None
         self._is_open = False
         with _storage_errors(self.out):
-            self._descriptor, self._folder = _claimed(self.out)
+            self._descriptor, self._folder = _claimed(self.out, overwrite)
         self._is_open = True
         self._tokens = Spool(self._folder, "tokens", rows_per_shard)
         self._drafts = Spool(self._folder, "draft", rows_per_shard)
         self._events = Spool(self._folder, "cache", 1 << 62)
+
+    def name_domains(self, names: Sequence[str]) -> None:
+        """Name the domains that rows count: those of before, and others behind them.
+
+        Raises TraceError for names that no header can have.
+        """
+        with self._lock:
+            assert self._tally is None or tuple(names[: len(self.header.domains)]) == self.header.domains
+            self.header = replace(self.header, domains=tuple(names))
+            if self._tally is not None:
+                self._tally.grow(len(names))
 
     def add(self, rows: Rows) -> None:
         """Add tokens that ran; their arrays must not change any more.
@@ -190,7 +211,7 @@ class TraceWriter:
         self._write_counts()
         files = TraceFiles(tuple(self._tokens.shards), tuple(self._drafts.shards), self._cache_events)
         write_text(self._folder / HEADER_NAME, header_text(self.header, files))
-        self._folder.rename(self.out)
+        _take_name(self._folder, self.out)
         flush_folder(self.out.parent)
 
     def _write_counts(self) -> None:
@@ -217,9 +238,21 @@ def _storage_errors(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _claimed(out: Path) -> tuple[int, Path]:
+def _take_name(folder: Path, out: Path) -> None:
+    """Give a complete trace its name, where another trace may be; that one goes last."""
+    earlier = out.with_name(out.name + REPLACED_SUFFIX)
+    if out.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+        out.rename(earlier)
+    folder.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _claimed(out: Path, overwrite: bool) -> tuple[int, Path]:
     """An empty folder beside the trace's name, held for this process; the system lets go of it at its end."""
-    if out.exists() or out.is_symlink():
+    if overwrite and out.exists() and not (out / HEADER_NAME).is_file():
+        raise TraceError(f"{out}: is not a trace, so it is not replaced by one; give another name")
+    if (out.exists() or out.is_symlink()) and not overwrite:
         raise TraceError(f"{out}: exists already; delete it, or give another name")
     folder = out.with_name(out.name + PARTIAL_SUFFIX)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ filled, or one where it is ready. Nothing is read, given back or computed here: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ class Places:
     is_unproven  (count,) its expert was read because it was foreseen, and has not been used since
     is_pinned    (keys,) never leaves once it is there
     unused       experts that left without ever having been used
+    on_leave     told of the keys of those that leave, if set
     """
 
     def __init__(self, keys: int, count: int, pinned: Collection[int] = ()) -> None:
@@ -41,6 +42,7 @@ class Places:
         self.is_pinned = np.zeros(keys, np.bool_)
         self.is_pinned[list(pinned)] = True
         self.unused = 0
+        self.on_leave: Callable[[Keys], None] | None = None
         self._key_of = np.full(count, NOBODY, np.int64)
         self._guard = np.zeros(count, np.uint8)
         self._free = list(range(count - 1, -1, -1))
@@ -139,6 +141,8 @@ class Places:
             worth = policy.priorities(self._key_of[slots])
             slots = slots[np.argpartition(worth, wanted - 1)[:wanted]]
         self.unused += int(np.count_nonzero(self.is_unproven[slots]))
+        if self.on_leave is not None:
+            self.on_leave(self._key_of[slots])
         self._forget(slots)
         places: list[int] = slots.tolist()
         return places

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from araio.errors import CheckpointError
 from araio.kernels.ops import Int32Array
 from araio.nn.experts import ExpertWeights
 from araio.tensors import Float32Array
+from araio.traces import CacheEvent
+from araio.weights.cache_events import CacheEventLog
 from araio.weights.counters import StreamCounters
 from araio.weights.expert_files import ExpertFiles
 from araio.weights.foresight import Foresight
@@ -62,11 +65,14 @@ class _Awaited:
 
     keys     of all of them
     to_read  those whose reads wait for room
+    missing  those that had to be read
     """
 
-    def __init__(self, source: StreamedExperts, keys: Sequence[int], to_read: Sequence[int]) -> None:
+    def __init__(self, source: StreamedExperts, keys: Sequence[int], missing: Sequence[int]) -> None:
         self._source = source
-        self.keys, self.to_read = keys, deque(to_read)
+        self.keys, self.to_read = keys, deque(missing)
+        self.missing = frozenset(missing)
+        self.began_s = time.perf_counter()
 
     def at_hand(self) -> None:
         return None
@@ -86,6 +92,7 @@ class StreamedExperts:
 
     foresight  what guesses have been worth
     missed     (layers,) how often each has had to begin a read
+    events     told of what becomes of which expert, while somebody records it
     """
 
     def __init__(
@@ -117,6 +124,17 @@ class StreamedExperts:
         self.foresight = Foresight()
         self._guesses = Guesses(self.foresight)
         self._timed = reader.counters
+        self.events: CacheEventLog | None = None
+
+    def record_events(self) -> CacheEventLog:
+        """Note from now on what becomes of which expert, and where; with the engine's lock held."""
+        self.events = CacheEventLog(self.layers, self._experts, self.record_bytes)
+        self.places.on_leave = partial(self.events.add, CacheEvent.EVICT)
+        return self.events
+
+    def forget_events(self) -> None:
+        """Note no more; with the engine's lock held."""
+        self.events = self.places.on_leave = None
 
     @property
     def expert_bytes(self) -> int:
@@ -187,6 +205,8 @@ class StreamedExperts:
             is_here = slots != NOBODY
             self._count_hits(keys[is_here], slots[is_here])
             self.places.keep(keys, NEEDED)
+            if self.events is not None:
+                self.events.add(CacheEvent.HIT, keys[is_here & self.places.is_ready[slots]])
             if is_here.all() and self.places.is_ready[slots].all():
                 return _AtHand(self._experts_of(keys))
             for key in self._in_flight.intersection(keys.tolist()):
@@ -218,6 +238,16 @@ class StreamedExperts:
                     self._counts.wait_s += time.perf_counter() - began_s
                     self._read_more(awaited)  # wrong guesses may have had all the room until they were read
                 ready = [key for key in arrived if key in left]
+                if self.events is not None:
+                    self._note_arrivals(self.events, awaited, ready)
+
+    def _note_arrivals(self, events: CacheEventLog, awaited: _Awaited, arrived: Sequence[int]) -> None:
+        """A layer has waited for these: for some a read had begun before it asked, so they are hits."""
+        waited_us = int((time.perf_counter() - awaited.began_s) * 1e6)
+        missing = [key for key in arrived if key in awaited.missing]
+        late = [key for key in arrived if key not in awaited.missing]
+        events.add(CacheEvent.MISS, np.array(missing, np.int64), waited_us)
+        events.add(CacheEvent.HIT, np.array(late, np.int64), waited_us)
 
     def _experts_of(self, keys: Keys) -> ExpertWeights:
         """Experts of one layer that are ready, by id."""
@@ -381,6 +411,8 @@ class StreamedExperts:
             room = self.places.make_room(len(wanted), FORESEEN, self.policy)
             for key, slot in zip(wanted, room, strict=False):
                 self._begin_read(key, slot, FORESEEN)
+            if self.events is not None:
+                self.events.add(CacheEvent.PREFETCH, np.array(wanted[: len(room)], np.int64))
             return not self._in_flight
 
     def _ranked(self, layer: int, expert_ids: Int32Array, weights: Float32Array) -> list[int]:

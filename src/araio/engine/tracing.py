@@ -1,0 +1,268 @@
+"""`Recorder`: what every token's experts were, from the engine's steps to the rows of a trace.
+
+It watches an engine and keeps references to what each step gives; rows are made of many steps at once, so
+that a token hardly pays for it. A row says what its token was part of: a prompt, the thinking as the chat
+format tells it apart, or the answer. Tokens that the prefix cache spared a request have rows without routes.
+What goes wrong here ends the recording and is told when it is closed; no request notices. Read `watch.py`
+for what a step is, `traces/columns.py` for the columns, `api/recording.py` for who opens and closes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.engine.guide import ThinkingGuide
+from araio.engine.job import Job
+from araio.engine.margins import Margins
+from araio.engine.watch import EngineStep, Ran
+from araio.kernels.ops import Int32Array
+from araio.tensors import Float32Array
+from araio.traces import Phase, Rows, Segment, TraceWriter, Valid
+from araio.weights.cache_events import CacheEventLog
+
+__all__ = ["Kept", "Recorder"]
+
+BLOCK_ROWS = 1024
+"""Rows that are made at once: enough that their making is spread thin, and no step waits long for it."""
+
+Array = npt.NDArray[Any]
+
+
+class Kept(NamedTuple):
+    """Which of what a step gives goes into the trace.
+
+    places   of the layers, among those that route
+    scale    that the router has multiplied its weights by, and a trace's are not
+    weights, text, margins, events  whether these are kept; the last two are read from where they are noted
+    """
+
+    places: Sequence[int]
+    scale: float
+    weights: bool
+    text: bool
+    margins: Margins | None
+    events: CacheEventLog | None
+
+
+class _Met(NamedTuple):
+    """A request that has been seen: its number in the trace, and that of its domain."""
+
+    seq: int
+    domain: int
+
+
+class _Step(NamedTuple):
+    step: EngineStep
+    margins: Sequence[Float32Array] | None
+
+
+class Recorder:
+    """A watcher of an engine that writes a trace.
+
+    domain      of requests that begin while it stands here
+    max_tokens  after so many rows the recording is full; the step that reaches them is the last
+    rows        so far
+    domains     names of those that occurred, in the order of their numbers
+    profiles    ids of the masks that requests had, empty for none
+    has_drafts  the layers that draft have run, so there are rows of theirs, too
+    error       what ended the recording early
+    """
+
+    def __init__(self, writer: TraceWriter, kept: Kept, domain: str, max_tokens: int | None = None) -> None:
+        self.domain = domain
+        self.rows = 0
+        self.domains: list[str] = []
+        self.profiles: set[str] = set()
+        self.error: Exception | None = None
+        self.has_drafts = False
+        self._rows_of: Counter[int] = Counter()
+        self._writer = writer
+        self._kept = kept
+        self._most = max_tokens
+        self._met: dict[Job, _Met] = {}
+        self._sequences = 0
+        self._assigned: dict[Job, str] = {}
+        self._pending: list[_Step | Rows] = []
+        self._pending_rows = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is recorded, for there is enough or something went wrong."""
+        return self.error is not None or (self._most is not None and self.rows >= self._most)
+
+    def rows_by_domain(self) -> dict[str, int]:
+        """Rows that were made so far, by the names of their domains."""
+        return {name: self._rows_of[number] for number, name in enumerate(self.domains)}
+
+    def assign(self, job: Job, domain: str) -> None:
+        """Give one request a domain of its own, before its first step."""
+        self._assigned[job] = domain
+
+    def __call__(self, step: EngineStep) -> None:
+        """Keep a step; see `engine.watch.Watcher`."""
+        if self.is_full:
+            return
+        try:
+            self._keep(step)
+            if self._pending_rows >= BLOCK_ROWS:
+                self.flush()
+        except Exception as error:  # noqa: BLE001 - no request is to blame; raised when the trace is closed
+            self.error = error
+
+    def flush(self) -> None:
+        """Make rows of all that was kept, and hand them to the writer."""
+        pending, self._pending, self._pending_rows = self._pending, [], 0
+        for is_step, group in groupby(pending, lambda entry: isinstance(entry, _Step)):
+            if is_step:
+                self._write([entry for entry in group if isinstance(entry, _Step)])
+            else:
+                for entry in group:
+                    assert isinstance(entry, Rows)
+                    self._writer.add(entry)
+        if self._kept.events is not None:
+            self._writer.add_cache_events(self._kept.events.take())
+        self._met = {job: met for job, met in self._met.items() if not job.is_done}
+
+    # ------------------------------------------------------------------ behind each step
+
+    def _keep(self, step: EngineStep) -> None:
+        rows = 0
+        for part in step.parts:
+            if part.job not in self._met:
+                self._meet(part)
+            rows += len(part.ids)
+        margins = self._kept.margins
+        self._pending.append(_Step(step, None if margins is None else margins.latest()))
+        self._count(rows)
+
+    def _count(self, rows: int) -> None:
+        self.rows += rows
+        self._pending_rows += rows
+        if self._kept.events is not None:
+            self._kept.events.clock = self.rows
+
+    def _meet(self, part: Ran) -> None:
+        job = part.job
+        met = self._met[job] = _Met(self._sequences, self._number(self._assigned.pop(job, self.domain)))
+        self._sequences += 1
+        self.profiles.add(job.mask_id)
+        # A recording that begins in the middle of a request has not seen what ran before it.
+        if part.is_prompt and 0 < part.start == job.cached_tokens:
+            self._pending.append(self._cached(job, met))
+            self._count(part.start)
+            self._rows_of[met.domain] += part.start
+
+    def _number(self, domain: str) -> int:
+        if domain not in self.domains:
+            self._writer.name_domains([*self.domains, domain])
+            self.domains.append(domain)
+        return self.domains.index(domain)
+
+    def _cached(self, job: Job, met: _Met) -> Rows:
+        """Rows of the tokens that a request found in the cache, where nothing is known of their routes."""
+        kept, count = self._kept, job.cached_tokens
+        shape = len(kept.places), count, self._writer.header.top_k
+        return Rows(
+            expert_ids=np.zeros(shape, np.int32),
+            weights=np.zeros(shape, np.float32) if kept.weights else None,
+            margin=None if kept.margins is None else np.zeros(shape[:2], np.float32),
+            token_id=job.prompt[:count] if kept.text else None,
+            position=np.arange(count),
+            seq=met.seq,
+            domain=met.domain,
+            phase=Phase.PREFILL,
+            segment=Segment.PROMPT,
+            valid=Valid.CACHED,
+        )
+
+    # ------------------------------------------------------------------ many steps at once
+
+    def _write(self, pending: Sequence[_Step]) -> None:
+        kept, steps = self._kept, [entry.step for entry in pending]
+        rows = self._rows(
+            [part for step in steps for part in step.parts],
+            _joined(kept.places, [step.experts for step in steps]),
+            _joined(kept.places, [step.weights for step in steps]) if kept.weights else None,
+        )
+        if kept.margins is not None:
+            scores = [entry.margins for entry in pending if entry.margins is not None]
+            layers = zip(kept.places, _joined(kept.places, scores), strict=True)
+            rows = rows._replace(margin=[kept.margins.of(place, layer) for place, layer in layers])
+        self._writer.add(rows)
+        for domain, count in zip(*np.unique(rows.domain, return_counts=True), strict=True):
+            self._rows_of[int(domain)] += int(count)
+        runs = [run for step in steps for run in step.drafts if run.experts]
+        if runs:
+            self.has_drafts = True
+            places = range(len(runs[0].experts))
+            drafts = self._rows(
+                [part for run in runs for part in run.parts],
+                _joined(places, [run.experts for run in runs]),
+                _joined(places, [run.weights for run in runs]) if kept.weights else None,
+                ahead=1,
+            )
+            if kept.margins is not None:  # those of the main model are noted, and no others
+                unknown = np.full((len(places), len(drafts.expert_ids[0])), np.inf, np.float32)
+                drafts = drafts._replace(margin=unknown)
+            self._writer.add_draft(drafts)
+
+    def _rows(
+        self,
+        parts: Sequence[Ran],
+        experts: Sequence[Int32Array],
+        weights: Sequence[Float32Array] | None,
+        ahead: int = 0,
+    ) -> Rows:
+        """Rows of the parts of steps.
+
+        experts, weights  layer by layer, (T, K) of all parts
+        ahead             so many positions behind its own lies the token that a row reads
+        """
+        lengths = np.array([len(part.ids) for part in parts])
+        number = {job: place for place, job in enumerate(dict.fromkeys(part.job for part in parts))}
+        table = np.array([self._facts(job) for job in number])
+        seq, domain, prompt, think, thought, impose, imposed = np.repeat(
+            table[[number[part.job] for part in parts]], lengths, axis=0
+        ).T
+        within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+        position = np.repeat([part.start for part in parts], lengths) + within
+        place = position + ahead - prompt  # among the tokens that were generated
+        is_thrown_away = within >= np.repeat([part.kept for part in parts], lengths)
+        is_decoded = ~np.repeat([part.is_prompt for part in parts], lengths)
+        phase = np.where(is_thrown_away, Phase.DRAFT, np.where(is_decoded, Phase.DECODE, Phase.PREFILL))
+        is_thinking = (place >= think) & (place < thought)
+        segment = np.where(
+            place < 0, Segment.PROMPT, np.where(is_thinking, Segment.REASONING, Segment.ANSWER)
+        )
+        is_imposed = (place >= impose) & (place < imposed) & ~is_thrown_away
+        return Rows(
+            expert_ids=experts,
+            weights=None if weights is None else [layer / np.float32(self._kept.scale) for layer in weights],
+            token_id=np.concatenate([part.ids for part in parts]) if self._kept.text else None,
+            position=position,
+            seq=seq,
+            phase=phase,
+            domain=domain,
+            segment=segment,
+            valid=np.where(is_imposed, Valid.ROUTES | Valid.GUIDED, Valid.ROUTES),
+        )
+
+    def _facts(self, job: Job) -> tuple[int, ...]:
+        """What rows need to know of their request: where its prompt ends, and its thinking so far."""
+        met = self._met[job]
+        thinking = imposed = range(0)
+        if isinstance(job.guide, ThinkingGuide):
+            thinking, imposed = job.guide.thinking, job.guide.imposed
+        ends = (thinking.start, thinking.stop, imposed.start, imposed.stop)
+        return met.seq, met.domain, len(job.prompt), *ends
+
+
+def _joined(places: Iterable[int], steps: Sequence[Sequence[Array]]) -> list[Array]:
+    """The arrays of some layers, each of all steps one behind the other."""
+    return [np.concatenate([layers[place] for layers in steps]) for place in places]

@@ -1,0 +1,92 @@
+"""What an evaluation holds, and by which rule a profile is accepted."""
+
+from dataclasses import replace
+
+import pytest
+
+from araio.adapt.behaviour import Accuracy
+from araio.adapt.calibration import calibrate
+from araio.adapt.evaluate import evaluate, steps_of
+from araio.adapt.fit import fit
+from araio.adapt.select import Target
+from araio.errors import ProfileError
+from araio.eval.prompts import Prompt, read_prompts
+
+
+@pytest.fixture(scope="module")
+def calibration(pocket):
+    return calibrate(pocket, read_prompts(["task:chain"], n=8))
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return read_prompts(["task:chain"], n=5, split="test")
+
+
+def evaluated(model, calibration, prompts, keep, others=(), **options):
+    profile = fit(calibration, model.config, Target(keep=keep), name="some").profile
+    return evaluate(model, profile, prompts, others, max_tokens=200, measures_savings=False, **options)
+
+
+@pytest.fixture(scope="module")
+def measured(pocket, calibration, prompts):
+    others = [*read_prompts(["task:letters"], n=2, split="test"), Prompt(prompts[0].messages, None, "x.txt")]
+    return evaluated(pocket, calibration, prompts, 0.5, others)
+
+
+def test_its_own_and_other_domains_are_told_apart(measured):
+    assert measured.own.behaviour.prompts == 5
+    assert {name: cost.behaviour.prompts for name, cost in measured.others.items()} == {
+        "language": 2,
+        "unnamed (x.txt)": 1,
+    }
+    assert measured.others["unnamed (x.txt)"].behaviour.accuracy is None
+
+
+def test_the_kept_experts_alone_answer(measured):
+    assert measured.own.drift.kl_mean > 0
+    assert measured.own.drift.whole_perplexity <= measured.own.drift.perplexity
+
+
+def test_a_profile_that_keeps_all_loses_nothing_and_is_accepted(pocket, calibration, prompts):
+    found = evaluated(pocket, calibration, prompts, 1.0)
+    assert found.own.drift.kl_mean == 0
+    assert found.own.behaviour.same == 1
+    assert found.own.behaviour.length_ratio == 1
+    assert found.objections == []
+    assert found.to_json()["accepted"] is True
+
+
+def test_every_step_is_told(pocket, calibration, prompts):
+    told = []
+    evaluated(pocket, calibration, prompts[:2], 0.75, prompts[2:3], on_step=lambda: told.append(1))
+    assert len(told) == steps_of(prompts[:2], prompts[2:3], measures_savings=False) == 9
+    assert steps_of(prompts[:2], measures_savings=True) == 10
+
+
+def test_a_profile_of_another_model_is_refused(tiny, pocket, calibration, prompts):
+    profile = fit(calibration, pocket.config, Target(keep=0.5), name="some").profile
+    with pytest.raises(ProfileError, match="was made for pocket"):
+        evaluate(tiny, profile, prompts, max_tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "objection"),
+    [
+        ({"accuracy": Accuracy(100, 90, 95, -0.05, -0.09, -0.01)}, "accuracy falls by 5.0% of 100 answers"),
+        ({"accuracy": Accuracy(100, 94, 95, -0.01, -0.02, -0.005)}, None),  # little
+        ({"accuracy": Accuracy(100, 90, 95, -0.05, -0.11, 0.01)}, None),  # not beyond chance
+        ({"accuracy": None}, None),
+        ({"length_ratio": 1.3}, "answers are 1.30 times as long"),
+        ({"length_ratio": 1.1}, None),
+        ({"looping": (0.05, 0.01)}, "5.0% of answers loop, 1.0% without the profile"),
+        ({"cut_off": (0.05, 0.04)}, None),
+        ({"cut_off": (0.5, 0.04)}, "50.0% of answers are cut off, 4.0% without the profile"),
+    ],
+)
+def test_what_speaks_against_a_profile(measured, changes, objection):
+    clean = {"accuracy": None, "length_ratio": 1.0, "looping": (0.0, 0.0), "cut_off": (0.0, 0.0)}
+    behaviour = replace(measured.own.behaviour, **(clean | changes))
+    found = replace(measured, own=replace(measured.own, behaviour=behaviour))
+    assert found.objections == ([] if objection is None else [objection])
+    assert found.to_json()["accepted"] is (objection is None)
