@@ -6,7 +6,7 @@
 `pocket` answers held-out questions of a domain greedily, with so many places for its 160 experts: alone, and
 with a question of another domain before each. Pinned are those experts that were chosen most often for other
 questions of the domain, as many of each group: half of all, and the better half of these. Memory is empty at
-first. Bytes are counted; how many experts are read ahead in vain depends a little on how fast the disk is. The
+first. Bytes are counted; how many experts are read ahead in vain depends a little on the disk's speed. The
 answers must be those of the model with every expert in memory.
 """
 

@@ -1,7 +1,7 @@
 """A client that goes away: its request ends early, streamed or not, in prefill or in decode.
 
-How soon is a matter of the machine, and `benchmarks/soak.py` measures it; here it is tokens that are counted, of a
-request that would have run on for many seconds.
+How soon is a matter of the machine; here it is tokens that are counted, of a request that would have run on for
+many seconds.
 """
 
 import json
