@@ -1,6 +1,6 @@
 """A client that goes away: its request ends early, streamed or not, in prefill or in decode.
 
-How soon is a matter of the machine; here it is tokens that are counted, of a request that would have run on for
+How soon is a matter of the machine; here tokens are counted, of a request that would have run on for
 many seconds.
 """
 
