@@ -92,7 +92,7 @@ def test_the_profile_says_how_it_came_about(pocket, calibration, tmp_path):
     profile.save(tmp_path / "both.json")
     read = ExpertProfile.from_file(tmp_path / "both.json")
     assert read == profile
-    assert read.method == {"score": "easy", "keep": 0.75, "protect": ["super"], "equal_groups": True}
+    assert read.method == {"score": "easy", "keep": 0.75, "protect": ["super"], "equal_groups": False}
     assert list(read.calibration["sources"]) == ["task:chain", "task:letters"]
     assert read.calibration["sequences"] == 6
     assert read.calibration["generated"] is True
@@ -111,14 +111,14 @@ def test_sources_count_alike(pocket, calibration):
 
 @pytest.mark.parametrize("target", [Target(keep=0.5), Target(coverage=0.9)])
 def test_equal_groups_make_a_profile_that_can_be_exported(pocket, calibration, target):
-    fitted = fit(calibration, pocket.config, target, name="cut")
+    fitted = fit(calibration, pocket.config, target, name="cut", equal_groups=True)
     assert fitted.profile.is_uniform
     assert fitted.profile.mtp is not None
     assert len(fitted.profile.mtp) == len(fitted.profile.keep[1])
 
 
 def test_unequal_groups_follow_the_scores(pocket, calibration):
-    profile = fit(calibration, pocket.config, Target(coverage=0.9), name="cut", equal_groups=False).profile
+    profile = fit(calibration, pocket.config, Target(coverage=0.9), name="cut").profile
     assert not profile.is_uniform
     for layer, kept in profile.keep.items():
         assert sum(profile.scores[layer][expert] for expert in kept) >= 0.9 - 1e-6

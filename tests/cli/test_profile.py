@@ -33,7 +33,7 @@ def fitted(tmp_path_factory):
         ["--prompts", "task:chain", "--n", "6", "--keep", "0.75", "-o", folder / "math.json"],
         ["--prompts", "task:letters", "--n", "6", "--keep", "0.5", "-o", folder / "language.json"],
     ):
-        seen = ["--save-statistics", folder / "seen.safetensors"]
+        seen = ["--equal-groups", "--save-statistics", folder / "seen.safetensors"]
         with pytest.raises(SystemExit) as caught:
             main([str(word) for word in ["profile", "fit", "pocket", *arguments, *seen]])
         assert not caught.value.code
@@ -50,13 +50,13 @@ def test_fit_says_what_it_keeps_and_what_to_do_next(call, tmp_path):
     assert "note: " in err
     assert "profile 'math' keeps 24 of 32 experts in each of 5 layers, which hold 9" in err
     assert f"next: araio profile eval pocket {target} --prompts" in err
-    assert ExpertProfile.from_file(target).is_uniform
+    assert not ExpertProfile.from_file(target).is_uniform
 
 
 def test_fit_json_is_the_profile_without_its_scores(call, fitted, tmp_path):
     code, out, _ = call(
         *("profile", "fit", "pocket", "--statistics", fitted / "seen.safetensors", "--json"),
-        *("--coverage", 0.9, "--any-groups", "--score", "reap", "--protect", "none"),
+        *("--coverage", 0.9, "--score", "reap", "--protect", "none"),
         *("--name", "words", "-o", tmp_path / "x.json"),
     )
     document = json.loads(out)
@@ -74,7 +74,7 @@ def test_what_was_seen_can_be_cut_again_without_running(call, fitted, tmp_path):
     again = tmp_path / "again.json"
     call(
         *("profile", "fit", "pocket", "--statistics", fitted / "seen.safetensors"),
-        *("--keep", 0.5, "--name", "language", "-o", again),
+        *("--keep", 0.5, "--equal-groups", "--name", "language", "-o", again),
     )
     assert ExpertProfile.from_file(again) == ExpertProfile.from_file(fitted / "language.json")
 

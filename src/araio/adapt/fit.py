@@ -57,14 +57,14 @@ def fit(
     name: str,
     score_name: str = "easy",
     protect: Collection[str] = ("super",),
-    equal_groups: bool = True,
+    equal_groups: bool = False,
 ) -> Fitted:
     """Choose the experts to keep; for the multi-token-prediction module, if it was seen, by the same rule.
 
     name          of the profile
     score_name    one of `scores.SCORES`
     protect       some of `PROTECTIONS`
-    equal_groups  as in `select.select`
+    equal_groups  as in `select.select`; an export needs it, and it costs quality
 
     Raises:
         ProfileError: an unknown score or protection, a calibration of another model, or a target that cannot
