@@ -56,6 +56,7 @@ class Memory:
     gives_way     give memory back while others on the machine are short of it
     remembers     begin with the experts that were worth most when the model last ran, and keep what they are
                   worth now; a benchmark must not find what it left
+    mask          id of the mask that every request is to have: with it other experts are worth keeping
     """
 
     ram: int | None = None
@@ -65,6 +66,7 @@ class Memory:
     drafts: bool = False
     gives_way: bool = True
     remembers: bool = True
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ def _streamed(
     source = StreamedExperts(files, reader, places, policy, layers, experts, pins, pressure)
     if not memory.remembers:
         return source
-    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), experts))
+    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), experts), memory.mask)
     # Also when the process ends; it must not keep the experts alive.
     weakref.finalize(source, _keep_usage, usage, policy)
     if (worth := usage.read()) is not None:
