@@ -120,7 +120,7 @@ def test_a_token_that_is_focused_shows_its_experts(report: Path, open_report: An
 
 def test_tokens_are_coloured_by_whom_their_first_expert_serves(report: Path, open_report: Any) -> None:
     page = open_report(report)
-    page.get_by_label("Colour by layer").select_option(str(1))
+    page.get_by_label("Colour by layer").select_option(index=1)
     rows = [row for row, domain in enumerate(made().trace.column("domain")) if domain == 2]
     first = made().trace.experts[rows[0], 1, 0]
     serves = made().summary.domain_use.serves[1, first]
