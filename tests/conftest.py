@@ -43,6 +43,7 @@ def make_receipt() -> Callable[..., Receipt]:
     plain = Receipt(
         model="pocket",
         approximation=None,
+        mask=None,
         prompt_tokens=20,
         cached_tokens=0,
         reasoning_tokens=9,

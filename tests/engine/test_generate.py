@@ -25,7 +25,7 @@ class ScriptedModel:
     def new_cache(self):
         return []
 
-    def forward(self, ids, cache, *, absorbed=False):
+    def forward(self, ids, cache, *, absorbed=False, mask=None):
         self.fed.append(list(map(int, ids)))
         start = len(cache)
         cache.extend(ids)

@@ -20,6 +20,7 @@ DRAFTS = Work(5, 2, 2, 20, 30, 40, 10, weight_bytes=500, expert_bytes=60, cache_
 def job():
     return SimpleNamespace(
         prompt=[1, 2, 3, 4],
+        mask=None,
         cached_tokens=2,
         draft_tokens=3,
         accepted_draft_tokens=1,

@@ -4,25 +4,19 @@ The oracle reads the weights as we stored them: bfloat16 widened by itself, FP8 
 transformers cannot read an FP8 checkpoint whose matrices are not multiples of the block.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from araio.config import ModelConfig
-from araio.formats.checkpoint import Checkpoint
-from araio.formats.layout import main_tensors
-from araio.formats.write import write_checkpoint
-from araio.kernels.widen import widen
 from araio.nn.model import Model
 from araio.testing.checkpoints import FAMILIES, write_tiny_checkpoint
 from araio.weights.load import load_model
 
-TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
+from .oracle import TOLERANCE, load_oracle, their_logits
 
 
 @dataclass(frozen=True)
@@ -35,8 +29,7 @@ class Pair:
         return np.random.default_rng(count).integers(0, self.config.vocab_size, count)
 
     def expected_logits(self, ids: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return self.theirs(torch.from_numpy(ids)[None]).logits[0].numpy()
+        return their_logits(self.theirs, ids)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -44,18 +37,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp(request.param)
     config = write_tiny_checkpoint(folder, request.param, seed=1)
     return Pair(config, load_model(folder), load_oracle(folder, config))
-
-
-def load_oracle(folder: Path, config: ModelConfig) -> PreTrainedModel:
-    oracle = folder / "oracle"
-    document = config.to_dict()
-    document.pop("quantization_config", None)
-    with Checkpoint.open(folder) as checkpoint:
-        tensors = ((name, widen(checkpoint.read_weight(name))) for name in dict(main_tensors(config)))
-        write_checkpoint(oracle, tensors)
-    (oracle / "config.json").write_text(json.dumps(document))
-    model = AutoModelForCausalLM.from_pretrained(oracle, dtype=torch.float32, attn_implementation="eager")
-    return model.eval()
 
 
 def test_prefill_gives_the_same_logits(pair: Pair) -> None:

@@ -6,15 +6,16 @@ of it, `weights/load.py` for the weights.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from araio import env
 from araio.config import ModelConfig
 from araio.engine.request import read_generation_defaults, read_stop_ids
 from araio.engine.speculate import Speculate, check_speculate
 from araio.errors import CheckpointError, RequestError
+from araio.expert_profile import ExpertProfile
 from araio.kernels.select import select
 from araio.meters.meter import choose_meter
 from araio.nn.approximations import approximation
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
     from araio.costs.tariff import Tariff
 from araio.api.model import Model
 
-__all__ = ["load"]
+__all__ = ["ProfileMode", "load"]
+
+ProfileMode: TypeAlias = Literal["pin", "mask"]
+"""What a profile does to every answer: nothing, its experts only stay in memory; or no others answer."""
+
+GivenProfile: TypeAlias = str | Path | ExpertProfile
+"""A profile, or the file of one."""
 
 
 def load(
@@ -41,6 +48,8 @@ def load(
     io: str | None = None,
     pins: Mapping[int, Collection[int]] | None = None,
     approximate: str | None = None,
+    profile: GivenProfile | Sequence[GivenProfile] | None = None,
+    profile_mode: ProfileMode = "pin",
     max_batch: int = 16,
     country: str | None = None,
     prices: str | None = None,
@@ -63,6 +72,10 @@ def load(
     approximate  choose other experts than the model's own router would, for less work: "top-N", N of them for
                each token, or "cached", those in memory before others that are nearly as good. Answers change;
                `eval.approximation` measures how much. None is exact
+    profile    a profile of this model, its file, or several of them. A request may ask for each by its name
+               and is then answered by its experts alone; the first is used as `profile_mode` says
+    profile_mode  "pin": its experts stay in memory, and answers are as without; where all are in memory there
+               is nothing to do. "mask": every request that asks for no other is answered by its experts alone
     max_batch  requests that run together; more of them wait
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
     prices     by which receipts count money; the same
@@ -71,14 +84,20 @@ def load(
     Raises:
         ModelNotFoundError: `name` is neither bundled nor a folder with a checkpoint.
         CheckpointError, ConfigError, TextError: the folder's files are damaged or not supported.
-        BudgetError: `ram` is too little, not even with all experts on disk; it says what is enough.
+        BudgetError: `ram` is too little, not even with all experts on disk, or for those that are to stay; it
+            says what is enough.
         DiskError: an `io` that is none, or that the file system cannot do.
         KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
+        ProfileError: a profile that is malformed, of another model, or that keeps too few experts.
         RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three; `ram` is no size, or
-            `cache_tokens` are none; the model has no such approximation.
+            `cache_tokens` are none; the model has no such approximation, or is to have a mask beside it.
         CostError: a country, a price list or watts that nothing can be counted with.
     """
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
+    profiles = _profiles(profile)
+    _check_profile_mode(profile_mode, profiles, approximate)
+    if profiles and profile_mode == "pin":
+        pins = _pinned(profiles[0], pins)
     memory = _memory(ram, cache_tokens, io, pins, drafts=mode == "on")
     meter, tariff = choose_meter(tdp=tdp), _tariff(str(name), country, prices)
     ops = select(threads=threads).ops
@@ -86,10 +105,12 @@ def load(
     tokenizer = Tokenizer.from_folder(folder)
     config = ModelConfig.from_file(folder)
     _check_vocabulary(folder, tokenizer, config)
-    # A mistake in its name is told before anything large is read.
+    # A mistake in a name or a profile is told before anything large is read.
     approximation(approximate, config, ops, None)
+    for each in profiles:
+        each.check(config)
     loaded = open_model(folder, ops, memory)
-    return Model(
+    model = Model(
         str(name),
         loaded,
         tokenizer,
@@ -102,6 +123,39 @@ def load(
         approximation(approximate, config, ops, loaded.experts),
         max_batch,
     )
+    for each in profiles:
+        model.profiles.add(each)
+    if profiles and profile_mode == "mask":
+        model.profiles.use_by_default(profiles[0].name)
+    return model
+
+
+def _profiles(given: GivenProfile | Sequence[GivenProfile] | None) -> list[ExpertProfile]:
+    every = [] if given is None else [given] if isinstance(given, str | Path | ExpertProfile) else given
+    return [each if isinstance(each, ExpertProfile) else ExpertProfile.from_file(each) for each in every]
+
+
+def _check_profile_mode(mode: str, profiles: Sequence[ExpertProfile], approximate: str | None) -> None:
+    if mode not in ("pin", "mask"):
+        raise RequestError(f"profile_mode is {mode!r}; expected pin or mask")
+    if mode == "mask" and not profiles:
+        raise RequestError("profile_mode is 'mask' without a profile; give the profile, too")
+    if mode == "mask" and approximate is not None:
+        raise RequestError(
+            f"the model is to run with a mask, of profile {profiles[0].name!r}, and with --approximate "
+            f"{approximate}: both change which experts answer, and what they cost together is not known; "
+            "leave one of them out"
+        )
+
+
+def _pinned(
+    profile: ExpertProfile, pins: Mapping[int, Collection[int]] | None
+) -> Mapping[int, Collection[int]]:
+    if pins is not None:
+        raise RequestError(
+            f"both pins and profile {profile.name!r} say which experts stay in memory; leave one of them out"
+        )
+    return profile.keep
 
 
 def _tariff(name: str, country: str | None, prices: str | None) -> Tariff | None:

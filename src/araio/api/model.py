@@ -28,6 +28,7 @@ from araio.engine.forms import ChatOptions
 from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.generation import Generation
 from araio.engine.prepare import Preparer
+from araio.engine.profiles import AskedProfile, Profiles
 from araio.engine.request import check_ids
 from araio.engine.speculate import Speculate
 from araio.engine.tokens import Watch
@@ -35,6 +36,7 @@ from araio.engine.transcript import timed
 from araio.meters.meter import Meter
 from araio.nn.approximations import Approximation
 from araio.nn.identity import router_fingerprint
+from araio.nn.mask import ExpertMask
 from araio.text.chat import ChatFormat
 from araio.text.tokenizer import Tokenizer
 from araio.weights.load import Loaded
@@ -61,6 +63,7 @@ class Model:
              exact, as they are, too, where `cached` was asked for and every expert is in memory
     experts  where its experts come from, and what became of those that were asked for; None where all are in
              memory
+    profiles  those that it was given: requests may ask for them by name
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Model:
         self.approximate = None if approximation is None else approximation.name
         if approximation is not None:
             network.approximation = approximation
+        self.profiles = Profiles(network.config, lambda: self.fingerprint, self.approximate)
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.generation_defaults = dict(generation_defaults)
@@ -110,6 +114,7 @@ class Model:
             generation_defaults,
             list(dict.fromkeys([*eos, *network.config.eos_token_id, *stop_ids])),
             lambda: self.receipts,
+            self.profiles,
         )
 
     @cached_property
@@ -134,8 +139,10 @@ class Model:
 
     @property
     def label(self) -> str:
-        """Its name, and how it is approximated if it is."""
-        return self.name if self.approximate is None else f"{self.name} ({self.approximate})"
+        """Its name, and how its answers differ from its own if they do."""
+        mask = self.profiles.default
+        inexact = self.approximate if mask is None else f"mask {mask.name}"
+        return self.name if inexact is None else f"{self.name} ({inexact})"
 
     def chat(self, messages: Messages, **sampling: Any) -> Answer:
         """Answer a question or continue a conversation; see `prepare` for what it raises."""
@@ -165,6 +172,7 @@ class Model:
         thinking_budget: int | None = None,
         continue_final_message: bool = False,
         watch_experts: Watch | None = None,
+        profile: AskedProfile | None = None,
         **sampling: Any,
     ) -> Generation:
         """The request for an answer, checked and ready to run; any thread may make one.
@@ -172,8 +180,9 @@ class Model:
         The keywords have OpenAI's meanings; `engine.forms.ChatOptions` tells each.
 
         Raises:
-            RequestError: a parameter out of range, forms that do not go together, or a conversation that
-                fills the context.
+            RequestError: a parameter out of range, forms that do not go together, a conversation that fills
+                the context, or a profile that the model was not given.
+            ProfileError: a profile of another model.
             TextError: messages that the chat format cannot render; tools or a schema that cannot be used.
             CacheFullError: a conversation that fills the cache.
         """
@@ -186,42 +195,58 @@ class Model:
             thinking_budget=thinking_budget,
             continue_final_message=continue_final_message,
             watch_experts=watch_experts,
+            profile=profile,
         )
         return self._preparer.chat(conversation, options, sampling)
 
     def prepare_text(
-        self, prompt: str | Sequence[int], *, watch_experts: Watch | None = None, **sampling: Any
+        self,
+        prompt: str | Sequence[int],
+        *,
+        watch_experts: Watch | None = None,
+        profile: AskedProfile | None = None,
+        **sampling: Any,
     ) -> Generation:
         """The request to continue plain text, ready to run; token ids are taken as they are.
 
-        watch_experts  as in `engine.forms.ChatOptions`
+        watch_experts, profile  as in `engine.forms.ChatOptions`
 
         Raises:
-            RequestError: a parameter out of range, ids outside the vocabulary, or a prompt that fills the
-                context.
+            RequestError: a parameter out of range, ids outside the vocabulary, a prompt that fills the
+                context, or a profile that the model was not given.
+            ProfileError: a profile of another model.
             TextError: text that cannot be encoded.
             CacheFullError: a prompt that fills the cache.
         """
-        return self._preparer.text(prompt, watch_experts, sampling)
+        return self._preparer.text(prompt, watch_experts, profile, sampling)
 
-    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    def logits(self, ids: Sequence[int], *, profile: AskedProfile | None = None) -> npt.NDArray[np.float32]:
         """Logits after every token of a sequence: (T,) ids to (T, W) float32.
 
-        Raises:
-            RequestError: no ids, an id outside the vocabulary, or more ids than the context holds.
-        """
-        with self.engine.lock:
-            return np.concatenate([self.network.logits(hidden) for hidden in self._forward(ids)])
+        profile  as in `engine.forms.ChatOptions`
 
-    def route(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        Raises:
+            RequestError: no ids, an id outside the vocabulary, more ids than the context holds, or a profile
+                that the model was not given.
+            ProfileError: a profile of another model.
+        """
+        mask = self.profiles.mask(profile)
+        with self.engine.lock:
+            return np.concatenate([self.network.logits(hidden) for hidden in self._forward(ids, mask)])
+
+    def route(
+        self, ids: Sequence[int], *, profile: AskedProfile | None = None
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Which experts one forward pass chose for every token, and their weights.
 
+        profile  as in `engine.forms.ChatOptions`
         returns  (T, M, K) int32 expert ids and (T, M, K) float32 weights, for the M layers of
                  `config.moe_layers` in order; N in place of K with `top-N`
 
         Raises:
-            RequestError: as `logits`.
+            RequestError, ProfileError: as `logits`.
         """
+        mask = self.profiles.mask(profile)
         chosen: dict[int, list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]] = {
             layer: [] for layer in self.config.moe_layers
         }
@@ -229,7 +254,7 @@ class Model:
             earlier = self.network.on_route
             self.network.on_route = lambda layer, ids, weights: chosen[layer].append((ids, weights))
             try:
-                for _ in self._forward(ids):
+                for _ in self._forward(ids, mask):
                     pass
             finally:
                 self.network.on_route = earlier
@@ -272,14 +297,14 @@ class Model:
         options = RecordingOptions(domain, text, weights, margin, layers, max_tokens, overwrite)
         return Recording(self, path, options)
 
-    def _forward(self, ids: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+    def _forward(self, ids: Sequence[int], mask: ExpertMask | None) -> Iterator[npt.NDArray[np.float32]]:
         """Final hidden states (T, D) of a whole sequence, chunk by chunk."""
         check_ids(self.config, ids)
         cache = self.network.new_cache()
         array = np.asarray(ids, dtype=np.int64)
         chunk = min(PREFILL_CHUNK, self.budget.chunk)
         for start in range(0, len(array), chunk):
-            yield self.network.forward(array[start : start + chunk], cache)
+            yield self.network.forward(array[start : start + chunk], cache, mask=mask)
 
     def _events(self, generation: Generation) -> Iterator[Event]:
         with closing(self.engine.tokens(generation.job)) as tokens:

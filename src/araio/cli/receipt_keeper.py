@@ -40,7 +40,7 @@ class ReceiptKeeper:
             # SQLite is loaded behind the answer, and some Pythons are built without it.
             from araio.costs.receipt_log import ReceiptLog
 
-            ReceiptLog().add(answer.receipt)
+            ReceiptLog().add(answer.receipt, profile=answer.receipt.mask)
         except (LogError, ImportError) as error:
             self._is_on = False
             self._note(f"note: {error}")

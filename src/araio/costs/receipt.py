@@ -67,7 +67,8 @@ class Receipt:
     """One answer's.
 
     model                  as it was named
-    approximation          that the answer was made with, by its name; None if it is exact
+    approximation          that the answer was made with, by its name; None if there was none
+    mask                   name of the profile whose experts alone made it; None if all could be chosen
     cached_tokens          of the prompt, found in the cache
     reasoning_tokens       of what was generated; `answer_tokens` are the others
     draft_tokens           that were checked; `accepted_draft_tokens` were right
@@ -80,6 +81,7 @@ class Receipt:
 
     model: str
     approximation: str | None
+    mask: str | None
     prompt_tokens: int
     cached_tokens: int
     reasoning_tokens: int
@@ -97,6 +99,11 @@ class Receipt:
     decode_s: float
     joules: Joules
     tariff: Tariff
+
+    @property
+    def inexact(self) -> str | None:
+        """How the answer differs from the model's own, in a word or two; None where it does not."""
+        return self.approximation if self.mask is None else f"mask {self.mask}"
 
     @property
     def completion_tokens(self) -> int:
@@ -136,6 +143,7 @@ class Receipt:
         intensity, prices = self.tariff.intensity, self.tariff.prices
         return {
             "approximation": self.approximation,
+            "mask": self.mask,
             "tokens": {
                 "prompt": self.prompt_tokens,
                 "cached": self.cached_tokens,

@@ -118,7 +118,7 @@ class ReceiptLog:
     def add(self, receipt: Receipt, *, profile: str | None = None, at: float | None = None) -> None:
         """Keep a receipt.
 
-        profile  which experts were kept, by name
+        profile  whose experts alone made the answer, by name
         at       seconds since 1970; now if None
 
         Raises LogError where the file cannot be written.

@@ -68,7 +68,7 @@ def receipt_line(receipt: Receipt) -> str:
         f"{_grams(receipt)} CO2e",
         _money(receipt) or "",
         _streamed_line(receipt),
-        f"approximate ({receipt.approximation})" if receipt.approximation else "",
+        f"approximate ({receipt.inexact})" if receipt.inexact else "",
     ]
     return " · ".join(filter(None, parts))
 
@@ -107,7 +107,7 @@ def _rows(receipt: Receipt) -> list[tuple[str, str | None]]:
         ("money", _money_row(one)),
         (
             "approximate",
-            one.approximation and f"by {one.approximation}; without it the answer may be another",
+            one.inexact and f"by {one.inexact}; without it the answer may be another",
         ),
     ]
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.engine.guide import FormGuide
+from araio.engine.profiles import AskedProfile
 from araio.engine.tokens import Watch
 from araio.errors import RequestError
 from araio.json_reader import shown
@@ -43,6 +44,8 @@ class ChatOptions:
     continue_final_message  the answer goes on with the last message, an assistant's
     watch_experts    "answer" tells with each new token which experts its position used; "all" does so for
                      the prompt as well, which is run whole then, whatever is in the cache
+    profile          answer with the experts that it keeps and no others: an approximation; a profile, or the
+                     name of one that the model was given
     """
 
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -52,6 +55,7 @@ class ChatOptions:
     thinking_budget: int | None = None
     continue_final_message: bool = False
     watch_experts: Watch | None = None
+    profile: AskedProfile | None = None
 
     def read_tools(self) -> tuple[tuple[Tool, ...], ToolChoice]:
         """The tools and the choice among them.

@@ -14,10 +14,12 @@ from araio.engine.engine import Engine
 from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
 from araio.engine.guide import ThinkingGuide, ThinkingTags
+from araio.engine.profiles import AskedProfile, Profiles
 from araio.engine.request import check_thinking_budget, params_from
 from araio.engine.tokens import Watch
 from araio.engine.transcript import Transcript
 from araio.errors import blaming
+from araio.nn.mask import ExpertMask
 from araio.text.chat import ChatFormat
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Tokenizer
@@ -36,6 +38,7 @@ class Preparer:
     defaults  sampling parameters that hold where a request says nothing
     stop_ids  that end an answer, the first of them as the model's own chat format does
     receipts  gives those of the model
+    profiles  those of the model
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Preparer:
         defaults: Mapping[str, Any],
         stop_ids: Sequence[int],
         receipts: Callable[[], Receipts],
+        profiles: Profiles,
     ) -> None:
         self._model = model
         self._engine = engine
@@ -55,6 +59,7 @@ class Preparer:
         self._defaults = dict(defaults)
         self._stop_ids = frozenset(stop_ids)
         self._receipts = receipts
+        self._profiles = profiles
         self._forms = Forms(tokenizer, engine.model.config.vocab_size, stop_ids)
 
     def chat(
@@ -62,6 +67,7 @@ class Preparer:
     ) -> Generation:
         """The next answer of a conversation; `Model.prepare` says what is refused."""
         check_thinking_budget(options.thinking_budget)
+        mask = self._profiles.mask(options.profile)
         with blaming("tools"):
             tools, choice = options.read_tools()
         with blaming("messages"):
@@ -79,15 +85,20 @@ class Preparer:
         guide = ThinkingGuide(self._tokenizer, self._tags, starts_in_reasoning, budget, form, within)
         calls = None if choice.mode == "none" else ToolCallSplitter()
         transcript = Transcript(self._tokenizer, ReasoningSplitter(starts_in_reasoning), calls)
-        return self._generation(prompt.ids, transcript, guide, options.watch_experts, sampling)
+        return self._generation(prompt.ids, transcript, guide, options.watch_experts, mask, sampling)
 
     def text(
-        self, prompt: str | Sequence[int], watch_experts: Watch | None, sampling: Mapping[str, Any]
+        self,
+        prompt: str | Sequence[int],
+        watch_experts: Watch | None,
+        profile: AskedProfile | None,
+        sampling: Mapping[str, Any],
     ) -> Generation:
         """What follows plain text, or ids as they are; `Model.prepare_text` says what is refused."""
+        mask = self._profiles.mask(profile)
         with blaming("prompt"):
             ids = self._ids(prompt)
-        return self._generation(ids, Transcript(self._tokenizer), None, watch_experts, sampling)
+        return self._generation(ids, Transcript(self._tokenizer), None, watch_experts, mask, sampling)
 
     @cached_property
     def _tags(self) -> ThinkingTags:
@@ -105,8 +116,9 @@ class Preparer:
         transcript: Transcript,
         thinking: ThinkingGuide | None,
         watch_experts: Watch | None,
+        mask: ExpertMask | None,
         sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches=watch_experts)
+        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches=watch_experts, mask=mask)
         return Generation(self._model, job, transcript, self._receipts, thinking)

@@ -49,6 +49,7 @@ class Receipts:
         return Receipt(
             model=self._name,
             approximation=self._approximation,
+            mask=None if job.mask is None else job.mask.name,
             prompt_tokens=len(job.prompt),
             cached_tokens=job.cached_tokens,
             reasoning_tokens=reasoning,

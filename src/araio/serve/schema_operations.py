@@ -8,7 +8,16 @@ from pydantic import BaseModel, Field
 
 from araio.serve.schema import Body
 
-__all__ = ["Control", "Controlled", "ModelCard", "ModelList", "ModelSize", "Status", "Version"]
+__all__ = [
+    "Control",
+    "Controlled",
+    "ModelCard",
+    "ModelList",
+    "ModelSize",
+    "ProfileCard",
+    "Status",
+    "Version",
+]
 
 
 class Status(BaseModel):
@@ -23,6 +32,19 @@ class Version(BaseModel):
     version: str
 
 
+class ProfileCard(BaseModel):
+    """A profile that requests may ask for.
+
+    experts     that it keeps, in all layers
+    is_default  it masks every request that asks for no other
+    """
+
+    name: str
+    id: str
+    experts: int
+    is_default: bool
+
+
 class ModelSize(BaseModel):
     """What kind of model it is.
 
@@ -34,6 +56,7 @@ class ModelSize(BaseModel):
     layers: list[int]
     n_experts: int
     top_k: int
+    profiles: list[ProfileCard]
 
 
 class ModelCard(BaseModel):

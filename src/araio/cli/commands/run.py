@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from araio.cli.load_options import (
     Country,
     Io,
     PriceList,
+    ProfileModeName,
     Ram,
     Speculation,
     Tdp,
@@ -49,6 +51,7 @@ EXAMPLES = (
     'araio run ~/models/r1-q4 "Why is the sky blue?" --ram 16GiB',
     'echo "What is 17 + 25?" | araio run --json',
     "araio run ~/models/r1-q4 --ram 16GiB --approximate cached",
+    "araio run ~/models/r1-q4 --ram 16GiB --profile math.json",
     'araio run "What is 17 + 25?" --receipt --country FRA',
     "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
 )
@@ -83,6 +86,9 @@ RepetitionPenalty = Annotated[
 ]
 Stop = Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
+ProfileFile = Annotated[
+    Path | None, typer.Option("--profile", metavar="FILE", help="Experts for a domain; see `araio profile`.")
+]
 Whole = Annotated[bool, typer.Option("--receipt", help="Print the whole receipt, not its one line.")]
 NoLog = Annotated[bool, typer.Option("--no-log", help="Keep no receipt for `araio receipts`.")]
 
@@ -109,6 +115,8 @@ def command(
     io: Io = None,
     speculate: Speculation = None,
     approximate: Approximate = None,
+    profile: ProfileFile = None,
+    profile_mode: ProfileModeName = "pin",
     receipt: Whole = False,
     no_log: NoLog = False,
     country: Country = None,
@@ -149,6 +157,8 @@ def command(
         cache_tokens=cache_tokens,
         io=io,
         approximate=approximate,
+        profile=profile,
+        profile_mode=profile_mode,
         country=country,
         prices=prices,
         tdp=tdp,

@@ -22,6 +22,7 @@ from araio.cli.load_options import (
     Country,
     Io,
     PriceList,
+    ProfileModeName,
     Ram,
     Speculation,
     Tdp,
@@ -45,6 +46,7 @@ EXAMPLES = (
     "araio serve ~/models/r1-q4 --ram 16GiB",
     "araio serve --port 0 --json              any free port; what it is, as JSON",
     "araio serve --host 0.0.0.0 --api-key-file keys.txt",
+    "araio serve ~/models/r1-q4 --ram 16GiB --profile math.json --profile code.json",
     "araio serve --limit n=4 --limit body_bytes=1048576",
 )
 
@@ -70,6 +72,15 @@ Limit = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=NUMBER", help="A limit by its name; `GET /v1/limits` lists them all."),
 ]
+ProfileFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Experts for a domain, which requests ask for by the profile's name; may be given several "
+        "times. --profile-mode is for the first.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout once it is ready.")]
 
 
@@ -91,6 +102,8 @@ def command(
     io: Io = None,
     speculate: Speculation = None,
     approximate: Approximate = None,
+    profile: ProfileFiles = None,
+    profile_mode: ProfileModeName = "pin",
     country: Country = None,
     prices: PriceList = None,
     tdp: Tdp = None,
@@ -125,6 +138,8 @@ def command(
             cache_tokens=cache_tokens,
             io=io,
             approximate=approximate,
+            profile=profile or None,
+            profile_mode=profile_mode,
             max_batch=max_batch,
             country=country,
             prices=prices,
