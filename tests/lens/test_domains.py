@@ -145,5 +145,6 @@ def test_of_a_trace_by_layer_and_expert() -> None:
     assert (len(table), len(table[0])) == (3, 16)
     assert all(table[layer][expert] == domain for (layer, expert), domain in PLANTED.items())
     assert table[1].count(None) >= 15
-    with pytest.raises(TraceError):
-        domains_of_experts(Trace.from_arrays(header, valid=np.full(routes.tokens, Valid.CACHED), **columns))
+    columns |= {"expert_ids": 0 * routes.experts, "valid": np.full(routes.tokens, Valid.CACHED)}
+    with pytest.raises(TraceError, match="has known experts in any phase"):
+        domains_of_experts(Trace.from_arrays(header, **columns))

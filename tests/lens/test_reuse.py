@@ -46,6 +46,11 @@ def test_overlap_windows_and_runs_are_those_of_a_loop(routes: Routes) -> None:
                 begins = range(0, len(of_sequence) // run * run, run)
                 sizes += [len(set().union(*of_sequence[begin : begin + run])) for begin in begins]
             _same(found.union[layer, place], sizes)
+        same = [
+            sum((routes.counts[d, layer] / routes.domain_tokens[d]) ** 2) / routes.top_k
+            for d in routes.domain.tolist()
+        ]
+        assert found.overlap_same[layer] == pytest.approx(np.mean(same))
         whole = [
             len(set().union(*(chosen[t] for t in np.flatnonzero(routes.seq == s))))
             for s in range(routes.sequences)

@@ -121,8 +121,8 @@ def _frequent(ids: Int64Array) -> Int64Array:
 def _fading(ids: Int64Array) -> Int64Array:
     """How often it has been used, each use worth 2^(-age / HALF_LIFE); of equal ones the larger weight.
 
-    Ages grow alike, so the order of experts changes only when they are used: what is compared is the logarithm
-    of the sum of 2^(time / HALF_LIFE), which needs no fading.
+    Ages grow alike, so the order of experts changes only when they are used: what is compared is the
+    logarithm of the sum of 2^(time / HALF_LIFE), which needs no fading.
     """
     tokens, layers, top_k = ids.shape
     worth = np.empty(ids.shape, np.int64)
@@ -131,7 +131,7 @@ def _fading(ids: Int64Array) -> Int64Array:
     for token in range(tokens):
         logs[rows, ids[token]] = added = np.logaddexp2(logs[rows, ids[token]], token / HALF_LIFE)
         worth[token] = added * _FRACTION
-    return worth * top_k + np.arange(top_k)[::-1]
+    return np.asarray(worth * top_k + np.arange(top_k)[::-1])
 
 
 def _soon(ids: Int64Array) -> Int64Array:

@@ -21,12 +21,16 @@ __all__ = ["LEAST_CHOICES", "Caution", "cautions"]
 LEAST_CHOICES = 50
 """Choices of an expert, at equal loads, below which a domain's load is noise as much as load."""
 
+UNEVEN = 0.25
+"""Difference of two domains' shares of prompt tokens from which on it is told."""
+
 
 @dataclass(frozen=True)
 class Caution(Result):
     """One sentence, and the kind of thing that it warns of.
 
-    kind  one_domain, few_sequences, few_tokens, unseen_experts, prefix_cached, no_decode, profile, no_weights
+    kind  prefix_cached, no_decode, uneven_prompts, profile, no_weights, one_domain, few_sequences,
+          few_tokens, unseen_experts
     """
 
     kind: str
@@ -35,7 +39,7 @@ class Caution(Result):
 
 def cautions(trace: Trace, routes: Routes) -> tuple[Caution, ...]:
     """Everything about a trace, and the tokens of it that are looked at, that a reader must know."""
-    found = [*_of_trace(trace), *_of_domains(routes), *_of_experts(routes)]
+    found = [*_of_trace(trace), *_of_prompts(trace), *_of_domains(routes), *_of_experts(routes)]
     return tuple(Caution(kind, text) for kind, text in found)
 
 
@@ -69,6 +73,24 @@ def _of_trace(trace: Trace) -> list[tuple[str, str]]:
     if not trace.has("weights"):
         found.append(("no_weights", "the trace has no weights, so that all choices count alike"))
     return found
+
+
+def _of_prompts(trace: Trace) -> list[tuple[str, str]]:
+    shares = {}
+    for index, name in enumerate(trace.domains):
+        phase = trace.column("phase")[trace.where(domain=index)]
+        if len(phase):
+            shares[name] = float(np.mean(phase == Phase.PREFILL))
+    if not shares or max(shares.values()) - min(shares.values()) < UNEVEN:
+        return []
+    most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
+    return [
+        (
+            "uneven_prompts",
+            f"{shares[most]:.0%} of {most} and {shares[least]:.0%} of {least} are prompts: where domains "
+            "differ, reading may differ from writing; compare decoded tokens alone",
+        )
+    ]
 
 
 def _of_domains(routes: Routes) -> list[tuple[str, str]]:

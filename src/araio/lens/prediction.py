@@ -64,12 +64,16 @@ def prediction(routes: Routes, guessed: Sequence[int] | None = None) -> Predicti
             guess: np.einsum("ldm,d->lm", np.where(tokens[:, None] > 0, values, 0), weight)
             for guess, values in others.items()
         },
-        within={guess: values.mean(0) for guess, values in others.items()},
+        within={guess: _over_layers(values) for guess, values in others.items()},
         foreign={
-            guess: np.stack([left_out[index][guess][:, index].mean(0) for index in range(domains)])
+            guess: np.stack([_over_layers(left_out[index][guess][:, index]) for index in range(domains)])
             for guess in GUESSES
         },
     )
+
+
+def _over_layers(values: Float64Array) -> Float64Array:
+    return np.asarray(values.mean(0) if len(values) else np.full(values.shape[1:], np.nan))
 
 
 def _recall(

@@ -1,9 +1,9 @@
 """How soon the experts of a token are used again by the tokens after it.
 
 Overlap with earlier tokens of the same sequence, the share of choices that a window of tokens has seen, and
-how many experts a run of tokens needs. Beside each stand two baselines: tokens drawn independently with the
-same loads, and uniform routing. Only what is above the first is locality; the rest is skew. No figure reaches
-over the border of two sequences. Read `caching.py` for what a cache makes of it.
+how many experts a run of tokens needs. Beside them stand two baselines: tokens drawn independently with their
+domain's loads, and uniform routing. Only what is above the first is locality; the rest is skew. No figure
+reaches over the border of two sequences. Read `caching.py` for what a cache makes of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Reuse(Result):
 
     lags             (G,) distances in tokens
     overlap          (L, G) share of a token's K experts that the token so far before it chose as well
-    overlap_same     (L,) what independent tokens of the same loads would have: sum of p^2 / K, p = n / T
+    overlap_same     (L,) what independent tokens of the domain's loads would have: sum of p^2 / K, p = n / T,
+                     mean over domains by their tokens
     overlap_uniform  K / E
     previous         (L, K + 1) share of tokens that share 0, 1 .. K experts with the one before
     windows          (V,) lengths in tokens
@@ -72,12 +73,12 @@ def reuse(
         since = _since_last_use(ids, clock)[_has_previous(clock)].ravel()
         within[layer] = [_mean_or_nan((since <= window).astype(np.float64)) for window in windows]
         union[layer] = [_union(ids, routes, run) for run in runs]
-    rate = routes.counts.sum(0) / routes.tokens
+    rates = routes.counts / np.maximum(routes.domain_tokens, 1)[:, None, None]
     share = top_k / routes.n_experts
     return Reuse(
         lags=np.array(lags),
         overlap=overlap,
-        overlap_same=(rate**2).sum(-1) / top_k,
+        overlap_same=np.average((rates**2).sum(-1), axis=0, weights=routes.domain_tokens) / top_k,
         overlap_uniform=share,
         previous=previous,
         windows=np.array(windows),
