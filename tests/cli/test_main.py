@@ -30,13 +30,15 @@ def test_version(araio_command):
         (["rnu"], "no command 'rnu'; did you mean run?"),
         (
             ["zzz"],
-            "no command 'zzz'; commands: run, serve, show, plan, convert, eval, bench, bench stream, train, "
-            "receipts, doctor",
+            "no command 'zzz'; commands: run, serve, show, plan, convert, eval, bench, bench stream, "
+            "profile fit, profile show, profile eval, profile export, train, receipts, doctor",
         ),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),
         (["run", "--temperature", "warm"], "Invalid value for '--temperature'"),
         (["help", "rnu"], "did you mean run?"),
+        (["profile"], "`araio profile` is several commands: profile fit, profile show, profile eval"),
+        (["profile", "make"], "`araio profile` is several commands"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(araio_command, arguments, message):
@@ -48,7 +50,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(araio_command, arguments, message
     assert message in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["run", "serve", "show", "eval", "bench", "bench stream", "doctor"])
+def test_help_of_a_word_that_begins_several_verbs_lists_them(araio_command):
+    done = araio_command("profile", "--help")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Commands:"
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["profile", form] for form in ("fit", "show", "eval", "export")
+    ]
+    assert araio_command("help", "profile").stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    "verb", ["run", "serve", "show", "eval", "bench", "bench stream", "profile fit", "profile eval", "doctor"]
+)
 def test_help_of_each_verb_has_examples(araio_command, verb):
     done = araio_command(*verb.split(), "--help")
     assert done.returncode == 0

@@ -1,0 +1,1 @@
+"""A model adapted to a domain without training it: which experts it needs, at what cost."""

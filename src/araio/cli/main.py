@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -49,6 +50,18 @@ VERBS = {
     "bench": Verb("araio.cli.commands.bench", "Measure speed, beside what this machine's memory allows."),
     "bench stream": Verb(
         "araio.cli.commands.bench_stream", "Measure a model larger than memory: hits, misses, the disk."
+    ),
+    "profile fit": Verb(
+        "araio.cli.commands.profile_fit", "Find the experts that a domain needs, from a few prompts."
+    ),
+    "profile show": Verb(
+        "araio.cli.commands.profile_show", "Tell what a profile keeps, and how far it is from another."
+    ),
+    "profile eval": Verb(
+        "araio.cli.commands.profile_eval", "Measure what a profile costs, and what it saves."
+    ),
+    "profile export": Verb(
+        "araio.cli.commands.profile_export", "Write a smaller checkpoint of the experts that it keeps."
     ),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
     "receipts": Verb("araio.cli.commands.receipts", "Sum up what answers took: tokens, joules, CO2e, money."),
@@ -107,8 +120,7 @@ def _prepare_streams() -> None:
 def _dispatch(arguments: list[str]) -> int:
     match arguments:
         case [] | ["--help" | "-h" | "help"]:
-            verbs = "\n".join(f"  {name:<13}{verb.summary}" for name, verb in VERBS.items())
-            _print(FIRST_SCREEN.format(version=araio.__version__, verbs=verbs))
+            _print(FIRST_SCREEN.format(version=araio.__version__, verbs=_lines(VERBS)))
             return 0
         case ["--version" | "-V", *_]:
             _print(f"araio {araio.__version__}")
@@ -119,14 +131,28 @@ def _dispatch(arguments: list[str]) -> int:
             return _call(f"{name} {form}", rest)
         case [name, *rest] if name in VERBS:
             return _call(name, rest)
+        case [name, "--help" | "-h"] if forms := _forms(name):
+            _print(f"Commands:\n{_lines(forms)}")
+            return 0
         case [name, *_]:
             return _report(_unknown(name))
     raise AssertionError(arguments)
 
 
+def _lines(names: Iterable[str]) -> str:
+    return "\n".join(f"  {name:<16}{VERBS[name].summary}" for name in names)
+
+
+def _forms(name: str) -> list[str]:
+    """The verbs of two words that begin with this one."""
+    return [verb for verb in VERBS if verb.startswith(f"{name} ")]
+
+
 def _unknown(name: str) -> str:
     if name.startswith("-"):
         return f"unknown option {name}; options follow a command: {', '.join(VERBS)}"
+    if forms := _forms(name):
+        return f"`araio {name}` is several commands: {', '.join(forms)}"
     close = get_close_matches(name, VERBS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(VERBS)}"
     return f"no command {name!r}; {hint}"

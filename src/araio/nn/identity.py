@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 import numpy as np
 
+from araio.config import ModelConfig
 from araio.nn.model import Model
+from araio.tensors import Float32Array
 
-__all__ = ["router_fingerprint"]
+__all__ = ["fingerprint_of", "router_fingerprint"]
 
 # Whatever would change the rule of choosing changes the number.
 ROUTING_KEYS = (
@@ -31,20 +34,27 @@ ROUTING_KEYS = (
 
 
 def router_fingerprint(model: Model) -> str:
-    """SHA-256, in hex, of what decides the routes of the main model.
+    """SHA-256, in hex, of what decides the routes of the main model; see `fingerprint_of`."""
+    rows = np.arange(model.config.n_routed_experts)
+    # A backend holds matrices in its own way; its look-up of rows gives them back as they were.
+    weights = (
+        (model.ops.embed(rows, router.weight), router.e_score_correction_bias)
+        for router in model.routers
+        if router.layer in model.config.moe_layers
+    )
+    return fingerprint_of(model.config, weights)
+
+
+def fingerprint_of(config: ModelConfig, routers: Iterable[tuple[Float32Array, Float32Array | None]]) -> str:
+    """The same of a config and of its routed layers' weights and biases, in order, wherever they come from.
 
     That is the keys of the config that routing depends on, the numbers of the routed layers, and the float32
-    weight and bias of each of their routers. It reads all of them once: for R1, 0.4 GB.
+    weight and bias of each of their routers. All of them are read once: for R1, 0.4 GB.
     """
-    config = model.config
     document = {key: getattr(config, key) for key in ROUTING_KEYS} | {"moe_layers": list(config.moe_layers)}
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
-    rows = np.arange(config.n_routed_experts)
-    for router in model.routers:
-        if router.layer in config.moe_layers:
-            # A backend holds matrices in its own way; its look-up of rows gives them back as they were.
-            weight = model.ops.embed(rows, router.weight)
-            digest.update(weight.astype("<f4", copy=False).tobytes())
-            if router.e_score_correction_bias is not None:
-                digest.update(router.e_score_correction_bias.astype("<f4", copy=False).tobytes())
+    for weight, bias in routers:
+        digest.update(weight.astype("<f4", copy=False).tobytes())
+        if bias is not None:
+            digest.update(bias.astype("<f4", copy=False).tobytes())
     return digest.hexdigest()

@@ -1,8 +1,12 @@
-"""`MoE`: a mixture of experts (DeepSeek-V3 report, equation 12), the shared expert plus the chosen ones."""
+"""`MoE`: a mixture of experts (DeepSeek-V3 report, equation 12), the shared expert plus the chosen ones.
+
+Who must know what each expert gave, and not only which was chosen, sets an observer; the bits stay the same.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,15 +18,37 @@ from araio.nn.lookahead import Lookahead
 from araio.nn.router import Router
 from araio.tensors import Float32Array
 
-__all__ = ["MoE"]
+__all__ = ["MoE", "Observer"]
 
 
-@dataclass(frozen=True)
+class Observer(Protocol):
+    """Sees what the chosen experts of a layer gave."""
+
+    def __call__(
+        self,
+        layer: int,
+        ids: Int32Array,
+        weights: Float32Array,
+        answers: Float32Array,
+        residual: Float32Array,
+        added: Float32Array,
+    ) -> None:
+        """Called once for each step and layer; it may keep what it is given and changes nothing.
+
+        ids, weights  (T, K) as the router has decided
+        answers       (T, K, D) of the experts, before they are weighted
+        residual      (T, D) in front of the layer's norm
+        added         (T, D) the weighted sum of the answers, without the shared expert
+        """
+
+
+@dataclass(eq=False)
 class MoE:
     """Routes, requests, computes what is there while the rest arrives, and adds.
 
     shared_experts  one layer of width `n_shared_experts * moe_intermediate_size`, or None
     lookahead       told what this layer will give, as far as that is known before its experts are computed
+    observer        sees each expert's answer, if set; the sum is then made of the answers, with the same bits
     """
 
     gate: Router
@@ -30,6 +56,7 @@ class MoE:
     shared_experts: SwiGLU | None
     ops: Ops
     lookahead: Lookahead | None = None
+    observer: Observer | None = None
 
     def __call__(self, x: Float32Array, residual: Float32Array, batch: Batch) -> Float32Array:
         """Map x (T, D) to what is added to the residual (T, D).
@@ -45,19 +72,28 @@ class MoE:
         if self.lookahead is not None:
             known = residual if shared is None else residual + shared
             self.lookahead(self.gate.layer, known, batch.is_decoded, batch.masks)
-        if (experts := ticket.at_hand()) is not None:
+        if self.observer is None and (experts := ticket.at_hand()) is not None:
             y = self.ops.experts(x, ids, weights, experts)
         else:
-            y = self._as_they_arrive(x, ids, weights, ticket)
+            y = self._as_they_arrive(x, ids, weights, ticket, residual)
         if shared is not None:
             y += shared
         return y
 
     def _as_they_arrive(
-        self, x: Float32Array, ids: Int32Array, weights: Float32Array, ticket: Ticket
+        self,
+        x: Float32Array,
+        ids: Int32Array,
+        weights: Float32Array,
+        ticket: Ticket,
+        residual: Float32Array,
     ) -> Float32Array:
         """The weighted sum of the chosen experts, bit for bit the same whatever order they come in."""
         answers = np.empty((*ids.shape, x.shape[1]), np.float32)
         for experts in ticket.arrivals():
             self.ops.expert_answers(x, ids, experts, answers)
-        return self.ops.combine_experts(answers, ids, weights)
+        y = self.ops.combine_experts(answers, ids, weights)
+        if self.observer is not None:
+            # A copy: the shared expert is added in place.
+            self.observer(self.gate.layer, ids, weights, answers, residual, y.copy())
+        return y

@@ -158,5 +158,5 @@ def check_events(header: TraceHeader, events: CacheEvents, rows: int, where: str
         if len(wrong):
             raise TraceError(
                 f"{where}: column {name!r}: event {int(wrong[0]):,} has "
-                f"{int(getattr(events, name)[wrong[0]])}, which the model or the trace does not have; the trace is damaged"
+                f"{int(getattr(events, name)[wrong[0]])}, which is not there; the trace is damaged"
             )

@@ -8,7 +8,7 @@ files, `docs/traces.md` for the format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from araio.errors import TraceError
 from araio.traces.arrays import ArrayColumns
+from araio.traces.blocks import rows_of
 from araio.traces.columns import COLUMNS, CacheEvents, Phase, Rows, Segment, Valid
+from araio.traces.counted import CountedColumns, counts_of_layers
 from araio.traces.counts import Counts, Tally
 from araio.traces.header import TraceHeader
 from araio.traces.pool import pooled
@@ -98,6 +100,14 @@ class Trace:
         return cls(replace(header, columns=source.optional, mtp_layers=mtp_layers), source, draft)
 
     @classmethod
+    def from_counts(cls, header: TraceHeader, n: npt.ArrayLike) -> Trace:
+        """A trace of counts n (L, E) alone: tokens of the first domain, of which nothing else is known.
+
+        It has no columns. Raises TraceError for counts that are not of K experts in every layer.
+        """
+        return cls(header, CountedColumns(header, counts_of_layers(header, n), "counts"))
+
+    @classmethod
     def join(cls, traces: Iterable[Trace]) -> Trace:
         """Traces of one model as one: domains of the same name are united, sequences numbered anew.
 
@@ -108,6 +118,10 @@ class Trace:
         traces = list(traces)
         if len(traces) == 1:
             return traces[0]
+        if not all(trace.has("expert_ids") for trace in traces):
+            raise TraceError(
+                "a trace of counts alone cannot be joined with others; import its tokens instead"
+            )
         header, columns, cache_events = pooled(
             [(trace.header, trace.n_layers, trace.recorded(), trace.cache_events) for trace in traces]
         )
@@ -144,7 +158,9 @@ class Trace:
         Raises TraceError when it is not there, or damaged.
         """
         if not self.has(name):
-            raise TraceError(f"the trace has no column {name!r}: it was made without")
+            raise TraceError(
+                f"the trace has no column {name!r}; it was made without, so what needs it cannot be told"
+            )
         if name not in self._held:
             values = self._columns.read(name)
             values = values if self._order is None else values[self._order]
@@ -245,6 +261,9 @@ class Trace:
     def save(self, folder: str | Path) -> None:
         """Write the trace; raises TraceError when the folder exists or the disk refuses."""
         with TraceWriter(Path(folder), self.header) as writer:
+            if not self.has("expert_ids"):
+                writer.add_counts(self.counts)
+                return
             for rows in self._blocks():
                 writer.add(rows)
             for rows in self.draft._blocks() if self.draft is not None else ():
@@ -268,15 +287,10 @@ class Trace:
     @cached_property
     def _order(self) -> npt.NDArray[np.int64] | None:
         """The rows sorted by sequence, or None if they are."""
+        if not self.has("seq"):
+            return None
         seq = self._columns.read("seq")
         return None if np.all(seq[1:] >= seq[:-1]) else np.argsort(seq, kind="stable")
-
-
-def rows_of(columns: Mapping[str, Array]) -> Rows:
-    """Columns (T, L, K) of tokens as a writer takes them, layer by layer."""
-    return Rows(
-        **{name: values if values.ndim == 1 else values.swapaxes(0, 1) for name, values in columns.items()}
-    )
 
 
 def _is_in(values: Array, wanted: int | Iterable[int]) -> npt.NDArray[np.bool_]:

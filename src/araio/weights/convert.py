@@ -47,7 +47,7 @@ from araio.formats.tensor_file import TensorFileWriter
 from araio.kernels.widen import row_multiple, rows_of
 from araio.weights.load import open_checked
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["COPIED_FILES", "Conversion", "convert"]
 
 OnProgress = Callable[[int, int], None]
 
@@ -55,7 +55,7 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 # What a model folder holds beside its weights, and a store takes over as it is.
-_COPIED = (
+COPIED_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -101,7 +101,7 @@ def convert(
         wanted = Manifest(codecs, fingerprint(folder / "config.json", source.files), source_bytes)
         with StoreWriter.open(out, wanted) as writer, _Workers() as workers:
             store_bytes = _Converter(config, source, codecs, writer, workers, on_progress).run()
-            writer.publish([folder / name for name in _COPIED if (folder / name).exists()])
+            writer.publish([folder / name for name in COPIED_FILES if (folder / name).exists()])
     weights = sum(math.prod(shape) for shape in expected_tensors(config).values())
     return Conversion(out, codecs, weights, source_bytes, store_bytes)
 

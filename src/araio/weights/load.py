@@ -37,7 +37,7 @@ from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
 
-__all__ = ["Loaded", "Memory", "load_model", "open_checked", "open_model"]
+__all__ = ["Loaded", "Memory", "load_model", "open_checked", "open_model", "open_with_places"]
 
 FLOAT32_BYTES = 4
 LATENT_BYTES = 2  # of a number in the latent cache: bfloat16
@@ -124,6 +124,26 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
     if experts is not None:
         experts.warm_up()
     return Loaded(network, budget, experts)
+
+
+def open_with_places(
+    folder: Path, places: int, ops: Ops | None = None, memory: Memory = Memory()
+) -> tuple[Model, StreamedExperts]:
+    """The model with so many places for its experts, whatever memory there is: to measure what they do.
+
+    It has no multi-token-prediction module. Two layers' worth of the places are for experts on their way.
+
+    memory  how it is to use them; `ram` and `cache_tokens` say nothing here
+
+    Raises as `open_model`.
+    """
+    with open_checked(folder) as (config, checkpoint):
+        config = replace(config, num_nextn_predict_layers=0)
+        _check_pins(memory.pins or {}, config)
+        ops = select().ops if ops is None else ops
+        experts = _streamed(checkpoint, config, ops, places, memory)
+        network = ModelBuilder(checkpoint, config, ops, widens=False, streamed=experts).model()
+    return network, experts
 
 
 @contextmanager

@@ -1,0 +1,94 @@
+"""`ask`: many prompts at a time, and what the model made of each, token by token.
+
+Prompts run together in the engine, as many as its batch has room for; what one gets does not depend on the
+others. Read `engine/engine.py` for how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from araio.api import Model
+from araio.engine.answer import Answer
+from araio.engine.generation import Generation
+from araio.eval.prompts import Prompt
+
+__all__ = ["Asked", "ask"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt and its answer.
+
+    ids     (T,) of the prompt and of all that was generated, the end of the text among it
+    prompt_tokens  of them
+    """
+
+    prompt: Prompt
+    answer: Answer
+    ids: npt.NDArray[np.int64]
+    prompt_tokens: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer ended by itself and not at a limit."""
+        return self.answer.finish_reason != "length"
+
+
+def ask(
+    model: Model,
+    prompts: Sequence[Prompt],
+    on_answer: Callable[[Asked], None] = lambda asked: None,
+    **options: Any,
+) -> list[Asked]:
+    """Answer all prompts, and give what came of them in their order.
+
+    on_answer  called as each is done
+    options    keywords of `Model.prepare`
+
+    Raises:
+        RequestError, TextError, CacheFullError: as `Model.prepare`, for a prompt that cannot be asked.
+        GenerationError: the model's output is not a number.
+    """
+    generations = [model.prepare(prompt.messages, **options) for prompt in prompts]
+    tokens: list[list[int]] = [[] for _ in prompts]
+    done: dict[int, Asked] = {}
+    try:
+        for generation in generations:
+            model.engine.enter(generation.job)
+        while len(done) < len(prompts):
+            begun_s = perf_counter()
+            model.engine.step()
+            seconds = perf_counter() - begun_s
+            for place, generation in enumerate(generations):
+                if place in done:
+                    continue
+                _take(generation, tokens[place], seconds)
+                if generation.job.is_done:
+                    done[place] = _asked(prompts[place], generation, tokens[place])
+                    on_answer(done[place])
+    finally:
+        for generation in generations:
+            model.engine.cancel(generation.job)
+    return [done[place] for place in range(len(prompts))]
+
+
+def _take(generation: Generation, tokens: list[int], seconds: float) -> None:
+    job = generation.job
+    if job.error is not None:
+        raise job.error
+    while job.tokens:
+        token = job.tokens.popleft()
+        tokens.append(token.id)
+        generation.take(token, seconds)
+
+
+def _asked(prompt: Prompt, generation: Generation, tokens: Sequence[int]) -> Asked:
+    ids = np.concatenate([generation.job.prompt, np.asarray(tokens, np.int64)])
+    return Asked(prompt, generation.answer(), ids, len(generation.job.prompt))

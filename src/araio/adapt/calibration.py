@@ -1,0 +1,175 @@
+"""`Calibration`: what experts did for some prompts, by domain; and the file that keeps it.
+
+`calibrate` lets the whole model answer first and then looks at prompt, reasoning and answer together: experts
+that prompts need are not those that thinking needs, and a model that has lost the form of its answers thinks
+longer. The file holds sums, not a choice: whoever has it can cut again, by another score or to another size.
+Read `fit.py` for what is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from araio.adapt.answers import ask
+from araio.adapt.statistics import SUMS, ExpertStatistics, observe
+from araio.api import Model
+from araio.errors import ConfigError, FormatError, ProfileError
+from araio.eval.prompts import Prompt
+from araio.expert_profile import ProfiledModel
+from araio.formats.safetensors import SafetensorsFile
+from araio.formats.tensor_file import TensorFileWriter
+from araio.json_reader import ObjectReader, parse_object
+
+__all__ = ["MAX_TOKENS", "NO_DOMAIN", "Calibration", "calibrate", "profiled_model"]
+
+FORMAT, VERSION = "araio-calibration", 1
+
+MAX_TOKENS = 4096
+"""Most tokens of an answer that is calibrated on, if nobody says otherwise."""
+
+NO_DOMAIN = "unnamed"
+"""Of prompts that say none."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was seen, and of what.
+
+    domains    statistics by domain, in the order in which domains appear
+    sources    where the prompts came from
+    generated  answers were there; else prompts alone
+    cut_off    answers that ended at their limit
+    """
+
+    model: ProfiledModel
+    domains: Mapping[str, ExpertStatistics]
+    sources: tuple[str, ...]
+    generated: bool
+    cut_off: int = 0
+
+    @property
+    def whole(self) -> ExpertStatistics:
+        """All domains together."""
+        first, *others = self.domains.values()
+        return sum(others, start=first)
+
+    def save(self, path: Path) -> None:
+        """Write the file, all of it or nothing; raises ProfileError where it cannot be written."""
+        document = {
+            "version": VERSION,
+            "model": vars(self.model) | {"layers": list(self.model.layers)},
+            "layers": list(self.whole.layers),
+            "domains": [
+                {"name": name, "sequences": seen.sequences, "tokens": seen.tokens}
+                for name, seen in self.domains.items()
+            ],
+            "sources": list(self.sources),
+            "generated": self.generated,
+            "cut_off": self.cut_off,
+        }
+        arrays = {
+            f"{place}.{name}": getattr(seen, name)
+            for place, seen in enumerate(self.domains.values())
+            for name in SUMS
+        }
+        tensors = {name: ("F64", array.shape) for name, array in arrays.items()}
+        staged = path.with_name(path.name + ".partial")
+        try:
+            with TensorFileWriter(
+                staged, tensors, {"format": FORMAT, FORMAT: json.dumps(document)}
+            ) as writer:
+                for name, array in arrays.items():
+                    writer.append(name, array)
+            staged.replace(path)
+        except OSError as error:
+            staged.unlink(missing_ok=True)
+            raise ProfileError(f"{path}: cannot be written ({error.strerror})") from None
+
+    @classmethod
+    def from_file(cls, path: Path) -> Calibration:
+        """Read one; raises ProfileError with the file's name where there is none or it is malformed."""
+        try:
+            file = SafetensorsFile(path, "calibrate again")
+            try:
+                return _read(file)
+            finally:
+                file.close()
+        except FormatError as error:
+            raise ProfileError(str(error)) from None
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            raise ProfileError(
+                f"{path}: is no calibration, or a damaged one ({error}); expected what `araio profile fit "
+                "--save-statistics` writes"
+            ) from None
+
+
+def _read(file: SafetensorsFile) -> Calibration:
+    document = parse_object(file.metadata[FORMAT].encode())
+    ObjectReader(document).integer("version", VERSION, VERSION)
+    model = ProfiledModel(**(document["model"] | {"layers": tuple(document["model"]["layers"])}))
+    layers = tuple(document["layers"])
+    shape = (len(layers), model.n_routed_experts)
+    domains: dict[str, ExpertStatistics] = {}
+    for place, entry in enumerate(document["domains"]):
+        sums = {name: file.read(f"{place}.{name}") for name in SUMS}
+        if any(array.shape != shape or array.dtype != np.float64 for array in sums.values()):
+            raise ValueError(f"sums of {entry['name']!r} are not float64 of shape {list(shape)}")
+        domains[entry["name"]] = ExpertStatistics(layers, entry["sequences"], entry["tokens"], **sums)
+    if not domains:
+        raise ValueError("no domain")
+    return Calibration(model, domains, tuple(document["sources"]), document["generated"], document["cut_off"])
+
+
+def profiled_model(model: Model) -> ProfiledModel:
+    """A loaded model as profiles name it: a folder by its last part.
+
+    Raises:
+        ProfileError: a model without experts.
+    """
+    if not model.config.moe_layers:
+        raise ProfileError(f"{model.name} has no routed experts; there is nothing to choose from")
+    return ProfiledModel.of(Path(model.name).name, model.config, model.fingerprint)
+
+
+def calibrate(
+    model: Model,
+    prompts: Sequence[Prompt],
+    *,
+    generate: bool = True,
+    max_tokens: int = MAX_TOKENS,
+    on_prompt: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Run prompts with the answers that the whole model gives them, greedily, and see what its experts do.
+
+    generate    False looks at the prompts alone
+    max_tokens  of an answer
+    on_prompt   called twice for each prompt: when it is answered and when it was looked at
+
+    Raises:
+        ProfileError: a model without experts.
+        RequestError, TextError, CacheFullError: a prompt that cannot be asked.
+        GenerationError: the model's output is not a number.
+    """
+    described = profiled_model(model)
+    options: dict[str, Any] = {"temperature": 0, "repetition_penalty": 1, "max_tokens": max_tokens}
+    if generate:
+        asked = ask(model, prompts, lambda answered: on_prompt(), **options)
+        cut_off = sum(not one.is_finished for one in asked)
+        sequences = [one.ids for one in asked]
+    else:
+        # The last token of a sequence does not run; there is none behind a prompt.
+        prepared = [model.prepare(prompt.messages, **options).job.prompt for prompt in prompts]
+        cut_off, sequences = 0, [np.append(ids, ids[-1:]) for ids in prepared]
+    domains: dict[str, ExpertStatistics] = {}
+    for prompt, ids in zip(prompts, sequences, strict=True):
+        name, seen = prompt.domain or NO_DOMAIN, observe(model, ids)
+        domains[name] = domains[name] + seen if name in domains else seen
+        on_prompt()
+    sources = tuple(dict.fromkeys(prompt.source for prompt in prompts))
+    return Calibration(described, domains, sources, generate, cut_off)

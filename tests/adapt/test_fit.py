@@ -1,0 +1,147 @@
+"""From prompts to a profile: what is seen, kept on disk, cut to size, and warned of."""
+
+import numpy as np
+import pytest
+
+from araio.adapt.calibration import NO_DOMAIN, Calibration, calibrate
+from araio.adapt.fit import fit
+from araio.adapt.scores import score
+from araio.adapt.select import Target
+from araio.adapt.statistics import SUMS, observe
+from araio.errors import ProfileError
+from araio.eval.prompts import Prompt, read_prompts
+from araio.expert_profile import ExpertProfile
+
+
+@pytest.fixture(scope="module")
+def calibration(pocket):
+    return calibrate(pocket, read_prompts(["task:chain", "task:letters"], n=3))
+
+
+def test_prompt_reasoning_and_answer_are_looked_at(pocket, calibration):
+    assert list(calibration.domains) == ["mathematics", "language"]
+    assert calibration.sources == ("task:chain", "task:letters")
+    prompts = read_prompts(["task:chain"], n=3)
+    answers = [pocket.chat(p.messages, temperature=0, repetition_penalty=1) for p in prompts]
+    seen = calibration.domains["mathematics"]
+    assert seen.sequences == 3
+    assert seen.tokens == sum(answer.usage["total_tokens"] - 1 for answer in answers)
+
+
+def test_prompts_alone_can_be_looked_at(pocket):
+    prompts = read_prompts(["task:chain"], n=2)
+    seen = calibrate(pocket, prompts, generate=False)
+    jobs = [pocket.prepare(prompt.messages).job.prompt for prompt in prompts]
+    assert seen.whole.tokens == sum(map(len, jobs))
+    expected = observe(pocket, np.append(jobs[0], 0)) + observe(pocket, np.append(jobs[1], 0))
+    main = expected.rows(pocket.config.moe_layers)
+    np.testing.assert_array_equal(seen.whole.rows(main.layers).turned, main.turned)
+    fitted = fit(seen, pocket.config, Target(keep=0.75), name="prompts")
+    assert "only prompts were looked at" in fitted.warnings[0]
+
+
+def test_prompts_of_no_domain_are_one(tiny):
+    prompt = Prompt(({"role": "user", "content": "hello"},), None, "mine.txt")
+    seen = calibrate(tiny, [prompt], max_tokens=5)
+    assert list(seen.domains) == [NO_DOMAIN]
+    assert seen.cut_off == 1
+    assert "1 of 1 answers were cut off" in fit(seen, tiny.config, Target(keep=0.5), name="x").warnings[0]
+
+
+def test_a_file_keeps_all_of_it(calibration, tmp_path):
+    calibration.save(tmp_path / "seen.safetensors")
+    read = Calibration.from_file(tmp_path / "seen.safetensors")
+    assert (read.model, read.sources, read.generated, read.cut_off) == (
+        calibration.model,
+        calibration.sources,
+        calibration.generated,
+        calibration.cut_off,
+    )
+    assert list(read.domains) == list(calibration.domains)
+    for name, seen in calibration.domains.items():
+        found = read.domains[name]
+        assert (found.layers, found.sequences, found.tokens) == (seen.layers, seen.sequences, seen.tokens)
+        for field in SUMS:
+            np.testing.assert_array_equal(getattr(found, field), getattr(seen, field))
+    assert [path.name for path in tmp_path.iterdir()] == ["seen.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_another_file_is_no_calibration(tmp_path, content):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ProfileError, match=r"other\.safetensors"):
+        Calibration.from_file(path)
+
+
+def test_a_cut_off_calibration_is_told(calibration, tmp_path):
+    path = tmp_path / "seen.safetensors"
+    calibration.save(path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ProfileError, match="truncated"):
+        Calibration.from_file(path)
+
+
+def test_a_file_that_cannot_be_written_is_told(calibration, tmp_path):
+    with pytest.raises(ProfileError, match="cannot be written"):
+        calibration.save(tmp_path / "nowhere" / "seen.safetensors")
+
+
+def test_the_profile_says_how_it_came_about(pocket, calibration, tmp_path):
+    profile = fit(calibration, pocket.config, Target(keep=0.75), name="both").profile
+    profile.save(tmp_path / "both.json")
+    read = ExpertProfile.from_file(tmp_path / "both.json")
+    assert read == profile
+    assert read.method == {"score": "easy", "keep": 0.75, "protect": ["super"], "equal_groups": True}
+    assert read.calibration["sources"] == ["task:chain", "task:letters"]
+    assert read.calibration["sequences"] == 6
+    assert read.calibration["generated"] is True
+    assert read.evaluation is None
+    for layer in pocket.config.moe_layers:
+        assert sum(read.scores[layer]) == pytest.approx(1, abs=1e-6)
+
+
+def test_domains_count_alike(pocket, calibration):
+    profile = fit(calibration, pocket.config, Target(keep=0.75), name="both").profile
+    layers = tuple(pocket.config.moe_layers)
+    parts = [score(seen.rows(layers), "easy") for seen in calibration.domains.values()]
+    expected = (parts[0] + parts[1]) / 2
+    np.testing.assert_allclose([profile.scores[layer] for layer in layers], expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("target", [Target(keep=0.5), Target(coverage=0.9)])
+def test_equal_groups_make_a_profile_that_can_be_exported(pocket, calibration, target):
+    fitted = fit(calibration, pocket.config, target, name="cut")
+    assert fitted.profile.is_uniform
+    assert fitted.profile.mtp is not None
+    assert len(fitted.profile.mtp) == len(fitted.profile.keep[1])
+
+
+def test_unequal_groups_follow_the_scores(pocket, calibration):
+    profile = fit(calibration, pocket.config, Target(coverage=0.9), name="cut", equal_groups=False).profile
+    assert not profile.is_uniform
+    for layer, kept in profile.keep.items():
+        assert sum(profile.scores[layer][expert] for expert in kept) >= 0.9 - 1e-6
+
+
+def test_few_hits_are_warned_of(pocket, calibration):
+    warnings = fit(calibration, pocket.config, Target(keep=1.0), name="all").warnings
+    assert len(warnings) == 1
+    hits = calibration.whole.rows(tuple(pocket.config.moe_layers)).chosen
+    assert f"{(hits < 50).sum()} of 160 kept experts were chosen for fewer than 50 of" in warnings[0]
+
+
+def test_what_is_unknown_is_refused(pocket, calibration):
+    with pytest.raises(ProfileError, match="no score 'best'"):
+        fit(calibration, pocket.config, Target(keep=0.5), name="x", score_name="best")
+    with pytest.raises(ProfileError, match="nothing is known to protect as 'all'; expected super, opening"):
+        fit(calibration, pocket.config, Target(keep=0.5), name="x", protect=["all"])
+
+
+def test_a_model_without_experts_has_nothing_to_choose_from(tmp_path):
+    import araio
+    from araio.testing.checkpoints import write_tiny_checkpoint
+
+    write_tiny_checkpoint(tmp_path, "v3", n_routed_experts=0, num_nextn_predict_layers=0)
+    with pytest.raises(ProfileError, match="has no routed experts"):
+        calibrate(araio.load(tmp_path), read_prompts(["task:chain"], n=1))

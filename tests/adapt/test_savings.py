@@ -1,0 +1,69 @@
+"""What is saved: bytes counted by hand, and reads with experts pinned against the same places without."""
+
+import pytest
+
+from araio.adapt.answers import ask
+from araio.adapt.calibration import calibrate
+from araio.adapt.fit import fit
+from araio.adapt.savings import measure_streamed, savings
+from araio.adapt.select import Target
+from araio.eval.prompts import read_prompts
+
+
+@pytest.fixture(scope="module")
+def half(pocket):
+    seen = calibrate(pocket, read_prompts(["task:chain"], n=6), max_tokens=100)
+    return fit(seen, pocket.config, Target(keep=0.5), name="half").profile
+
+
+@pytest.fixture(scope="module")
+def asked(pocket):
+    prompts = read_prompts(["task:chain"], n=4, split="test")
+    return ask(pocket, prompts, temperature=0, repetition_penalty=1, max_tokens=60)
+
+
+@pytest.fixture(scope="module")
+def saved(pocket, half, asked):
+    return savings(pocket, half, asked)
+
+
+def test_text_is_the_same_with_experts_on_disk_pinned_or_not(saved):
+    assert saved.pinned.is_same_text
+    assert saved.unpinned.is_same_text
+    assert saved.pinned.tokens == saved.unpinned.tokens > 0
+
+
+def test_pinned_experts_of_the_domain_are_hit(saved, half, pocket):
+    assert saved.places == half.experts + 2 * pocket.config.num_experts_per_tok
+    assert 0.5 < saved.pinned.hit_share <= 1
+    assert saved.pinned.bytes_per_token > 0
+    assert saved.pinned.tok_per_s > 0
+    assert saved.pinned.joules_per_token > 0
+
+
+def test_pins_of_other_experts_are_hit_less(pocket, half, asked, saved):
+    others = {
+        layer: sorted(set(range(pocket.config.n_routed_experts)) - set(kept))
+        for layer, kept in half.keep.items()
+    }
+    wrong = measure_streamed(pocket, saved.places, others, asked, lambda: None)
+    assert wrong.is_same_text
+    assert wrong.hit_share < saved.pinned.hit_share
+    assert wrong.bytes_per_token > saved.pinned.bytes_per_token
+
+
+def test_the_bytes_of_experts_are_halved(saved, half, pocket):
+    expert = pocket.network.held.expert
+    assert saved.whole_bytes - saved.kept_bytes == expert * half.experts
+    assert saved.kept_bytes - expert * half.experts == pocket.budget.dense
+
+
+def test_what_the_machine_cannot_hold_is_not_tried(pocket, half, asked, monkeypatch):
+    class Little:
+        allowed = 1000
+
+    monkeypatch.setattr("araio.adapt.savings.machine_memory", Little)
+    found = savings(pocket, half, asked)
+    assert (found.pinned, found.unpinned) == (None, None)
+    assert "GiB beside the model" in found.reason
+    assert found.to_json()["pinned"] is None
