@@ -124,31 +124,25 @@ def _cautions(found: Summary) -> Iterator[Text]:
         yield Text(printable(f"careful: {caution.text}"), style="yellow")
 
 
-def comparison_table(name: str, found: Comparison, layers: Sequence[int]) -> Table:
+def comparison_table(name: str, found: Comparison, layers: Sequence[int]) -> RenderableType:
     """How much the experts of the same tokens agree."""
+    alike = f"{found.tokens:,} tokens of both, {found.whole_path:.0%} alike in all layers"
     table = _table("layer", "of both", "Jaccard", "first the same", "all the same")
-    table.title = Text(
-        printable(
-            f"beside {name}: {found.tokens:,} tokens of both, {found.whole_path:.0%} alike in all layers"
-        )
-    )
-    table.title_justify = "left"
     columns = (found.overlap, found.jaccard, found.first, found.identical)
     for row in _shown(len(layers)):
         table.add_row(str(layers[row]), *(f"{values[row]:.1%}" for values in columns))
     table.add_section()
     table.add_row("mean", *(f"{values.mean():.1%}" for values in columns))
-    return table
+    return Group(Text(printable(f"beside {name}: {alike}")), table)
 
 
-def ablation_table(found: Ablation) -> Table:
+def ablation_table(found: Ablation) -> RenderableType:
     """Accuracy by domain when experts are away."""
-    table = _table("removed", *(f"asked: {domain}" for domain in found.domains))
-    table.title = Text(
+    title = (
         f"accuracy without {found.per_layer} experts of each layer, {found.n} questions of each task, "
         "95 % intervals"
     )
-    table.title_justify = "left"
+    table = _table("removed", *(f"asked: {domain}" for domain in found.domains))
     words = {NOTHING: "nothing", RANDOM: f"as many at random, {found.draws} draws"}
     for removed in dict.fromkeys(row.removed for row in found.rows):
         rows = {row.asked: row for row in found.rows if row.removed == removed}
@@ -156,9 +150,9 @@ def ablation_table(found: Ablation) -> Table:
         for domain in found.domains:
             row = rows[domain]
             low, high = wilson_interval(row.correct, row.n)
-            cells.append(f"{row.correct / row.n:.0%} ({low:.0%} to {high:.0%})")
+            cells.append(f"{row.correct / row.n:.0%} ({100 * low:.0f} to {high:.0%})")
         table.add_row(Text(printable(words.get(removed, f"those of {removed}"))), *cells)
-    return table
+    return Group(Text(title), table)
 
 
 def _table(first: str, *headings: str) -> Table:

@@ -1,4 +1,4 @@
-"""A small trace with experts that are known to serve a domain, its report, and a browser to look at it with."""
+"""A small trace with experts that are known to serve a domain, its report, and where a browser is."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -1,4 +1,4 @@
-"""The report in Debian's chromium, opened as a file: what it shows, with keys and pointer, wide and narrow."""
+"""The report in Debian's chromium, opened as a file: what it shows, with keys, wide and narrow."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,7 +53,9 @@ def open_report(browser: Any) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type == "error" else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(path.as_uri())
         page.locator("#provenance").wait_for(state="attached")
@@ -149,7 +151,9 @@ def test_every_chart_has_a_table(report: Path, open_report: Any) -> None:
     assert loads.count() == len(LAYERS) * EXPERTS
 
 
-def test_ablation_and_cache_are_there_if_they_were_measured(report: Path, open_report: Any, tmp_path: Path) -> None:
+def test_ablation_and_cache_are_there_if_they_were_measured(
+    report: Path, open_report: Any, tmp_path: Path
+) -> None:
     page = open_report(report)
     assert "25" in page.locator("#ablation table").inner_text()
     assert page.locator("#timeline canvas").evaluate(COLOURS) >= 2

@@ -133,7 +133,9 @@ def test_it_keeps_within_its_size_at_the_shape_of_a_large_model():
         def to_json(self):
             document = made().summary.to_json()
             load = {**document["load"], "relative": numbers(layers, experts)}
-            curves = {rule: numbers(layers, experts - top_k + 1) for rule in ("lru", "lfu", "fading", "optimal")}
+            curves = {
+                rule: numbers(layers, experts - top_k + 1) for rule in ("lru", "lfu", "fading", "optimal")
+            }
             return {
                 **document,
                 "load": load,
