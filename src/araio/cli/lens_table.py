@@ -75,8 +75,8 @@ def _sureness(found: Summary) -> Text:
     return Text(
         f"an expert tells {told.bits.mean():.3f} bit of the domain, of {told.most:.3f}; shuffled sequences "
         f"{told.null_mean.mean():.3f}, 95 % of them below {told.null_high.mean():.3f}\n"
-        f"more than shuffled in {sure} of {len(found.layers)} layers (p <= 0.05); of the {named} experts named "
-        f"{use.rate:.0%} may be so by chance; in brackets 95 % intervals over sequences",
+        f"more than shuffled in {sure} of {len(found.layers)} layers (p <= 0.05); of the {named} that serve "
+        f"a domain {use.rate:.0%} may do so by chance; in brackets 95 % intervals over sequences",
         style="dim",
     )
 

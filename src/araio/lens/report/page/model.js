@@ -73,7 +73,11 @@ function factsOf({ header, seed, tokens, tokens_known: known, drafts }) {
   const groups = header.n_group > 1 ? `, from the best ${header.topk_group} of ${header.n_group} groups` : "";
   const facts = [
     ["model", header.model],
-    ["router", `${header.top_k} of ${header.n_routed_experts}${groups}${header.scoring_func ? `, ${header.scoring_func}` : ""}`],
+    [
+      "router",
+      `${header.top_k} of ` +
+        `${header.n_routed_experts}${groups}${header.scoring_func ? `, ${header.scoring_func}` : ""}`,
+    ],
     ["its fingerprint", header.fingerprint],
     ["recorded by", header.engine],
     ["precision", header.precision],
@@ -81,11 +85,17 @@ function factsOf({ header, seed, tokens, tokens_known: known, drafts }) {
     ["profile", header.profile],
     ["recorded", header.created],
     ["recorded with seed", header.seed],
-    ["rows", `${whole(tokens)}, ${whole(known)} with routes that count${drafts ? `, ${whole(drafts)} drafts thrown away` : ""}`],
+    [
+      "rows",
+      `${whole(tokens)}, ${whole(known)} with routes that ` +
+        `count${drafts ? `, ${whole(drafts)} drafts thrown away` : ""}`,
+    ],
     ["seed of shuffles", seed],
   ];
   return /** @type {[string, string][]} */ (
-    facts.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => [name, String(value)])
+    facts
+      .filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value]) => [name, String(value)])
   );
 }
 
@@ -95,7 +105,9 @@ const overLayers = (rows) => range(rows[0].length).map((at) => mean(rows.map((ro
 /** @param {number[][]} pooled @param {any} specialisation */
 function ordersOf(pooled, specialisation) {
   const sorted = (key) =>
-    pooled.map((row, layer) => range(row.length).sort((one, other) => key(layer, one) - key(layer, other) || one - other));
+    pooled.map((row, layer) =>
+      range(row.length).sort((one, other) => key(layer, one) - key(layer, other) || one - other),
+    );
   const byLoad = (layer, expert) => -pooled[layer][expert];
   const owner = (layer, expert) => specialisation?.serves[layer][expert] ?? 1e3;
   return {
@@ -172,8 +184,22 @@ function coactivationOf(found, { layers }) {
       { name: "99 % of pairs below", hue: "5", values: found.quantiles.map((row) => row[4]) },
     ],
     baselines: [
-      { name: hasGroups ? "one group, by the rule alone" : "no relation", hue: "main", kind: "baseline", values: flat(found.within_structural) },
-      ...(hasGroups ? [{ name: "two groups, by the rule alone", hue: "3", kind: "baseline", values: flat(found.between_structural) }] : []),
+      {
+        name: hasGroups ? "one group, by the rule alone" : "no relation",
+        hue: "main",
+        kind: "baseline",
+        values: flat(found.within_structural),
+      },
+      ...(hasGroups
+        ? [
+            {
+              name: "two groups, by the rule alone",
+              hue: "3",
+              kind: "baseline",
+              values: flat(found.between_structural),
+            },
+          ]
+        : []),
     ],
     within: found.within_structural,
     between: found.between_structural,
@@ -222,7 +248,12 @@ function cachingOf({ capacities, hits, shuffled }) {
         kind: rule === "optimal" ? "bound" : undefined,
         values: curve(hits[rule]),
       })),
-      { name: "least recently used, tokens shuffled", hue: "none", kind: "baseline", values: curve(shuffled.lru ?? shuffled[rules[0]]) },
+      {
+        name: "least recently used, tokens shuffled",
+        hue: "none",
+        kind: "baseline",
+        values: curve(shuffled.lru ?? shuffled[rules[0]]),
+      },
     ],
   };
 }
@@ -247,7 +278,9 @@ function coverageOf({ coverage, coverage_curve: { kept, covered } }, domains, { 
     shares: kept.map((size) => size / n),
     curves: domains.flatMap(({ name }, index) => [
       { name: several ? `${name}, its own` : name, hue: index, values: curve(index, index) },
-      ...(several ? [{ name: `the same, others asked`, hue: index, kind: "baseline", values: others(index) }] : []),
+      ...(several
+        ? [{ name: `the same, others asked`, hue: index, kind: "baseline", values: others(index) }]
+        : []),
     ]),
     halves: domains.map(({ name }, index) => ({
       name,
