@@ -1,4 +1,4 @@
-"""Takes the pictures of a report that the documentation shows: docs/assets/lens-*.png, from a trace of pocket.
+"""Takes the pictures of a report that the docs show: docs/assets/lens-*.png, from a trace of pocket.
 
     .venv/bin/python scripts/report_pictures.py
 
