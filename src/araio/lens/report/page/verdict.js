@@ -168,7 +168,7 @@ function sure(view) {
   );
 }
 
-/** Pale where the next domain uses the expert nearly as much, full from four times. */
+/** Faint where the next domain uses the expert nearly as much, full from four times. */
 function depthOf(view, hue, layer, expert) {
   const ratio = view.specialisation.share[hue][layer][expert] / (elsewhere(view, hue, layer, expert) || 1e-9);
   return { hue, depth: 0.2 + 0.8 * Math.min(1, Math.max(0, Math.log2(ratio) / 2)) };
@@ -183,7 +183,7 @@ const shades = ({ domains }) =>
       el("li", {}, el("span", { class: "shade", "data-hue": index, "aria-hidden": "true" }), name),
     ),
     el("li", {}, el("span", { class: "swatch", "data-hue": "even", "aria-hidden": "true" }), "none"),
-    el("li", {}, "pale: barely more than the next domain; full: 4 times as much"),
+    el("li", {}, "faint: barely more than the next domain; full: 4 times as much"),
   );
 
 /** What an ablation found, domain by domain. @param {View} view */
