@@ -61,7 +61,7 @@ def _expert(found: Summary, one: ServingExpert) -> tuple[str, str, str]:
     """Which it is, of what share of its domain's tokens it is chosen for, and of the most in another."""
     rate = found.header.top_k / found.header.n_routed_experts
     shares = found.domain_use.relative[:, found.layers.index(one.layer), one.expert] * rate
-    others = max(share for other, share in enumerate(shares) if other != one.domain)
+    others = np.nanmax(np.delete(shares, one.domain))  # NaN is a domain without tokens
     chosen = f"{one.relative * rate:.0%} ({100 * one.low * rate:.0f} to {one.high * rate:.0%})"
     return f"{one.layer}, {one.expert}", chosen, f"{others:.0%}"
 

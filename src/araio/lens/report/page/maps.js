@@ -18,7 +18,9 @@ export function maps(view) {
   let order = "id";
   let against = "uniform";
   const compared = (load, row, column) =>
-    against === "uniform" ? load[row][column] : load[row][column] / (view.pooled[row][column] || 1);
+    against === "uniform" || load[row][column] == null
+      ? load[row][column]
+      : load[row][column] / (view.pooled[row][column] || 1);
   const one = (title, hue, load, isPooled) =>
     new HeatMap({
       title,
@@ -78,8 +80,9 @@ export function maps(view) {
   );
 }
 
-/** On a scale of logarithms: even is 0. @param {number} ratio */
-const position = (ratio) => Math.max(-1, Math.min(1, Math.log(Math.max(ratio, 1e-3)) / Math.log(ENDS)));
+/** On a scale of logarithms: even is 0, nothing known null. @param {number | null} ratio */
+const position = (ratio) =>
+  ratio == null ? null : Math.max(-1, Math.min(1, Math.log(Math.max(ratio, 1e-3)) / Math.log(ENDS)));
 
 const scale = () =>
   el(

@@ -46,9 +46,9 @@ export function viewOf(document) {
   const { summary } = document;
   const { header } = summary;
   const shape = { layers: summary.layers, n_experts: header.n_routed_experts, top_k: header.top_k };
-  // Domains without a token have numbers of none.
   const domains = summary.domains.map(({ name, tokens, sequences }) => ({ name, tokens, sequences }));
-  const specialisation = domains.length > 1 ? specialisationOf(document, shape) : null;
+  const specialisation =
+    domains.filter(({ tokens }) => tokens).length > 1 ? specialisationOf(document, shape) : null;
   const pooled = summary.load.relative;
   return {
     ...shape,
@@ -139,7 +139,8 @@ function loadOf({ load, load_by_domain: byDomain }, domains) {
 function specialisationOf({ summary, serving }, { n_experts: n, top_k: k }) {
   const { information, divergence, domain_use: use } = summary;
   const rate = (relative) => (relative == null ? null : (relative * k) / n);
-  const pairs = range(use.relative.length).flatMap((a) => range(a).map((b) => [b, a]));
+  const has = summary.domains.map(({ tokens }) => tokens > 0);
+  const pairs = range(has.length).flatMap((a) => range(a).map((b) => [b, a]));
   return {
     information: information.bits,
     null_mean: information.null_mean,
@@ -157,11 +158,13 @@ function specialisationOf({ summary, serving }, { n_experts: n, top_k: k }) {
       high: rate(serving.high[at]),
       p: serving.adjusted_p[at],
     })),
-    divergence: pairs.map((pair) => ({
-      pair,
-      values: divergence.bits[pair[0]][pair[1]],
-      floor: divergence.floor[pair[0]][pair[1]],
-    })),
+    divergence: pairs
+      .filter((pair) => pair.every((index) => has[index]))
+      .map((pair) => ({
+        pair,
+        values: divergence.bits[pair[0]][pair[1]],
+        floor: divergence.floor[pair[0]][pair[1]],
+      })),
     divergence_floor: divergence.mean_floor,
   };
 }

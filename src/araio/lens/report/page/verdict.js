@@ -11,6 +11,7 @@ import { bits, listed, mean, percent, plural, times, whole } from "./numbers.js"
 
 /** Experts of a domain that are named on the first screen; the table further down has all. */
 const NAMED = 4;
+const NOBODY = "No expert serves it more than the other domains by more than chance explains.";
 /** Of the information that there could be, beyond chance: as in `headline.py`. */
 const STRENGTH = { little: 0.02, much: 0.2 };
 
@@ -67,7 +68,7 @@ function served(view) {
               })),
               { label: `Experts that serve ${domain.name}`, format: percent, most, names: 128, texts: 44 },
             )
-          : el("p", {}, "No expert serves it more than the other domains by more than chance explains."),
+          : el("p", {}, domain.tokens ? NOBODY : "No token of it was traced."),
       );
     }),
     found.named.length > 0 &&
