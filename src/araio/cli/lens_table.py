@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -34,8 +33,8 @@ def findings(found: Summary) -> RenderableType:
         f"{tokens:,} tokens in {sequences:,} sequences; {len(found.layers)} layers of "
         f"{header.n_routed_experts} experts, {header.top_k} for each token"
     )
-    parts: list[RenderableType] = [title, size, Padding(_domains(found), (1, 0, 0, 0)), _sureness(found)]
-    parts += [Padding(_layers(found), (1, 0, 0, 0)), *_cautions(found)]
+    parts: list[RenderableType] = [title, size, "", _domains(found), _sureness(found), "", _layers(found)]
+    parts += _cautions(found)
     return Group(*parts)
 
 
