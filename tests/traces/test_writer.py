@@ -118,6 +118,22 @@ def test_arrays_that_do_not_lie_in_one_piece(tmp_path):
     assert Trace.open(tmp_path / "x").experts[0].tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
+def test_a_model_of_the_size_of_deepseek_v3(tmp_path):
+    random = np.random.default_rng(0)
+    large = header(layers=tuple(range(3, 61)), n_routed_experts=256, top_k=8, n_group=8, topk_group=4)
+    ids = np.argsort(random.random((58, 40, 256)), axis=2)[..., :8]
+    weights = np.full((58, 40, 8), 0.125, np.float32)
+    with TraceWriter(tmp_path / "x", large) as growing:
+        for row in range(40):
+            growing.add(Rows(list(ids[:, row : row + 1]), row, 0, list(weights[:, row : row + 1])))
+    found = Trace.open(tmp_path / "x")
+    found.check()
+    np.testing.assert_array_equal(found.experts, ids.swapaxes(0, 1))
+    assert found.experts.dtype == np.uint8
+    assert found.counts.pair.shape == (58, 256, 256)
+    assert (tmp_path / "x" / "tokens-00000.safetensors").stat().st_size < 40 * (58 * 8 * 3 + 20) + 1000
+
+
 def test_drafts_and_cache_events(tmp_path):
     drafts = columns(9, layers=1)
     events = CacheEvents(
@@ -182,6 +198,37 @@ def test_a_name_that_is_taken(tmp_path, trace):
     with pytest.raises(TraceError, match="exists already"):
         TraceWriter(tmp_path / "link", header())
     assert (tmp_path / "x" / "trace.json").read_bytes() == before
+
+
+def test_a_trace_that_is_replaced_when_the_new_one_is_complete(tmp_path, trace):
+    trace.save(tmp_path / "x")
+    (tmp_path / "mine").mkdir()
+    with TraceWriter(tmp_path / "x", header(), overwrite=True) as growing:
+        growing.add(rows(0, 9))
+        assert Trace.open(tmp_path / "x").tokens == 50
+    assert Trace.open(tmp_path / "x").tokens == 9
+    with (
+        pytest.raises(TraceError, match="nothing was recorded"),
+        TraceWriter(tmp_path / "x", header(), overwrite=True),
+    ):
+        pass
+    assert Trace.open(tmp_path / "x").tokens == 9
+    with pytest.raises(TraceError, match="is not a trace, so it is not replaced"):
+        TraceWriter(tmp_path / "mine", header(), overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "x"]
+
+
+def test_domains_that_get_their_names_while_it_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "BLOCK_ROWS", 10)
+    with TraceWriter(tmp_path / "x", header(domains=("math",))) as growing:
+        growing.add(rows(0, 25)._replace(domain=0))
+        growing.name_domains(["math", "law", "chess"])
+        growing.add(rows(25, 50)._replace(domain=2))
+    found = Trace.open(tmp_path / "x")
+    found.check()
+    assert found.domains == ("math", "law", "chess")
+    assert found.where(domain="chess", phase=tuple(Phase)).sum() == 20
+    assert found.counts.n[1].sum() == 0
 
 
 def test_two_writers_of_one_trace(tmp_path):

@@ -10,6 +10,7 @@ them, `chat.py` for who asks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -23,9 +24,11 @@ import araio
 from araio.api import Model
 from araio.engine.generation import Generation
 from araio.engine.watch import EngineStep
+from araio.errors import AraioError
 from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
+from araio.serve.recordings import Recordings, domains_of
 from araio.serve.settings import Settings
 from araio.serve.steps import Steps
 from araio.serve.worker import Worker
@@ -33,6 +36,8 @@ from araio.serve.worker import Worker
 __all__ = ["Service", "new_id"]
 
 ResultT = TypeVar("ResultT")
+
+log = logging.getLogger("araio.serve")
 
 PREPARING_THREADS = 4
 RETRY_S = 5
@@ -51,6 +56,7 @@ class Service:
     created      when the service began, in seconds since 1970
     fingerprint  of model and version: answers to one seed are alike while it is the same
     experts      how often each of them was chosen
+    recordings   traces that are written
     metrics      what is counted of all this
     """
 
@@ -63,7 +69,9 @@ class Service:
         self.name = Path(model.name).resolve().name
         experts = model.experts
         streamed = None if experts is None else lambda: experts.counters
-        self.experts = ExpertCounts(model.config)
+        domains = None if settings.trace is None else domains_of(model, settings.trace)
+        self.experts = ExpertCounts(model.config, domains)
+        self.recordings = Recordings(model, settings.traces)
         model.engine.watch(self._watch)
         self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
@@ -154,8 +162,12 @@ class Service:
         return self._under_way[answer_id]
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and complete a trace that is being written."""
         self.worker.stop()
+        try:
+            self.recordings.stop()
+        except AraioError as error:
+            log.warning("the recording ended with the server: %s", error)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager

@@ -19,8 +19,9 @@ from araio.errors import FormatError, TraceError
 from araio.formats.safetensors import SafetensorsFile
 from araio.formats.shards import inside
 from araio.json_reader import shown
-from araio.traces.checks import check_column, check_counts, check_events, check_totals, counted
+from araio.traces.checks import check_column, check_events
 from araio.traces.columns import CACHE_COLUMNS, COLUMNS, CacheEvents, Phase, stored_type
+from araio.traces.count_checks import check_counts, check_squares, check_totals, counted
 from araio.traces.counted import CountedColumns
 from araio.traces.counts import COUNTS_COLUMNS, Counts
 from araio.traces.header import (
@@ -64,10 +65,18 @@ class Shards:
 
     def read(self, name: str) -> Array:
         """A column, checked; raises TraceError."""
-        parts = [self._read(file, name) for file in self.files]
+        values = self._read(self.files[0], name)
+        if len(self.files) > 1:
+            first, values = values, np.empty((self.rows, *values.shape[1:]), values.dtype)
+            values[: len(first)] = first
+            begin = len(first)
+            for file in self.files[1:]:  # one shard at a time beside the whole
+                part = self._read(file, name)
+                values[begin : begin + len(part)] = part
+                begin += len(part)
         if name == "expert_ids" and self._counts is not None:
-            self._compare(parts)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self._compare(values)
+        return values
 
     def hold_against(self, counts: SafetensorsFile) -> None:
         """Check the counts of these rows now, and the rows against them when they are read."""
@@ -85,7 +94,9 @@ class Shards:
         """What is counted of these rows; raises TraceError."""
         if self._counts is None:
             return None
-        return _read_counts(self._counts)
+        counts = _read_counts(self._counts)
+        check_squares(self.header, counts, str(self._counts.path))
+        return counts
 
     def cache_events(self) -> CacheEvents | None:
         """What became of experts while these rows ran; raises TraceError."""
@@ -112,13 +123,10 @@ class Shards:
         check_column(self.header, name, values, valid, str(file.path))
         return values
 
-    def _compare(self, parts: Sequence[Array]) -> None:
+    def _compare(self, expert_ids: Array) -> None:
         assert self._counts is not None
-        found = sum(
-            counted(self.header, ids, {name: _read(file, name) for name in _GROUPING})
-            for file, ids in zip(self.files, parts, strict=True)
-        )
-        check_counts(_read(self._counts, "n"), np.asarray(found), str(self._counts.path))
+        found = counted(self.header, expert_ids, {name: self.read(name) for name in _GROUPING})
+        check_counts(_read(self._counts, "n"), found, str(self._counts.path))
 
 
 def open_folder(folder: Path) -> tuple[TraceHeader, Shards | CountedColumns, Shards | None]:

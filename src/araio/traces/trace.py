@@ -96,8 +96,14 @@ class Trace:
         Raises TraceError for arrays that contradict each other or the header.
         """
         source = ArrayColumns.made(header, {"expert_ids": expert_ids, **columns}, cache_events)
-        mtp_layers = () if draft is None else draft.header.layers
-        return cls(replace(header, columns=source.optional, mtp_layers=mtp_layers), source, draft)
+        header = replace(header, columns=source.optional)
+        if draft is not None:
+            header = replace(header, mtp_layers=draft.header.layers)
+            if draft.header != header.of_drafts():
+                raise TraceError(
+                    f"drafts are of {draft.header}; expected {header.of_drafts()}, as the tokens are"
+                )
+        return cls(header, source, draft)
 
     @classmethod
     def from_counts(cls, header: TraceHeader, n: npt.ArrayLike) -> Trace:

@@ -66,6 +66,14 @@ AllowOrigin = Annotated[
 Reasoning = Annotated[
     str, typer.Option("--reasoning-field", help="Name of the thinking: reasoning_content or reasoning.")
 ]
+Traces = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where /start_expert_distribution_record may write traces."),
+]
+OfTrace = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="TRACE", help="Of this model: the page's map shows whom experts serve."),
+]
 MaxBatch = Annotated[int, typer.Option(help="Requests that run together; more of them wait.")]
 Queue = Annotated[int | None, typer.Option(help="Requests that may wait; more of them get 503.")]
 Limit = Annotated[
@@ -92,6 +100,8 @@ def command(
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     reasoning_field: Reasoning = "reasoning_content",
+    traces: Traces = None,
+    trace: OfTrace = None,
     max_batch: MaxBatch = 16,
     queue: Queue = None,
     limit: Limit = None,
@@ -120,6 +130,8 @@ def command(
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
         reasoning_field=cast(ReasoningField, reasoning_field),
+        traces=None if traces is None else traces.expanduser(),
+        trace=None if trace is None else trace.expanduser(),
         **_limits(limit or [], queue),
     )
     if api_key_file is not None and (warning := file_warning(api_key_file)) is not None:

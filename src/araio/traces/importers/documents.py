@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,8 @@ def npy_array(content: bytes, where: str) -> Array:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, is_fortran, dtype = read(stream, max_header_size=_MAX_NPY_HEADER)
-    except (ValueError, EOFError) as error:
+    # What NumPy lets through of the tokenizer and the parser that it reads the header with.
+    except (ValueError, TypeError, EOFError, SyntaxError, TokenError, RecursionError) as error:
         raise TraceError(f"{where}: is no .npy file ({error})") from None
     body = content[stream.tell() :]
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(body):

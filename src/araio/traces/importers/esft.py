@@ -123,12 +123,12 @@ def _parsed(where: str, line: str, header: TraceHeader) -> tuple[Array, Array]:
             f"{where}: has {len(ids)} expert ids and {len(weights)} weights; expected as many of both, "
             f"{top_k} for each token"
         )
-    whole = ids.astype(np.int64)
-    if (whole != ids).any() or whole.min() < 0 or whole.max() >= header.n_routed_experts:
+    if not np.isin(ids, np.arange(header.n_routed_experts)).all():
         raise TraceError(f"{where}: an expert id is not one of 0 to {header.n_routed_experts - 1}")
-    if not np.isfinite(weights).all() or weights.min() < 0:
-        raise TraceError(f"{where}: a weight is negative or not a number")
-    rows = whole.reshape(-1, top_k)
+    # What a trace can hold; NaN is in no range.
+    if not ((weights >= 0) & (weights <= np.finfo(np.float16).max)).all():
+        raise TraceError(f"{where}: a weight is negative, too large or not a number")
+    rows = ids.astype(np.int64).reshape(-1, top_k)
     ordered = np.sort(rows, axis=1)
     repeats = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
     if len(repeats):

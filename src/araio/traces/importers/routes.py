@@ -57,7 +57,10 @@ class Gathered:
         names = [name for name in parts[0] if all(name in part for part in parts)]
         columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in names}
         header = replace(self.header, domains=(self.domain,))
-        return Trace.from_arrays(header, **columns)
+        try:
+            return Trace.from_arrays(header, **columns)
+        except TraceError as error:
+            raise TraceError(f"{where}: {error}") from None
 
     def _checked(self, where: str, expert_ids: Array) -> Array:
         layers = self._parts[0]["expert_ids"].shape[1] if self._parts else expert_ids.shape[1]

@@ -11,6 +11,7 @@ just before its position, unless several do, or several tokens would: then it be
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -69,11 +70,13 @@ def _loaded(path: Path) -> dict[str, Any]:
             f"{path}: is a PyTorch file, and PyTorch is not installed; install it (pip install torch)"
         ) from None
     try:
-        # Tensors and plain values alone: other pickles can run code when they are opened.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        first = str(error).partition("\n")[0]
-        raise TraceError(f"{path}: is no PyTorch file of plain tensors ({first})") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to those who trust the file
+            # Tensors and plain values alone: other pickles can run code when they are opened.
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError):
+        # PyTorch's own message tells how to open the file all the same, which nobody should do.
+        raise TraceError(f"{path}: is no PyTorch file that holds tensors and plain values alone") from None
     if not isinstance(content, dict):
         raise TraceError(f"{path}: holds {type(content).__name__}; expected what SGLang's recorder dumps")
     return content
@@ -122,12 +125,12 @@ def _read_passes(path: Path, content: Mapping[str, Any], header: TraceHeader | N
     ]
     if len({ids.shape[1:] for ids in passes}) > 1:
         raise TraceError(f"{path}: its records are of different models; expected the same layers in all")
-    if not any(ids.size for ids in passes):
+    if not any((ids >= 0).any() for ids in passes):
         raise TraceError(f"{path}: holds no routes; was anything run while it was recorded?")
     used = np.logical_or.reduce([(ids >= 0).any(axis=0) for ids in passes])  # (layers, experts of a token)
     layers, top_k = np.flatnonzero(used.any(axis=1)), int(used.any(axis=0).sum())
     experts, logical = _logical(path, content.get("last_physical_to_logical_map"), passes, layers)
-    made = header or TraceHeader(n_routed_experts=experts, top_k=max(top_k, 1), layers=tuple(layers.tolist()))
+    made = header or _found(path, experts, top_k, layers)
     gathered = Gathered(replace(made, engine="sglang"), domain)
     open_sequences = _Sequences()
     for number, (record, ids) in enumerate(zip(records, passes, strict=True)):
@@ -137,6 +140,13 @@ def _read_passes(path: Path, content: Mapping[str, Any], header: TraceHeader | N
         chosen = logical[np.arange(len(layers))[:, None], ids[:, layers, :top_k]]
         gathered.add(where, chosen, _columns(where, record, len(ids), open_sequences))
     return gathered.trace(str(path))
+
+
+def _found(path: Path, experts: int, top_k: int, layers: Array) -> TraceHeader:
+    try:
+        return TraceHeader(n_routed_experts=experts, top_k=top_k, layers=tuple(layers.tolist()))
+    except TraceError as error:
+        raise TraceError(f"{path}: {error}") from None
 
 
 def _logical(path: Path, value: object, passes: list[Array], layers: Array) -> tuple[int, Array]:
