@@ -124,6 +124,20 @@ def test_in_random_order_only_skew_is_left() -> None:
     assert (caching(Routes.from_arrays(ids, 2), seed=1).shuffled["lru"] != found.shuffled["lru"]).any()
 
 
+def test_a_document_has_no_more_sizes_than_one_can_draw() -> None:
+    routes = random_routes(1, tokens=60, layers=2, experts=50, top_k=2)
+    found = caching(routes)
+    document = found.to_json()
+    assert len(document["capacities"]) == 33
+    assert (document["capacities"][0], document["capacities"][-1]) == (2, 50)
+    for place, capacity in enumerate(document["capacities"]):
+        assert document["hits"]["lru"][1][place] == pytest.approx(
+            found.hits["lru"][1, capacity - 2], rel=1e-5
+        )
+    small = caching(random_routes(1)).to_json()
+    assert small["capacities"] == list(range(2, 9))
+
+
 def test_a_single_token_and_a_layer_that_uses_all() -> None:
     found = caching(Routes.from_arrays(np.array([[[0, 1]]]), 2))
     assert found.hits["lru"].tolist() == [[0.0]]

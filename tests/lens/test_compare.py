@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 
 from araio.errors import TraceError
-from araio.lens.compare import compare, saturation
+from araio.lens.compare import compare, compare_loads, saturation
 from araio.lens.routes import Routes
 
-from .made import random_routes, small_routes
+from .made import planted_routes, random_routes, small_routes
 
 
 @given(small_routes())
@@ -77,6 +77,19 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(_text([1]), random_routes(1))
     with pytest.raises(TraceError, match="1 layers with experts and the other 2"):
         compare(_text([1]), random_routes(1, experts=4))
+
+
+def test_loads_of_other_texts_are_compared_with_their_floor() -> None:
+    even = planted_routes(1, strength=0)
+    half = even.seq % 2 == 0
+    same = compare_loads(even.select(half), even.select(~half))
+    assert (same.bits[0, 1] < same.floor[0, 1]).all()
+    other = planted_routes(2, strength=0)
+    shifted = replace(other, experts=(other.experts + 8 * (other.experts < 4)).astype(np.uint8))
+    found = compare_loads(even, shifted)
+    assert (found.bits[0, 1] > 10 * found.floor[0, 1]).all()
+    with pytest.raises(TraceError, match="expected traces of one model"):
+        compare_loads(even, random_routes(1))
 
 
 def test_checkpoints_come_closer_to_the_last() -> None:

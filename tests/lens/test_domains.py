@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from araio.errors import TraceError
-from araio.lens.domains import adjusted_p, domain_use, domains_of_experts, strongest
+from araio.lens.domains import _Sums, adjusted_p, domain_use, domains_of_experts, strongest
 from araio.lens.routes import Routes
 from araio.traces.columns import Valid
 from araio.traces.header import TraceHeader
@@ -83,20 +83,14 @@ def test_rates_and_ratios_are_those_of_a_loop(routes: Routes) -> None:
 
 def test_the_statistic_is_a_difference_over_the_error_of_ratios() -> None:
     """By hand: two domains of two sequences, of one and three choices each."""
-    from araio.lens.domains import _Sums
-
-    counts = np.array([[1.0], [1.0], [0.0], [2.0]])
-    choices = np.array([1.0, 3.0, 1.0, 3.0])
-    q = 2 / 4
-    first = 2 / 1 * ((1 - q * 1) ** 2 + (1 - q * 3) ** 2) / 16
-    second = 2 / 1 * ((0 - q * 1) ** 2 + (2 - q * 3) ** 2) / 16
-    sums = _Sums(counts, counts**2, choices)
-    assert sums.contrasts(np.array([0, 0, 1, 1]), 2)[:, 0].tolist() == [0, 0]
-    shifted = np.array([[1.0], [2.0], [0.0], [1.0]])
+    choices, domain = np.array([1.0, 3.0, 1.0, 3.0]), np.array([0, 0, 1, 1])
+    alike = np.array([[1.0], [1.0], [0.0], [2.0]])  # two of four choices in either
+    assert _Sums(alike, alike**2, choices).contrasts(domain, 2).tolist() == [[0], [0]]
+    counts = np.array([[1.0], [2.0], [0.0], [1.0]])
     q0, q1 = 3 / 4, 1 / 4
     first = 2 * ((1 - q0) ** 2 + (2 - 3 * q0) ** 2) / 16
     second = 2 * ((0 - q1) ** 2 + (1 - 3 * q1) ** 2) / 16
-    found = _Sums(shifted, shifted**2, choices).contrasts(np.array([0, 0, 1, 1]), 2)[:, 0]
+    found = _Sums(counts, counts**2, choices).contrasts(domain, 2)[:, 0]
     assert found == pytest.approx(np.array([1, -1]) * (q0 - q1) / np.sqrt(first + second))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from araio.errors import TraceError
 from araio.lens.cautions import LEAST_CHOICES, cautions
@@ -15,7 +17,7 @@ from araio.traces.columns import Phase, Segment, Valid
 from araio.traces.header import TraceHeader
 from araio.traces.trace import Trace
 
-from .made import PLANTED, planted_routes
+from .made import PLANTED, planted_routes, small_routes
 
 HEADER = TraceHeader(n_routed_experts=16, top_k=4, layers=(1, 2, 3), domains=("law", "code", "poems"))
 
@@ -110,6 +112,19 @@ def test_the_smallest_trace_there_can_be() -> None:
     assert {one.kind for one in made.cautions} >= {"one_domain", "few_tokens"}
     with pytest.raises(TraceError, match="none of the trace's 1 tokens has known experts"):
         summarise(Trace.from_arrays(header, expert_ids=np.zeros((1, 1, 1), int), valid=[Valid.CACHED]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(small_routes(), st.booleans())
+def test_any_small_trace_has_a_document(routes: Routes, has_text: bool) -> None:
+    header = TraceHeader(n_routed_experts=routes.n_experts, top_k=routes.top_k, domains=routes.domains)
+    columns = {"seq": routes.seq, "domain": routes.domain, "position": routes.position}
+    columns |= {"weights": routes.weights, "margin": routes.margin}
+    if has_text:
+        columns["token_id"] = routes.token_id
+    made = summarise(Trace.from_arrays(header, expert_ids=routes.experts, **columns), most_tokens=20)
+    json.dumps(made.to_json(), allow_nan=False)
+    assert made.tokens_known == routes.tokens
 
 
 def texts(trace: Trace) -> dict[str, list[str]]:

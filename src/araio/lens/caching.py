@@ -3,8 +3,8 @@
 Four rules of what leaves: the least recently used, the least often used, the same with counts that fade, and
 the one that no rule can beat, which leaves out what will be needed last (Belady 1966). A layer's K experts
 are looked up together before any is put in, and while they are in use none of them may leave, so that C is at
-least K. All four keep, with one place more, whatever they kept before; so one pass gives every C (Mattson,
-Gecsei, Slutz and Traiger 1970, "Evaluation techniques for storage hierarchies").
+least K. All four keep, with one place more, whatever they kept before; so one pass gives every C (Mattson
+and others 1970, "Evaluation techniques for storage hierarchies").
 
 Sequences are played one after the other. The baseline is the same tokens in random order: what a rule finds
 there is due to skewed loads, only what it finds beyond that is due to order. A hit rate is no speed: what is
@@ -15,7 +15,8 @@ among layers, is `weights/residency.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,8 @@ __all__ = ["HALF_LIFE", "RULES", "Caching", "caching", "distances"]
 
 HALF_LIFE = 64.0
 """Tokens after which a use counts half, for the rule whose counts fade."""
+
+MOST_SIZES = 33
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ class Caching(Result):
     shuffled: dict[str, Float64Array]
     cold: Float64Array
     tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Of more than `MOST_SIZES` sizes only so many, the smallest and the largest among them."""
+        sizes = len(self.capacities)
+        some = np.unique(np.linspace(0, sizes - 1, min(sizes, MOST_SIZES)).round().astype(int))
+        hits, shuffled = (
+            {rule: curve[:, some] for rule, curve in curves.items()} for curves in (self.hits, self.shuffled)
+        )
+        fewer = replace(self, capacities=self.capacities[some], hits=hits, shuffled=shuffled)
+        return super(Caching, fewer).to_json()
 
 
 def caching(routes: Routes, seed: int = 0) -> Caching:

@@ -2,7 +2,7 @@
 
 Compared are tokens of the same place: sequence, position and, where both are known, token id. Two runs that
 wrote different texts are compared as far as the texts agree, and two of different prompts are refused. What
-differs says that routes changed, not that answers did. Read `specialisation.py` for loads of different texts.
+differs says that routes changed, not that answers did. Of other texts only the loads can be compared.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from araio.errors import TraceError
 from araio.lens.load import shares
 from araio.lens.result import Result
 from araio.lens.routes import BoolArray, Float64Array, IntArray, Routes
-from araio.lens.specialisation import jensen_shannon_bits
+from araio.lens.specialisation import Divergence, divergence, jensen_shannon_bits
 
-__all__ = ["Comparison", "compare", "saturation"]
+__all__ = ["Comparison", "compare", "compare_loads", "saturation"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,26 @@ def saturation(checkpoints: Sequence[Routes], final: Routes) -> Float64Array:
     return np.stack([compare(earlier, final).overlap for earlier in checkpoints])
 
 
-def _same_tokens(one: Routes, other: Routes) -> tuple[IntArray, IntArray]:
-    """The rows of either that stand at the same place and hold the same token."""
+def compare_loads(one: Routes, other: Routes, seed: int = 0) -> Divergence:
+    """How much the loads of two traces differ, of whatever tokens, beside the floor that halves of each show.
+
+    The two are domains 0 and 1 of the result. Different texts use different experts: that is no difference of
+    models.
+
+    Raises:
+        TraceError: other numbers of experts or layers.
+    """
+    _check_shapes(one, other)
+    both = Routes.from_arrays(
+        np.concatenate([one.experts, other.experts]),
+        one.n_experts,
+        seq=np.concatenate([one.seq, other.seq + one.sequences]),
+        domain=np.repeat([0, 1], [one.tokens, other.tokens]),
+    )
+    return divergence(both, seed)
+
+
+def _check_shapes(one: Routes, other: Routes) -> None:
     for what, a, b in (
         ("experts", one.n_experts, other.n_experts),
         ("layers with experts", one.depth, other.depth),
@@ -88,6 +106,11 @@ def _same_tokens(one: Routes, other: Routes) -> tuple[IntArray, IntArray]:
     ):
         if a != b:
             raise TraceError(f"the one trace has {a} {what} and the other {b}; expected traces of one model")
+
+
+def _same_tokens(one: Routes, other: Routes) -> tuple[IntArray, IntArray]:
+    """The rows of either that stand at the same place and hold the same token."""
+    _check_shapes(one, other)
     # A sequence may begin behind what a prefix cache held: places count by position, not by row.
     span = int(max(one.position.max(), other.position.max())) + 1
     keys = [routes.seq * span + routes.position for routes in (one, other)]

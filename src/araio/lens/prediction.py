@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,13 @@ class Prediction(Result):
     foreign: dict[str, Float64Array]
 
 
+class _Split(NamedTuple):
+    """What is learned from, by cell, and the rows that are tried. A cell is half of a domain's sequences."""
+
+    learn: Int64Array
+    test: BoolArray
+
+
 def prediction(routes: Routes, guessed: Sequence[int] | None = None) -> Prediction:
     """How often each guess names the experts of a layer.
 
@@ -51,11 +59,10 @@ def prediction(routes: Routes, guessed: Sequence[int] | None = None) -> Predicti
     sizes = [size for size in guessed or (routes.top_k, 2 * routes.top_k) if size <= routes.n_experts]
     domains = len(routes.domains)
     is_odd = routes.seq % 2 == 1
-    others = _recall(routes, sizes, learn=~is_odd, test=is_odd)
-    left_out = [
-        _recall(routes, sizes, learn=routes.domain != index, test=routes.domain == index)
-        for index in range(domains)
-    ]
+    cells = np.arange(2 * domains)
+    splits = [_Split(cells[::2], is_odd)]
+    splits += [_Split(cells[cells // 2 != index], routes.domain == index) for index in range(domains)]
+    others, *left_out = _recalls(routes, sizes, 2 * routes.domain + is_odd, splits)
     tokens = np.bincount(routes.domain[is_odd], minlength=domains)
     weight = tokens / tokens.sum() if tokens.any() else np.full(domains, np.nan)
     return Prediction(
@@ -76,53 +83,91 @@ def _over_layers(values: Float64Array) -> Float64Array:
     return np.asarray(values.mean(0) if len(values) else np.full(values.shape[1:], np.nan))
 
 
-def _recall(
-    routes: Routes, sizes: Sequence[int], learn: BoolArray, test: BoolArray
-) -> dict[str, Float64Array]:
-    """Guess -> (L - 1, D, M) share of the experts of `test` that are among the guessed; NaN for no token."""
-    domains = len(routes.domains)
-    recall = {guess: np.full((routes.depth - 1, domains, len(sizes)), np.nan) for guess in GUESSES}
-    if not learn.any() or not test.any():
-        return recall
-    domain = routes.domain[test]
-    tokens = np.bincount(domain, minlength=domains)
+def _recalls(
+    routes: Routes, sizes: Sequence[int], cell: Int64Array, splits: Sequence[_Split]
+) -> list[dict[str, Float64Array]]:
+    """For each split, guess -> (L - 1, D, M) share of the experts tried that are among the guessed.
+
+    NaN for domains that are not tried, and where nothing was learned.
+    """
+    shape = (routes.depth - 1, len(routes.domains), len(sizes))
+    recalls = [{guess: np.full(shape, np.nan) for guess in GUESSES} for _ in splits]
     follows = np.append(False, (np.diff(routes.seq) == 0) & (np.diff(routes.position) == 1))
     before: deque[Float32Array] = deque(maxlen=max(BACK.values()))
     for layer in range(routes.depth):
         chosen = spread(routes.experts[:, layer], routes.n_experts)
         if before:
-            true = routes.experts[test, layer].astype(np.int64)
-            for guess, scores in _scores(list(before), chosen, learn, test, follows).items():
-                ranked = np.sort(scores, axis=1)
-                worth = np.take_along_axis(scores, true, axis=1)
-                for place, size in enumerate(sizes):
-                    found = (worth >= ranked[:, -size, None]).mean(1)
-                    summed = np.bincount(domain, found, minlength=domains)
-                    recall[guess][layer - 1, tokens > 0, place] = summed[tokens > 0] / tokens[tokens > 0]
+            previous = np.roll(chosen, 1, axis=0) * follows[:, None]
+            known = np.concatenate(list(before), axis=1)
+            learned = _Learned.of(known, chosen, cell, 2 * len(routes.domains))
+            for split, recall in zip(splits, recalls, strict=True):
+                if split.test.any() and learned.tokens[split.learn].any():
+                    true = routes.experts[split.test, layer].astype(np.int64)
+                    for guess, scores in learned.scores(known, previous, split).items():
+                        found = _found(scores, true, sizes)
+                        recall[guess][layer - 1] = _by_domain(found, routes.domain[split.test], shape[1])
         before.append(chosen)
-    return recall
+    return recalls
 
 
-def _scores(
-    before: list[Float32Array], chosen: Float32Array, learn: BoolArray, test: BoolArray, follows: BoolArray
-) -> dict[str, Float32Array]:
-    """Guess -> (tests, E) scores, no two alike in a row. All of `before` and `chosen` are (T, E), 0 and 1."""
-    rates = chosen[learn].mean(0, dtype=np.float64)
-    order = np.argsort(np.argsort(-rates, kind="stable"), kind="stable")
-    most_used = (-order / len(order)).astype(np.float32)
-    previous = np.roll(chosen, 1, axis=0) * follows[:, None]
-    scores = {
-        "most used": np.broadcast_to(most_used, (int(np.count_nonzero(test)), len(order))),
-        "previous token": 2 * previous[test] + most_used,
-    }
-    for guess, layers in BACK.items():
-        known = np.concatenate(before[-layers:], axis=1)
-        weights = _ridge(known[learn], chosen[learn] - rates.astype(np.float32))
-        scores[guess] = known[test] @ weights + rates.astype(np.float32)
-    return scores
+class _Learned(NamedTuple):
+    """What every cell says of a layer (E experts) and of N = E x layers before it, 0 and 1 both.
+
+    tokens   (cells,)
+    chosen   (cells, E) how often each expert was chosen
+    moments  (cells, N, N + E) products of what is known with itself and with what was chosen, summed
+    """
+
+    tokens: Int64Array
+    chosen: Float64Array
+    moments: Float32Array
+
+    @staticmethod
+    def of(known: Float32Array, chosen: Float32Array, cell: Int64Array, cells: int) -> _Learned:
+        rows = [np.flatnonzero(cell == index) for index in range(cells)]
+        both = np.concatenate([known, chosen], axis=1)
+        return _Learned(
+            np.array([len(some) for some in rows]),
+            np.stack([chosen[some].sum(0, dtype=np.float64) for some in rows]),
+            np.stack([known[some].T @ both[some] for some in rows]),
+        )
+
+    def scores(self, known: Float32Array, previous: Float32Array, split: _Split) -> dict[str, Float32Array]:
+        """By guess (tests, E) scores, no two alike in a row; `previous` (T, E) is 1 for the token before."""
+        rates = self.chosen[split.learn].sum(0) / self.tokens[split.learn].sum()
+        moments = self.moments[split.learn].sum(0, dtype=np.float64)
+        order = np.argsort(np.argsort(-rates, kind="stable"), kind="stable")
+        most_used = (-order / len(order)).astype(np.float32)
+        scores = {
+            "most used": np.broadcast_to(most_used, (int(np.count_nonzero(split.test)), len(order))),
+            "previous token": 2 * previous[split.test] + most_used,
+        }
+        for guess, layers in BACK.items():
+            near = known[split.test][:, -layers * len(rates) :]
+            scores[guess] = near @ _ridge(moments, rates, near.shape[1]) + rates.astype(np.float32)
+        return scores
 
 
-def _ridge(known: Float32Array, wanted: Float32Array) -> Float32Array:
-    """The weights (N, E) that give `wanted` (T, E) of `known` (T, N) best, squares of weights included."""
-    gram = (known.T @ known).astype(np.float64) + RIDGE * np.eye(known.shape[1])
-    return np.linalg.solve(gram, (known.T @ wanted).astype(np.float64)).astype(np.float32)
+def _ridge(moments: Float64Array, rates: Float64Array, width: int) -> Float32Array:
+    """(width, E) weights of the last columns of what is known, which tell best what rates do not."""
+    total = len(moments)
+    near = slice(total - width, total)
+    gram = moments[near, near] + RIDGE * np.eye(width)
+    # Of numbers that are 0 or 1, a square is the number: the diagonal has the sums.
+    wanted = moments[near, total:] - np.outer(np.diag(moments)[near], rates)
+    return np.linalg.solve(gram, wanted).astype(np.float32)
+
+
+def _found(scores: Float32Array, true: Int64Array, sizes: Sequence[int]) -> Float64Array:
+    """(tests, M) share of the true experts (tests, K) that are among so many with the highest scores."""
+    places = [scores.shape[1] - size for size in sizes]
+    lowest = np.partition(scores, places, axis=1)[:, places]
+    worth = np.take_along_axis(scores, true, axis=1)
+    return np.asarray((worth[:, :, None] >= lowest[:, None]).mean(1))
+
+
+def _by_domain(found: Float64Array, domain: Int64Array, domains: int) -> Float64Array:
+    """(D, M) means of (tests, M); NaN for a domain without any."""
+    members = domain == np.arange(domains)[:, None]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(members @ found / members.sum(1, keepdims=True))

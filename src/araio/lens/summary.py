@@ -1,8 +1,8 @@
 """`summarise`: every metric of a trace in one document, with what a reader must know before believing it.
 
-`Summary.to_json()` is what `araio lens --json` prints and what the report embeds: no more than a few hundred
-kilobytes, since experts by experts are left out. All chance comes from one seed. Read docs/metrics.md for
-what each number means, and for what must not be concluded from it.
+`Summary.to_json()` is what `araio lens --json` prints and what the report embeds: a few hundred kilobytes,
+and one or two megabytes for DeepSeek-V3, since experts by experts are left out. All chance comes from one
+seed. Read docs/metrics.md for what each number means, and for what must not be concluded from it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Summary(Result):
     coverage       of each domain by its own most used half of the experts, counted on the same tokens
     coverage_curve of every domain by every other's most used experts, on other sequences
     locality_of    "decode" or "all": the tokens that reuse, caching and prediction look at
-    locality_tokens how many, drawn as whole sequences
+    locality_tokens how many, drawn as whole sequences; `caching.tokens` may be fewer
     reuse, caching, prediction  of those
     words, next_words  how experts follow the token that is read, and the one after it; None without text
     """
@@ -136,7 +136,7 @@ def summarise(
 ) -> Summary:
     """Every metric of a trace.
 
-    most_tokens  that reuse, caching, prediction and vocabulary look at, in whole sequences
+    most_tokens  that reuse, prediction and vocabulary look at, in whole sequences; caching at half as many
     on_part      called with each of `PARTS` when it begins
 
     Raises:
@@ -176,7 +176,7 @@ def summarise(
         locality_of=near_of,
         locality_tokens=near.tokens,
         reuse=part("reuse", lambda: reuse(near)),
-        caching=part("caching", lambda: caching(near, seed)),
+        caching=part("caching", lambda: caching(sample(near, most_tokens // 2, seed), seed)),
         prediction=part("prediction", lambda: prediction(near)),
         words=part("vocabulary", lambda: None if words is None else vocabulary(words, seed)),
         next_words=None if words is None else vocabulary(words, seed, which="next"),
