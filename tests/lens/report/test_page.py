@@ -156,6 +156,8 @@ def test_ablation_and_cache_are_there_if_they_were_measured(
 ) -> None:
     page = open_report(report)
     assert "25" in page.locator("#ablation table").inner_text()
+    said = page.locator(".sureness").inner_text().replace("\u202f", "")
+    assert "mathematics 90%, without its own 25%, without as many at random 90%" in said
     assert page.locator("#timeline canvas").evaluate(COLOURS) >= 2
     trace = planted_trace(("code",))
     write_report(tmp_path / "one.html", report_document(trace, summarise(trace)))
