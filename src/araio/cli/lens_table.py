@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -34,8 +33,8 @@ def findings(found: Summary) -> RenderableType:
         f"{tokens:,} tokens in {sequences:,} sequences; {len(found.layers)} layers of "
         f"{header.n_routed_experts} experts, {header.top_k} for each token"
     )
-    parts: list[RenderableType] = [title, size, Padding(_domains(found), (1, 0, 0, 0)), _sureness(found)]
-    parts += [Padding(_layers(found), (1, 0, 0, 0)), *_cautions(found)]
+    parts: list[RenderableType] = [title, size, "", _domains(found), _sureness(found), "", _layers(found)]
+    parts += _cautions(found)
     return Group(*parts)
 
 
@@ -61,7 +60,7 @@ def _expert(found: Summary, one: ServingExpert) -> tuple[str, str, str]:
     """Which it is, of what share of its domain's tokens it is chosen for, and of the most in another."""
     rate = found.header.top_k / found.header.n_routed_experts
     shares = found.domain_use.relative[:, found.layers.index(one.layer), one.expert] * rate
-    others = max(share for other, share in enumerate(shares) if other != one.domain)
+    others = np.nanmax(np.delete(shares, one.domain))  # NaN is a domain without tokens
     chosen = f"{one.relative * rate:.0%} ({100 * one.low * rate:.0f} to {one.high * rate:.0%})"
     return f"{one.layer}, {one.expert}", chosen, f"{others:.0%}"
 
@@ -75,8 +74,8 @@ def _sureness(found: Summary) -> Text:
     return Text(
         f"an expert tells {told.bits.mean():.3f} bit of the domain, of {told.most:.3f}; shuffled sequences "
         f"{told.null_mean.mean():.3f}, 95 % of them below {told.null_high.mean():.3f}\n"
-        f"more than shuffled in {sure} of {len(found.layers)} layers (p <= 0.05); of the {named} experts named "
-        f"{use.rate:.0%} may be so by chance; in brackets 95 % intervals over sequences",
+        f"more than shuffled in {sure} of {len(found.layers)} layers (p <= 0.05); of the {named} that serve "
+        f"a domain {use.rate:.0%} may do so by chance; in brackets 95 % intervals over sequences",
         style="dim",
     )
 
@@ -124,31 +123,25 @@ def _cautions(found: Summary) -> Iterator[Text]:
         yield Text(printable(f"careful: {caution.text}"), style="yellow")
 
 
-def comparison_table(name: str, found: Comparison, layers: Sequence[int]) -> Table:
+def comparison_table(name: str, found: Comparison, layers: Sequence[int]) -> RenderableType:
     """How much the experts of the same tokens agree."""
+    alike = f"{found.tokens:,} tokens of both, {found.whole_path:.0%} alike in all layers"
     table = _table("layer", "of both", "Jaccard", "first the same", "all the same")
-    table.title = Text(
-        printable(
-            f"beside {name}: {found.tokens:,} tokens of both, {found.whole_path:.0%} alike in all layers"
-        )
-    )
-    table.title_justify = "left"
     columns = (found.overlap, found.jaccard, found.first, found.identical)
     for row in _shown(len(layers)):
         table.add_row(str(layers[row]), *(f"{values[row]:.1%}" for values in columns))
     table.add_section()
     table.add_row("mean", *(f"{values.mean():.1%}" for values in columns))
-    return table
+    return Group(Text(printable(f"beside {name}: {alike}")), table)
 
 
-def ablation_table(found: Ablation) -> Table:
+def ablation_table(found: Ablation) -> RenderableType:
     """Accuracy by domain when experts are away."""
-    table = _table("removed", *(f"asked: {domain}" for domain in found.domains))
-    table.title = Text(
+    title = (
         f"accuracy without {found.per_layer} experts of each layer, {found.n} questions of each task, "
         "95 % intervals"
     )
-    table.title_justify = "left"
+    table = _table("removed", *(f"asked: {domain}" for domain in found.domains))
     words = {NOTHING: "nothing", RANDOM: f"as many at random, {found.draws} draws"}
     for removed in dict.fromkeys(row.removed for row in found.rows):
         rows = {row.asked: row for row in found.rows if row.removed == removed}
@@ -156,9 +149,9 @@ def ablation_table(found: Ablation) -> Table:
         for domain in found.domains:
             row = rows[domain]
             low, high = wilson_interval(row.correct, row.n)
-            cells.append(f"{row.correct / row.n:.0%} ({low:.0%} to {high:.0%})")
+            cells.append(f"{row.correct / row.n:.0%} ({100 * low:.0f} to {high:.0%})")
         table.add_row(Text(printable(words.get(removed, f"those of {removed}"))), *cells)
-    return table
+    return Group(Text(title), table)
 
 
 def _table(first: str, *headings: str) -> Table:

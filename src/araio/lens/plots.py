@@ -68,7 +68,7 @@ def load_curve(source: Source, axes: Axes | None = None) -> Axes:
     experts = found.header.n_routed_experts
     axes.axhline(experts, color="0.5", linestyle="--", label=f"all {experts}")
     axes.set(xlabel="layer", ylabel="experts at work", ylim=(0, 1.05 * experts))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _count_layers(axes)
     axes.legend()
     return axes
 
@@ -89,7 +89,7 @@ def specialisation(source: Source, axes: Axes | None = None) -> Axes:
         found.layers, 0, found.information.null_high, color="0.75", label="sequences shuffled, 95 % below"
     )
     axes.set(xlabel="layer", ylabel="bits that an expert tells of the domain")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _count_layers(axes)
     axes.set_ylim(bottom=0)
     axes.legend()
     return axes
@@ -140,6 +140,12 @@ def main_figures(summary: Summary) -> tuple[Figure, ...]:
 
 def _summary(source: Source) -> Summary:
     return source if isinstance(source, Summary) else summarise(source)
+
+
+def _count_layers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _has_several_domains(found: Summary) -> bool:

@@ -1,4 +1,4 @@
-"""A small trace with experts that are known to serve a domain, its report, and a browser to look at it with."""
+"""A small trace with experts that are known to serve a domain, its report, and where a browser is."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ HOSTILE = "</script><script>alert(1)</script><b>&amp;"
 """What the first token says."""
 
 PLANTED = {0: 5, 1: 6, 2: 7}
-"""In the second layer each domain nearly always chooses an expert that others hardly ever do."""
+"""In the second layer each domain always chooses an expert that others never do, in the third sometimes."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ def planted_trace(domains: tuple[str, ...] = DOMAINS, *, with_events: bool = Fal
     planted = np.array(list(PLANTED.values()))[domain]
     others = random.integers(8, EXPERTS, count)
     experts[:, 1] = np.stack([planted, others], axis=1)
+    is_planted = random.random(count) < 0.4
+    experts[is_planted, 2] = experts[is_planted, 1]
     weights = random.dirichlet((2, 1), (count, len(LAYERS)))
     header = TraceHeader(
         model="made",

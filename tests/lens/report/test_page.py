@@ -1,4 +1,4 @@
-"""The report in Debian's chromium, opened as a file: what it shows, with keys and pointer, wide and narrow."""
+"""The report in Debian's chromium, opened as a file: what it shows, with keys, wide and narrow."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_a_token_that_is_focused_shows_its_experts(report: Path, open_report: An
 
 def test_tokens_are_coloured_by_whom_their_first_expert_serves(report: Path, open_report: Any) -> None:
     page = open_report(report)
-    page.get_by_label("Colour by layer").select_option(str(1))
+    page.get_by_label("Colour by layer").select_option(index=1)
     rows = [row for row, domain in enumerate(made().trace.column("domain")) if domain == 2]
     first = made().trace.experts[rows[0], 1, 0]
     serves = made().summary.domain_use.serves[1, first]
@@ -156,6 +156,8 @@ def test_ablation_and_cache_are_there_if_they_were_measured(
 ) -> None:
     page = open_report(report)
     assert "25" in page.locator("#ablation table").inner_text()
+    said = page.locator(".sureness").inner_text().replace("\u202f", "")
+    assert "mathematics 90%, without its own 25%, without as many at random 90%" in said
     assert page.locator("#timeline canvas").evaluate(COLOURS) >= 2
     trace = planted_trace(("code",))
     write_report(tmp_path / "one.html", report_document(trace, summarise(trace)))

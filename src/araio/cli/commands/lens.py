@@ -87,7 +87,7 @@ def command(
     routes = Routes.of(trace)
     comparison = None if other is None else compare(routes, Routes.of(other))
     ablation = None if ablate_model is None else _ablated(ablate_model, trace, n, remove, draws, seed)
-    named = None if comparison is None else (str(compare_with), comparison)
+    named = None if comparison is None or compare_with is None else (compare_with.name, comparison)
     if report is not None:
         from araio.lens.report import report_document
 

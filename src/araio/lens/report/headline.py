@@ -9,8 +9,8 @@ from araio.lens.summary import Summary
 __all__ = ["headline"]
 
 SIGNIFICANT = 0.05
-# Of the information that would name the domain, beyond what chance gives: below the one experts hardly differ.
 LITTLE, MUCH = 0.02, 0.2
+"""Of the information that would name the domain, beyond chance: below the one experts hardly differ."""
 
 
 def headline(summary: Summary) -> str:

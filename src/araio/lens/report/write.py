@@ -32,6 +32,7 @@ MODULES = (
     "dom.js",
     "numbers.js",
     "arrays.js",
+    "measures.js",
     "model.js",
     "controls.js",
     "table.js",

@@ -17,7 +17,11 @@ export function ablation(view) {
     return removed === "nothing" ? "ink" : index >= 0 ? index : "none";
   };
   const words = (removed) =>
-    removed === "nothing" ? "nothing removed" : removed === "random" ? "as many at random" : `those of ${removed}`;
+    removed === "nothing"
+      ? "nothing removed"
+      : removed === "random"
+        ? "as many at random"
+        : `those of ${removed}`;
   const charts = asked.map((domain) => {
     const rows = found.rows.filter((row) => row.asked === domain);
     return el(
@@ -40,14 +44,21 @@ export function ablation(view) {
   return section(
     "ablation",
     "What happens without them",
-    `The experts that a domain stands out by were taken away, ${found.per_layer} of ${view.n_experts} in each layer, and ${plural(found.n, "question")} asked of each task. If they are the domain's own, its accuracy falls below that of the same number taken away at random, and other domains keep theirs.`,
+    `The experts that a domain stands out by were taken away, ${found.per_layer} of ${view.n_experts} ` +
+      `in each layer, and ${plural(found.n, "question")} asked of each task. If they are the domain's ` +
+      "own, its accuracy falls below that of the same number taken away at random, and other domains " +
+      "keep theirs.",
     el("div", { class: "columns" }, ...charts),
     table(
-      `Accuracy with its 95 % Wilson interval. Random experts were drawn ${plural(found.draws, "time")}; all answers are counted together, and the lowest and highest draw stand behind.`,
+      "Accuracy with its 95 % Wilson interval. Random experts were drawn " +
+        `${plural(found.draws, "time")}; all answers are counted together, and the lowest and highest ` +
+        "draw stand behind.",
       ["removed", ...asked.map((domain) => `asked: ${domain}`)],
       [...new Set(found.rows.map((row) => row.removed))].map((removed) => [
         words(removed),
-        ...asked.map((domain) => cell(found.rows.find((row) => row.removed === removed && row.asked === domain))),
+        ...asked.map((domain) =>
+          cell(found.rows.find((row) => row.removed === removed && row.asked === domain)),
+        ),
       ]),
     ),
   );

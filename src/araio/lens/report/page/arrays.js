@@ -19,7 +19,11 @@ export function unpacked(value) {
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, unpacked(part)]));
 }
 
-/** @param {{packed: string, scale: number | null, shape: number[], missing: boolean, base64: string}} packed */
+/**
+ * @typedef {{packed: string, scale: number | null, shape: number[], missing: boolean, base64: string}} Packed
+ */
+
+/** @param {Packed} packed */
 function numbersOf({ packed, scale, shape, missing, base64 }) {
   const raw = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const array = new KINDS[packed](raw.buffer);

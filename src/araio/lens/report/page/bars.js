@@ -18,7 +18,12 @@ import { scaleTo } from "./numbers.js";
 
 /**
  * @param {Point[]} points
- * @param {{label: string, format: (value: number) => string, most: number, names: number, texts: number}} chart
+ * @param {object} chart
+ * @param {string} chart.label
+ * @param {(value: number) => string} chart.format
+ * @param {number} chart.most
+ * @param {number} chart.names
+ * @param {number} chart.texts
  *     where the axis ends, and room for names and numbers in pixels
  */
 export const whiskers = (points, chart) => fitted((width) => drawWhiskers(points, chart, width));
@@ -49,9 +54,20 @@ function drawWhiskers(points, { label, format, most, names, texts }, width) {
     const y = at * row + row / 2;
     drawn.append(svg("text", { class: "name", x: 0, y: y + 4 }, point.name));
     if (point.mark != null)
-      drawn.append(svg("line", { class: "mark", x1: x(point.mark), x2: x(point.mark), y1: y - 7, y2: y + 7 }));
+      drawn.append(
+        svg("line", { class: "mark", x1: x(point.mark), x2: x(point.mark), y1: y - 7, y2: y + 7 }),
+      );
     if (point.low != null && point.high != null)
-      drawn.append(svg("line", { class: "whisker", "data-hue": point.hue, x1: x(point.low), x2: x(point.high), y1: y, y2: y }));
+      drawn.append(
+        svg("line", {
+          class: "whisker",
+          "data-hue": point.hue,
+          x1: x(point.low),
+          x2: x(point.high),
+          y1: y,
+          y2: y,
+        }),
+      );
     drawn.append(
       svg("circle", { "data-hue": point.hue, cx: x(point.value), cy: y, r: 5 }),
       svg("text", { class: "value", x: width, y: y + 4, "text-anchor": "end" }, point.text),

@@ -22,16 +22,24 @@ export function coactivation(view) {
   ]);
   const headings = ["experts", "lift", "tokens with both"];
   const rule = found.hasGroups
-    ? `This router first chooses groups, which alone gives pairs of one group a lift of ${fixed(found.within)} and pairs of two groups ${fixed(found.between)}`
+    ? "This router first chooses groups, which alone gives pairs of one group a lift of " +
+      `${fixed(found.within)} and pairs of two groups ${fixed(found.between)}`
     : `A token's ${k} experts differ, so that no relation at all gives ${fixed(found.within, 3)}, not 1`;
   return section(
     "coactivation",
     "Experts chosen together",
-    `Lift is how often a token chooses two experts, over what their loads alone would give. ${rule}: dotted lines.`,
+    `Lift is how often a token chooses two experts, over what their loads alone would give. ${rule}: ` +
+      "dotted lines.",
     el(
       "div",
       { class: "columns" },
-      lineChart({ title: "Lift of pairs", across: "layer", ticks: layers, format: (value) => fixed(value, 1), series: lines }),
+      lineChart({
+        title: "Lift of pairs",
+        across: "layer",
+        ticks: layers,
+        format: (value) => fixed(value, 1),
+        series: lines,
+      }),
       table("The pairs with the highest lift.", headings, pairs.slice(0, LISTED)),
     ),
     folded("Table: lift by layer", () =>

@@ -14,7 +14,9 @@ export function comparison(view) {
   return section(
     "comparison",
     `Beside ${found.name}`,
-    `${plural(found.tokens, "token")} are in both traces. Of a token's experts in a layer, ${percent(mean(found.kept))} are the same (mean of layers); ${percent(found.path)} of tokens have the same experts in every layer.`,
+    `${plural(found.tokens, "token")} are in both traces. Of a token's experts in a layer, ` +
+      `${percent(mean(found.kept))} are the same (mean of layers); ${percent(found.path)} of tokens ` +
+      "have the same experts in every layer.",
     el(
       "div",
       { class: "columns" },

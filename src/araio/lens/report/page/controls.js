@@ -24,7 +24,12 @@ export function choice(label, choices, onchange) {
   return el("fieldset", { class: "switch" }, el("legend", {}, label), ...options);
 }
 
-/** @param {string} label @param {[number, string][]} choices @param {number} chosen @param {(value: number) => void} onchange */
+/**
+ * @param {string} label
+ * @param {[number, string][]} choices
+ * @param {number} chosen
+ * @param {(value: number) => void} onchange
+ */
 export function picker(label, choices, chosen, onchange) {
   const list = el("select", { onchange: () => onchange(Number(list.value)) });
   list.append(...choices.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));

@@ -7,6 +7,10 @@ import { lineChart } from "./lines.js";
 import { percent } from "./numbers.js";
 import { folded, table } from "./table.js";
 
+const FOREIGN =
+  " The dotted lines are other domains with the same experts: how far they lie below is what a profile of " +
+  "the wrong domain costs.";
+
 /** @param {import("./model.js").View} view */
 export function coverage(view) {
   const { coverage: found, n_experts: n, top_k: k, domains } = view;
@@ -16,8 +20,11 @@ export function coverage(view) {
     "coverage",
     "What a part of the experts covers",
     [
-      `For each domain the experts are kept that half of its sequences choose most, and tried on the other half.${domains.length > 1 ? " The dotted lines are other domains with the same experts: how far they lie below is what a profile of the wrong domain costs." : ""}`,
-      `Choices that are covered are not tokens that stay the same: a token needs all its ${k} experts, in all ${view.layers.length} layers. What it costs in accuracy must be measured: araio profile eval does.`,
+      "For each domain the experts are kept that half of its sequences choose most, and tried on the other " +
+        `half.${domains.length > 1 ? FOREIGN : ""}`,
+      `Choices that are covered are not tokens that stay the same: a token needs all its ${k} ` +
+        `experts, in all ${view.layers.length} layers. What it costs in accuracy must be measured: ` +
+        "araio profile eval does.",
     ],
     el(
       "div",
@@ -46,7 +53,10 @@ export function coverage(view) {
       table(
         "Share of choices that are covered; mean of layers.",
         ["kept", ...found.curves.map(({ name }) => name)],
-        found.kept.map((size, at) => [`${size} of ${n}`, ...found.curves.map(({ values }) => percent(values[at]))]),
+        found.kept.map((size, at) => [
+          `${size} of ${n}`,
+          ...found.curves.map(({ values }) => percent(values[at])),
+        ]),
       ),
     ),
   );

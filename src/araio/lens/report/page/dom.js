@@ -15,7 +15,12 @@ export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same for what is drawn. @param {string} tag @param {Record<string, any>} [attributes] @param {...any} children */
+/**
+ * The same for what is drawn.
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ */
 export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -44,7 +49,11 @@ export function section(id, title, lead, ...children) {
     "section",
     { id, "aria-labelledby": `${id}-title` },
     el("h2", { id: `${id}-title` }, title),
-    el("div", { class: "lead" }, ...[lead].flat().map((text) => (text instanceof Node ? text : el("p", {}, text)))),
+    el(
+      "div",
+      { class: "lead" },
+      ...[lead].flat().map((text) => (text instanceof Node ? text : el("p", {}, text))),
+    ),
     ...children,
   );
 }

@@ -23,7 +23,9 @@ function palette() {
     return getComputedStyle(probe).color;
   };
   const arm = (/** @type {string} */ end) =>
-    range(STEPS + 1).map((step) => read(`color-mix(in oklab, var(--${end}) ${(100 * step) / STEPS}%, var(--even))`));
+    range(STEPS + 1).map((step) =>
+      read(`color-mix(in oklab, var(--${end}) ${(100 * step) / STEPS}%, var(--even))`),
+    );
   const [less, more] = [arm("less"), arm("more")];
   probe.remove();
   return (value) => (value < 0 ? less : more)[Math.round(Math.min(1, Math.abs(value)) * STEPS)];
@@ -194,7 +196,8 @@ export class HeatMap {
     if (!down && !right) return;
     event.preventDefault();
     const from = this.cursor ?? { row: -down, place: -right };
-    const within = (/** @type {number} */ at, /** @type {number} */ size) => Math.max(0, Math.min(size - 1, at));
+    const within = (/** @type {number} */ at, /** @type {number} */ size) =>
+      Math.max(0, Math.min(size - 1, at));
     this.point({
       row: within(from.row + down, this.cells.rows.length),
       place: within(from.place + right, this.cells.columns),
@@ -205,7 +208,9 @@ export class HeatMap {
   point(cursor) {
     this.cursor = cursor;
     const column = cursor && this.cells.order()[cursor.row][cursor.place];
-    this.readout.textContent = cursor ? this.cells.say(cursor.row, /** @type {number} */ (column)) : (this.cells.rest ?? "");
+    this.readout.textContent = cursor
+      ? this.cells.say(cursor.row, /** @type {number} */ (column))
+      : (this.cells.rest ?? "");
     this.redraw();
   }
 }

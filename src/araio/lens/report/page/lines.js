@@ -34,7 +34,13 @@ export function lineChart(chart) {
       el("li", {}, el("span", { class: `key ${kind ?? ""}`, "data-hue": hue }), name),
     ),
   );
-  return el("figure", {}, el("h3", { class: "chart-title" }, title), legend, fitted((width) => drawLines(chart, width)));
+  return el(
+    "figure",
+    {},
+    el("h3", { class: "chart-title" }, title),
+    legend,
+    fitted((width) => drawLines(chart, width)),
+  );
 }
 
 /** @param {any} chart @param {number} width */
@@ -46,9 +52,18 @@ function drawLines({ title, across, ticks, isSpaced = false, format, most, serie
   const numbers = isSpaced ? ticks.map(Number) : range(ticks.length);
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   const x = (/** @type {number} */ at) =>
-    left + ((width - left - right) * (numbers[at] - low)) / (high - low || 1) + (high === low ? (width - left - right) / 2 : 0);
+    left +
+    ((width - left - right) * (numbers[at] - low)) / (high - low || 1) +
+    (high === low ? (width - left - right) / 2 : 0);
   const y = (/** @type {number} */ value) => top + (height - top - bottom) * (1 - Math.min(value, end) / end);
-  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${title}; the table below has its numbers` });
+  const drawn = svg("svg", {
+    class: "chart",
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    "aria-label": `${title}; the table below has its numbers`,
+  });
   for (const value of grid.filter((step) => step <= end)) {
     drawn.append(
       svg("line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value) }),
@@ -58,9 +73,12 @@ function drawLines({ title, across, ticks, isSpaced = false, format, most, serie
   const needed = Math.max(...ticks.map((tick) => String(tick).length)) * 6.5 + 8;
   const every = Math.ceil((needed * (ticks.length - 1)) / (width - left - right)) || 1;
   ticks.forEach((tick, at) => {
-    if (at % every === 0) drawn.append(svg("text", { x: x(at), y: height - bottom + 18, "text-anchor": "middle" }, String(tick)));
+    if (at % every === 0)
+      drawn.append(svg("text", { x: x(at), y: height - bottom + 18, "text-anchor": "middle" }, String(tick)));
   });
-  drawn.append(svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, across));
+  drawn.append(
+    svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, across),
+  );
   for (const { hue, kind, values } of series) {
     drawn.append(svg("path", { d: pathOf(values, x, y), class: kind ?? "", "data-hue": hue }));
     if (kind || values.length > 16) continue;
@@ -71,12 +89,16 @@ function drawLines({ title, across, ticks, isSpaced = false, format, most, serie
   return drawn;
 }
 
-/** @param {(number | null)[]} values @param {(at: number) => number} x @param {(value: number) => number} y */
+/**
+ * @param {(number | null)[]} values
+ * @param {(at: number) => number} x
+ * @param {(value: number) => number} y
+ */
 function pathOf(values, x, y) {
   let isDown = false;
   return values
     .map((value, at) => {
-      if (value == null) return (isDown = false), "";
+      if (value == null) return ((isDown = false), "");
       const move = isDown ? "L" : "M";
       isDown = true;
       return `${move}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;

@@ -23,7 +23,8 @@ export function load(view) {
     "load",
     "Load and balance",
     [
-      `All domains together, a layer works as if it had ${fixed(effective, 1)} experts of the same use, of ${n}. The busiest has ${times(busiest)} the even share.` +
+      `All domains together, a layer works as if it had ${fixed(effective, 1)} experts of the same ` +
+        `use, of ${n}. The busiest has ${times(busiest)} the even share.` +
         (unseen ? ` ${whole(unseen)} were never chosen.` : " Every expert was chosen at least once."),
     ],
     el(
@@ -35,7 +36,10 @@ export function load(view) {
         ticks: layers,
         format: (value) => fixed(value, 0),
         most: n,
-        series: [...series("effective"), { name: `all ${n}`, hue: "none", kind: "bound", values: layers.map(() => n) }],
+        series: [
+          ...series("effective"),
+          { name: `all ${n}`, hue: "none", kind: "bound", values: layers.map(() => n) },
+        ],
       }),
       lineChart({
         title: "Gini coefficient: 0 even",
@@ -45,14 +49,30 @@ export function load(view) {
         series: [
           ...series("gini"),
           ...(view.isGiniBoundShown
-            ? [{ name: `the most that ${k} of ${n} allow`, hue: "none", kind: "bound", values: layers.map(() => 1 - k / n) }]
+            ? [
+                {
+                  name: `the most that ${k} of ${n} allow`,
+                  hue: "none",
+                  kind: "bound",
+                  values: layers.map(() => 1 - k / n),
+                },
+              ]
             : []),
         ],
       }),
     ),
     table(
-      "All domains together, by layer. Overload is the busiest expert's load over the even share, less one (MaxVio).",
-      ["layer", "experts at work", "entropy, 0 to 1", "Gini", "Gini of its bound", "overload", "never chosen"],
+      "All domains together, by layer. Overload is the busiest expert's load over the even share, " +
+        "less one (MaxVio).",
+      [
+        "layer",
+        "experts at work",
+        "entropy, 0 to 1",
+        "Gini",
+        "Gini of its bound",
+        "overload",
+        "never chosen",
+      ],
       layers.map((layer, row) => [
         layer,
         fixed(found.pooled.effective[row], 1),

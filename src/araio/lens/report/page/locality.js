@@ -76,17 +76,26 @@ function cacheChart({ caching }) {
 /** @param {View} view */
 function reuseWords({ reuse, locality: of }) {
   const next = reuse.overlap[0];
-  return `The token before used ${percent(next)} of a token's experts as well; with the same loads and no memory it would be ${percent(reuse.marginal[0])}, with even loads ${percent(reuse.uniform)}. Counted within sequences, of ${of}.`;
+  return (
+    `The token before used ${percent(next)} of a token's experts as well; with the same loads and no ` +
+    `memory it would be ${percent(reuse.marginal[0])}, with even loads ${percent(reuse.uniform)}. ` +
+    `Counted within sequences, of ${of}.`
+  );
 }
 
 /** @param {View} view */
 function cacheWords({ caching, n_experts: n }) {
   const half = caching.capacities.reduce(
-    (best, capacity, at) => (Math.abs(capacity - n / 2) < Math.abs(caching.capacities[best] - n / 2) ? at : best),
+    (best, capacity, at) =>
+      Math.abs(capacity - n / 2) < Math.abs(caching.capacities[best] - n / 2) ? at : best,
     0,
   );
   const said = caching.policies.map(({ name, values }) => `${name} ${percent(values[half])}`);
-  return `With ${caching.capacities[half]} of ${n} experts a layer in memory, choices find theirs there: ${said.join("; ")}. Optimal knows the future and is out of reach; shuffled has the same loads and no order.`;
+  return (
+    `With ${caching.capacities[half]} of ${n} experts a layer in memory, choices find theirs there: ` +
+    `${said.join("; ")}. Optimal knows the future and is out of reach; shuffled has the same loads and ` +
+    "no order."
+  );
 }
 
 /** @param {View} view */
@@ -95,7 +104,12 @@ function unionTable({ reuse, n_experts: n }) {
     table(
       "Different experts of a layer that so many consecutive tokens choose; mean of layers.",
       ["tokens", "experts", `of ${n}`, "even loads"],
-      reuse.union.map(({ tokens, experts, uniform }) => [tokens, fixed(experts, 1), percent(experts / n), fixed(uniform, 1)]),
+      reuse.union.map(({ tokens, experts, uniform }) => [
+        tokens,
+        fixed(experts, 1),
+        percent(experts / n),
+        fixed(uniform, 1),
+      ]),
     ),
   );
 }
@@ -104,11 +118,14 @@ function unionTable({ reuse, n_experts: n }) {
 const predictionTable = ({ prediction: { guessed, guesses } }) =>
   folded("Table: how well the next layer's experts can be guessed", () =>
     table(
-      "Share of a token's experts among so many guessed ones; mean of layers. What is learned is tried on sequences it was not learned from, and in brackets on a domain that it has never seen.",
+      "Share of a token's experts among so many guessed ones; mean of layers. What is learned is " +
+        "tried on sequences it was not learned from, and in brackets on a domain that it has never seen.",
       ["guess", ...guessed.map((size) => `${size} guessed`)],
       guesses.map(({ name, recall, foreign }) => [
         name,
-        ...recall.map((share, at) => percent(share) + (foreign[at] == null ? "" : ` (${percent(foreign[at])})`)),
+        ...recall.map(
+          (share, at) => percent(share) + (foreign[at] == null ? "" : ` (${percent(foreign[at])})`),
+        ),
       ]),
     ),
   );

@@ -18,7 +18,9 @@ export function maps(view) {
   let order = "id";
   let against = "uniform";
   const compared = (load, row, column) =>
-    against === "uniform" ? load[row][column] : load[row][column] / (view.pooled[row][column] || 1);
+    against === "uniform" || load[row][column] == null
+      ? load[row][column]
+      : load[row][column] / (view.pooled[row][column] || 1);
   const one = (title, hue, load, isPooled) =>
     new HeatMap({
       title,
@@ -37,12 +39,18 @@ export function maps(view) {
     });
   const drawn = [
     one("All domains", null, view.pooled, true),
-    ...(view.domains.length > 1 ? view.domains.map(({ name }, index) => one(name, index, view.relative[index], false)) : []),
+    ...(view.domains.length > 1
+      ? view.domains.map(({ name }, index) => one(name, index, view.relative[index], false))
+      : []),
   ];
   const redraw = () => drawn.forEach((map) => map.redraw());
   const sorted = choice(
     "Experts in the order of",
-    { id: "their numbers", load: "load in all domains", ...(view.specialisation ? { domain: "domain" } : {}) },
+    {
+      id: "their numbers",
+      load: "load in all domains",
+      ...(view.specialisation ? { domain: "domain" } : {}),
+    },
     (value) => {
       order = value;
       redraw();
@@ -61,7 +69,9 @@ export function maps(view) {
   return section(
     "maps",
     "Load by layer and expert",
-    "A row is a layer, a cell an expert. Where a domain's map differs from that of all domains, its tokens go to other experts. In the order of load or domain, places differ from row to row, but are the same in all maps." +
+    "A row is a layer, a cell an expert. Where a domain's map differs from that of all domains, its " +
+      "tokens go to other experts. In the order of load or domain, places differ from row to row, but " +
+      "are the same in all maps." +
       (view.group ? ` Lines part the ${view.n_experts / view.group} groups of the router.` : ""),
     el("div", { class: "controls" }, sorted, view.domains.length > 1 ? measured : null),
     scale(),
@@ -70,15 +80,16 @@ export function maps(view) {
   );
 }
 
-/** On a scale of logarithms: even is 0. @param {number} ratio */
-const position = (ratio) => Math.max(-1, Math.min(1, Math.log(Math.max(ratio, 1e-3)) / Math.log(ENDS)));
+/** On a scale of logarithms: even is 0, nothing known null. @param {number | null} ratio */
+const position = (ratio) =>
+  ratio == null ? null : Math.max(-1, Math.min(1, Math.log(Math.max(ratio, 1e-3)) / Math.log(ENDS)));
 
 const scale = () =>
   el(
     "div",
     { class: "legend" },
     el("div", {}, `¼ or less`, el("span", { class: "ramp" }), `4 × or more`),
-    el("span", {}, "grey in the middle: the same"),
+    el("span", {}, "in the middle: no more and no less"),
   );
 
 /** @param {View} view */

@@ -45,7 +45,7 @@ export function bytes(count) {
 /** Round numbers from 0 to the first that is not below `most`, three to six of them. @param {number} most */
 export function scaleTo(most) {
   const power = 10 ** Math.floor(Math.log10(most / 3));
-  const step = power * (/** @type {number} */ ([1, 2, 2.5, 5, 10].find((size) => most / (size * power) <= 5)));
+  const step = power * /** @type {number} */ ([1, 2, 2.5, 5, 10].find((size) => most / (size * power) <= 5));
   const count = Math.ceil(most / step - 1e-9);
   return Array.from({ length: count + 1 }, (_, at) => at * step);
 }

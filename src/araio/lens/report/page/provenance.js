@@ -12,20 +12,31 @@ export function provenance(view) {
   return section(
     "provenance",
     "What was traced",
-    "Experts are those that the router really chose. Tokens from the prefix cache, whose routes nobody saw, and drafts that were thrown away are not counted.",
+    "Experts are those that the router really chose. Tokens from the prefix cache, whose routes " +
+      "nobody saw, and drafts that were thrown away are not counted.",
     el(
       "div",
       { class: "columns" },
       table(
-        "Tokens and sequences by domain. Tokens of a sequence are alike, so how sure a number is depends on the sequences.",
+        "Tokens and sequences by domain. Tokens of a sequence are alike, so how sure a number is " +
+          "depends on the sequences.",
         ["domain", "tokens", "sequences"],
         domains.map(({ name, tokens, sequences }, index) => [
-          el("span", {}, el("span", { class: "swatch", "data-hue": index, "aria-hidden": "true" }), ` ${name}`),
+          el(
+            "span",
+            {},
+            el("span", { class: "swatch", "data-hue": index, "aria-hidden": "true" }),
+            ` ${name}`,
+          ),
           whole(tokens),
           whole(sequences),
         ]),
       ),
-      el("dl", { class: "facts" }, ...facts.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
+      el(
+        "dl",
+        { class: "facts" },
+        ...facts.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]),
+      ),
     ),
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The tokens themselves: each has a background by whom the first of its experts serves, in a layer that may be
- * chosen, and says which experts it was given to when it is pointed at or reached with the arrow keys.
+ * The tokens themselves: each has a background by whom the first of its experts serves, in a layer that may
+ * be chosen, and says which experts it was given to when it is pointed at or reached with the arrow keys.
  */
 
 import { picker } from "./controls.js";
@@ -8,6 +8,8 @@ import { el, range, section } from "./dom.js";
 import { plural } from "./numbers.js";
 
 /** @typedef {import("./model.js").View} View */
+
+const NO_TEXT = " The text was not recorded, or its tokenizer is not at hand: tokens are shown by number.";
 
 /** @param {View} view */
 export function strip(view) {
@@ -24,13 +26,19 @@ export function strip(view) {
     ? el(
         "ul",
         { class: "legend" },
-        ...view.domains.map(({ name }, index) => el("li", {}, el("span", { class: "swatch", "data-hue": index }), name)),
+        ...view.domains.map(({ name }, index) =>
+          el("li", {}, el("span", { class: "swatch", "data-hue": index }), name),
+        ),
       )
     : null;
   return section(
     "tokens",
     "Token by token",
-    `${plural(tokens, "token")} of the trace, from the beginning of sequences of each domain. A token has the colour of the domain that the first of its experts serves in the chosen layer${view.specialisation ? "; no colour where that expert serves none more than another" : ""}. Grey text is the prompt.${texts ? "" : " The text was not recorded, or its tokenizer is not at hand: tokens are shown by number."}`,
+    `${plural(tokens, "token")} of the trace, from the beginning of sequences of each domain. A token ` +
+      "has the colour of the domain that the first of its experts serves in the chosen " +
+      `layer${view.specialisation ? "; no colour where that expert serves none more than another" : ""}. ` +
+      "Grey text is the " +
+      `prompt.${texts ? "" : NO_TEXT}`,
     el("div", { class: "controls" }, layer, hues),
     el("div", { class: "reading" }, shown.list, shown.detail),
   );
@@ -45,20 +53,38 @@ class Strip {
     this.view = view;
     this.row = Math.floor(view.layers.length / 2);
     this.detail = el("div", { class: "token-detail", id: "token-detail", "aria-live": "polite" });
-    this.list = el("div", { class: "strip", role: "listbox", "aria-label": "Tokens; arrow keys walk over them" });
+    this.list = el("div", {
+      class: "strip",
+      role: "listbox",
+      "aria-label": "Tokens; arrow keys walk over them",
+    });
     /** @type {HTMLElement[]} */
     this.elements = [];
     let before = null;
     for (const at of range(view.strip.tokens)) {
       const seq = view.strip.seq[at];
-      if (seq !== before) this.list.append(el("h3", { role: "presentation" }, `${view.domains[view.strip.domain[at]].name}, sequence ${seq + 1}`));
+      if (seq !== before)
+        this.list.append(
+          el(
+            "h3",
+            { role: "presentation" },
+            `${view.domains[view.strip.domain[at]].name}, sequence ${seq + 1}`,
+          ),
+        );
       before = seq;
       this.append(at);
     }
     this.list.addEventListener("pointerover", (event) => this.look(tokenOf(event.target), false));
     this.list.addEventListener("focusin", (event) => this.look(tokenOf(event.target), true));
     this.list.addEventListener("keydown", (event) => this.step(event));
-    this.detail.append(el("p", {}, "Point at a token, or walk along them with the arrow keys, to see its experts and their weights in every layer."));
+    this.detail.append(
+      el(
+        "p",
+        {},
+        "Point at a token, or walk along them with the arrow keys, to see its experts and their " +
+          "weights in every layer.",
+      ),
+    );
     this.colour(this.row);
   }
 
@@ -142,14 +168,28 @@ class Strip {
       const weights = found.weights?.[at][row];
       const most = weights?.[0] || 1;
       const cells = found.experts[at][row].map((expert, k) => {
-        const bar = weights && el("i", { "data-hue": this.hueOf(row, expert) ?? "none", "aria-hidden": "true" });
+        const bar =
+          weights && el("i", { "data-hue": this.hueOf(row, expert) ?? "none", "aria-hidden": "true" });
         bar?.style.setProperty("--share", String(weights[k] / most));
-        return el("td", {}, el("b", {}, String(expert)), weights ? el("span", {}, weights[k].toFixed(2)) : null, bar ?? null);
+        return el(
+          "td",
+          {},
+          el("b", {}, String(expert)),
+          weights ? el("span", {}, weights[k].toFixed(2)) : null,
+          bar ?? null,
+        );
       });
       return el("tr", {}, el("th", { scope: "row" }, String(layer)), ...cells);
     });
     const kind = ["prompt", "thinking", "answer"][found.segment[at]];
-    const caption = el("caption", {}, "Token ", el("q", {}, visible(this.textOf(at))), `, ${domains[found.domain[at]].name}, ${kind}: its experts${found.weights ? " and their weights" : ""}, a row for each layer`);
+    const caption = el(
+      "caption",
+      {},
+      "Token ",
+      el("q", {}, visible(this.textOf(at))),
+      `, ${domains[found.domain[at]].name}, ${kind}: its ` +
+        `experts${found.weights ? " and their weights" : ""}, a row for each layer`,
+    );
     return el("table", {}, caption, el("tbody", {}, ...rows));
   }
 }
@@ -158,5 +198,11 @@ class Strip {
 const tokenOf = (target) =>
   target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest(".token")) : null;
 
-/** Line ends are seen, and still end lines. @param {string} text */
-const visible = (text) => (text === "" ? "∅" : text.replaceAll("\n", "↵\n").replaceAll("\t", "⇥"));
+/** Line ends are seen, and still end lines; control tokens are told by their name. @param {string} text */
+const visible = (text) =>
+  text === ""
+    ? "∅"
+    : text
+        .replace(/^<｜(.+)｜>$/, (_, name) => `⟨${name.replaceAll("▁", " ").replaceAll("_", " ")}⟩`)
+        .replaceAll("\n", "↵\n")
+        .replaceAll("\t", "⇥");

@@ -23,7 +23,11 @@ export function table(caption, headings, rows) {
     el(
       "table",
       {},
-      el("caption", {}, caption + (rest > 0 ? ` The first ${shown.length}; ${whole(rest)} more are in the JSON.` : "")),
+      el(
+        "caption",
+        {},
+        caption + (rest > 0 ? ` The first ${shown.length}; ${whole(rest)} more are in the JSON.` : ""),
+      ),
       el("thead", {}, el("tr", {}, ...headings.map((heading) => el("th", { scope: "col" }, heading)))),
       el(
         "tbody",
@@ -44,7 +48,11 @@ export function table(caption, headings, rows) {
 /** @param {string | number | Node} cell */
 const named = (cell) => (cell instanceof Node ? cell : String(cell));
 
-/** The table of a chart, made when it is opened for the first time. @param {string} summary @param {() => Node} make */
+/**
+ * The table of a chart, made when it is opened for the first time.
+ * @param {string} summary
+ * @param {() => Node} make
+ */
 export function folded(summary, make) {
   const details = el("details", { class: "folded" }, el("summary", {}, summary));
   details.addEventListener("toggle", () => details.open && details.append(make()), { once: true });

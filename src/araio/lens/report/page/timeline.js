@@ -23,13 +23,18 @@ export function timeline(view) {
     inOrder: () => false,
     value: (row, at) => found.misses[row][at] / most,
     say: (row, at) =>
-      `Layer ${found.layers[row]}, from token ${whole(found.starts[at])}: ${whole(found.misses[row][at])} ${found.misses[row][at] === 1 ? "miss" : "misses"}, ${plural(found.hits[row][at], "hit")}`,
-    rest: `From left to right ${plural(found.tokens, "token")} in the order in which they ran; the brightest cell is ${whole(most)} misses in ${plural(found.step, "token")}.`,
+      `Layer ${found.layers[row]}, from token ${whole(found.starts[at])}: ` +
+      `${whole(found.misses[row][at])} ${found.misses[row][at] === 1 ? "miss" : "misses"}, ` +
+      `${plural(found.hits[row][at], "hit")}`,
+    rest:
+      `From left to right ${plural(found.tokens, "token")} in the order in which they ran; the ` +
+      `brightest cell is ${whole(most)} misses in ${plural(found.step, "token")}.`,
   });
   return section(
     "timeline",
     "The cache while it ran",
-    `${percent(found.hit_rate)} of choices found their expert in memory; ${bytes(found.bytes)} were read for the others.`,
+    `${percent(found.hit_rate)} of choices found their expert in memory; ${bytes(found.bytes)} were ` +
+      "read for the others.",
     map.element,
     el(
       "div",

@@ -11,6 +11,7 @@ import { bits, listed, mean, percent, plural, times, whole } from "./numbers.js"
 
 /** Experts of a domain that are named on the first screen; the table further down has all. */
 const NAMED = 4;
+const NOBODY = "No expert serves it more than the other domains by more than chance explains.";
 /** Of the information that there could be, beyond chance: as in `headline.py`. */
 const STRENGTH = { little: 0.02, much: 0.2 };
 
@@ -19,7 +20,10 @@ export function verdict(view) {
   const { name, domains, layers, n_experts: n, top_k: k } = view;
   const tokens = domains.reduce((sum, domain) => sum + domain.tokens, 0);
   const sequences = domains.reduce((sum, domain) => sum + domain.sequences, 0);
-  const traced = `${plural(tokens, "token")} in ${plural(sequences, "sequence")} of ${listed(domains.map((domain) => domain.name))}; ${plural(layers.length, "layer")} of ${n} experts, ${k} of them for each token.`;
+  const traced =
+    `${plural(tokens, "token")} in ${plural(sequences, "sequence")} of ` +
+    `${listed(domains.map((domain) => domain.name))}; ${plural(layers.length, "layer")} of ${n} ` +
+    `experts, ${k} of them for each token.`;
   const parts = view.specialisation ? [served(view), sure(view)] : [];
   return el(
     "section",
@@ -64,21 +68,27 @@ function served(view) {
               })),
               { label: `Experts that serve ${domain.name}`, format: percent, most, names: 128, texts: 44 },
             )
-          : el("p", {}, "No expert serves it more than the other domains by more than chance explains."),
+          : el("p", {}, domain.tokens ? NOBODY : "No token of it was traced."),
       );
     }),
     found.named.length > 0 &&
       el(
         "p",
         { class: "axis-note" },
-        `Share of a domain's tokens that the expert is chosen for; the line is its 95 % interval, the upright mark the highest share in any other domain. Blind choice would give ${percent(view.top_k / view.n_experts)}.`,
+        "Share of a domain's tokens that the expert is chosen for; the line is its 95 % interval, the " +
+          "upright mark the highest share in any other domain. Blind choice would give " +
+          `${percent(view.top_k / view.n_experts)}.`,
       ),
   );
 }
 
 /** The highest share that an expert has in other domains. */
 export function elsewhere(view, domain, layer, expert) {
-  return Math.max(...view.domains.map((_, other) => (other === domain ? 0 : view.specialisation.share[other][layer][expert])));
+  return Math.max(
+    ...view.domains.map((_, other) =>
+      other === domain ? 0 : view.specialisation.share[other][layer][expert],
+    ),
+  );
 }
 
 /** The experts that serve a domain, where it stands out most first. */
@@ -86,7 +96,11 @@ export function mine(view, domain) {
   const { named, share } = view.specialisation;
   return named
     .filter((one) => one.domain === domain)
-    .map((one) => ({ ...one, share: share[domain][one.layer][one.expert], other: elsewhere(view, domain, one.layer, one.expert) }))
+    .map((one) => ({
+      ...one,
+      share: share[domain][one.layer][one.expert],
+      other: elsewhere(view, domain, one.layer, one.expert),
+    }))
     .sort((one, other) => other.share - other.other - (one.share - one.other));
 }
 
@@ -100,17 +114,22 @@ function sure(view) {
     [
       "By chance?",
       shown === p.length
-        ? `No. In every layer, knowing the expert says more of the domain than in ${percent(0.95)} of the shuffles of whole sequences.`
-        : `In ${shown} of ${plural(layers.length, "layer")} experts say more of the domain than shuffled sequences do; in the others not.`,
+        ? `No. In every layer, knowing the expert says more of the domain than in ${percent(0.95)} of ` +
+          "the shuffles of whole sequences."
+        : `In ${shown} of ${plural(layers.length, "layer")} experts say more of the domain than ` +
+          "shuffled sequences do; in the others not.",
     ],
     [
       "How much?",
-      `${bits(mean(information))} of the ${bits(limit)} that would name the domain for certain; shuffled, at most ${bits(mean(high))} (mean of layers). ${amount((mean(information) - mean(specialisation.null_mean)) / limit)}`,
+      `${bits(mean(information))} of the ${bits(limit)} that would name the domain for certain; ` +
+        `shuffled, at most ${bits(mean(high))} (mean of layers). ` +
+        `${amount((mean(information) - mean(specialisation.null_mean)) / limit)}`,
     ],
     [
       "Which experts?",
       flagged
-        ? `${whole(flagged)} are listed at a false discovery rate of ${percent(alpha)}: expect about ${whole(Math.max(1, flagged * alpha))} of them to be wrong.`
+        ? `${whole(flagged)} are listed at a false discovery rate of ${percent(alpha)}: expect about ` +
+          `${whole(Math.max(1, flagged * alpha))} of them to be wrong.`
         : "None passes the test over all experts together.",
     ],
   ];
@@ -118,9 +137,11 @@ function sure(view) {
     const least = divergence.reduce((one, other) => (mean(other.values) < mean(one.values) ? other : one));
     facts.push([
       "Most alike",
-      `${listed(least.pair.map((index) => view.domains[index].name))}: ${bits(mean(least.values))} apart, where two halves of one domain are ${bits(mean(least.floor))} apart.`,
+      `${listed(least.pair.map((index) => view.domains[index].name))}: ${bits(mean(least.values))} ` +
+        `apart, where two halves of one domain are ${bits(mean(least.floor))} apart.`,
     ]);
   }
+  if (view.ablation) facts.push(["Needed?", needed(view)]);
   const map = new HeatMap({
     title: "Whom each expert serves",
     aside: "",
@@ -129,7 +150,8 @@ function sure(view) {
     columns: view.n_experts,
     group: view.group,
     order: () => view.orders.id,
-    value: (row, column) => (serves[row][column] === null ? 0 : depthOf(view, serves[row][column], row, column)),
+    value: (row, column) =>
+      serves[row][column] === null ? 0 : depthOf(view, serves[row][column], row, column),
     say: (row, column) => sayExpert(view, row, column),
     rest: "Point at an expert, or walk over the map with the arrow keys.",
   });
@@ -139,11 +161,15 @@ function sure(view) {
     map.element,
     shades(view),
     el("h3", {}, "How sure"),
-    el("dl", { class: "sureness" }, ...facts.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
+    el(
+      "dl",
+      { class: "sureness" },
+      ...facts.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]),
+    ),
   );
 }
 
-/** Pale where the next domain uses the expert nearly as much, full from four times. */
+/** Faint where the next domain uses the expert nearly as much, full from four times. */
 function depthOf(view, hue, layer, expert) {
   const ratio = view.specialisation.share[hue][layer][expert] / (elsewhere(view, hue, layer, expert) || 1e-9);
   return { hue, depth: 0.2 + 0.8 * Math.min(1, Math.max(0, Math.log2(ratio) / 2)) };
@@ -158,8 +184,20 @@ const shades = ({ domains }) =>
       el("li", {}, el("span", { class: "shade", "data-hue": index, "aria-hidden": "true" }), name),
     ),
     el("li", {}, el("span", { class: "swatch", "data-hue": "even", "aria-hidden": "true" }), "none"),
-    el("li", {}, "pale: barely more than the next domain; full: 4 times as much"),
+    el("li", {}, "faint: barely more than the next domain; full: 4 times as much"),
   );
+
+/** What an ablation found, domain by domain. @param {View} view */
+function needed({ ablation: { rows, domains } }) {
+  const right = (removed, asked) =>
+    rows.find((row) => row.removed === removed && row.asked === asked).accuracy;
+  const said = domains.map(
+    (name) =>
+      `${name} ${percent(right("nothing", name))}, without its own ${percent(right(name, name))}, ` +
+      `without as many at random ${percent(right("random", name))}`,
+  );
+  return `Accuracy: ${said.join("; ")}.`;
+}
 
 /** @param {number} share */
 const amount = (share) =>
@@ -174,5 +212,9 @@ export function sayExpert(view, row, column) {
   const { share, serves } = view.specialisation;
   const owner = serves[row][column];
   const shares = view.domains.map(({ name }, domain) => `${name} ${percent(share[domain][row][column])}`);
-  return `Layer ${view.layers[row]}, expert ${column}${owner === null ? "" : `, serves ${view.domains[owner].name}`}. Chosen for: ${shares.join(", ")} of tokens; ${times(view.pooled[row][column])} uniform in all.`;
+  return (
+    `Layer ${view.layers[row]}, expert ` +
+    `${column}${owner === null ? "" : `, serves ${view.domains[owner].name}`}. Chosen for: ` +
+    `${shares.join(", ")} of tokens; ${times(view.pooled[row][column])} uniform in all.`
+  );
 }
