@@ -19,6 +19,7 @@ from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.load_options import (
+    AdapterFolder,
     Approximate,
     CacheTokens,
     Country,
@@ -109,6 +110,7 @@ def command(
     io: Io = None,
     speculate: Speculation = None,
     approximate: Approximate = None,
+    adapter: AdapterFolder = None,
     receipt: Whole = False,
     no_log: NoLog = False,
     country: Country = None,
@@ -149,6 +151,7 @@ def command(
         cache_tokens=cache_tokens,
         io=io,
         approximate=approximate,
+        adapter=adapter,
         country=country,
         prices=prices,
         tdp=tdp,

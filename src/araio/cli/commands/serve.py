@@ -17,6 +17,7 @@ from araio import env
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.load_options import (
+    AdapterFolder,
     Approximate,
     CacheTokens,
     Country,
@@ -91,6 +92,7 @@ def command(
     io: Io = None,
     speculate: Speculation = None,
     approximate: Approximate = None,
+    adapter: AdapterFolder = None,
     country: Country = None,
     prices: PriceList = None,
     tdp: Tdp = None,
@@ -125,6 +127,7 @@ def command(
             cache_tokens=cache_tokens,
             io=io,
             approximate=approximate,
+            adapter=adapter,
             max_batch=max_batch,
             country=country,
             prices=prices,
