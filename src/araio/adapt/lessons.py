@@ -81,7 +81,8 @@ def read_lessons(
         TextError: a conversation that the format cannot hold.
         TrainingError: no lesson is short enough.
     """
-    learned, held_out = [], []
+    learned: list[Lesson] = []
+    held_out: list[Lesson] = []
     for source in sources:
         for prompt in read_prompts([source], n=n, seed=seed, split=split):
             of_file = prompt.example is None
@@ -116,9 +117,9 @@ def _lesson(prompt: Prompt, chat_format: ChatFormat) -> Lesson:
     if eos is None:
         raise TextError("the model's tokenizer names no end of a text, so that no answer could end")
     if asked.starts_in_reasoning or reasoning:
-        wanted = _thought(chat_format, reasoning or "", answer, opens=not asked.starts_in_reasoning)
+        wanted = [*_thought(chat_format, reasoning or "", answer, opens=not asked.starts_in_reasoning)]
     else:
-        wanted = _plain(chat_format, messages, asked.text, answer)
+        wanted = [*_plain(chat_format, messages, asked.text, answer)]
     return Lesson((*asked.ids, *wanted, eos), len(asked.ids))
 
 

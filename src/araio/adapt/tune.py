@@ -105,7 +105,7 @@ class _Documents:
     """Lessons in any order, as a stream of batches takes them."""
 
     def __init__(self, lessons: Sequence[Lesson], pad: int) -> None:
-        self._documents = [Document(list(lesson.ids), lesson.first_learned) for lesson in lessons]
+        self._documents = [_document(lesson) for lesson in lessons]
         self.pad = pad
 
     def draw(self, rng: Random) -> Document:
@@ -119,6 +119,8 @@ class Tuner:
     out      folder to write, which must not exist yet
     experts  that are trained, by layer; None trains everything
     tuning   what an adapter shall say of how it was made, beside the settings
+
+    `evaluation` has the loss on what was kept apart, before and, once it is done, after.
 
     Raises:
         AdapterError: `out` exists, or its name is none for an adapter.
@@ -158,7 +160,10 @@ class Tuner:
         pad = tokenizer.token_id(PAD)
         documents = _Documents(lessons.learned, (tokenizer.eos_id or 0) if pad is None else pad)
         self.stream = BatchStream(documents, settings.rows, settings.length, settings.seed)
-        self._loss_before = self.held_out_loss()
+        self.evaluation: dict[str, Any] = {
+            "held_out_lessons": len(lessons.held_out),
+            "loss_before": self.held_out_loss(),
+        }
         meter = choose_meter(gpus=self.device.type == "cuda")
         self.receipt = RunReceipt(self.partial / "receipt.json", meter, choose_tariff(name, prices="none"))
         self.step = 0
@@ -179,6 +184,11 @@ class Tuner:
     def trained_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(each.numel() for each in self.model.parameters() if each.requires_grad)
+
+    @property
+    def written_bytes(self) -> int:
+        """Of what was written, tokenizer and all."""
+        return sum(path.stat().st_size for path in self.out.iterdir())
 
     def identity(self) -> dict[str, Any]:
         """What must be the same in the run that goes on."""
@@ -289,11 +299,9 @@ class Tuner:
     def held_out_loss(self) -> float | None:
         """Nats per learned token of the lessons that were kept apart; None where there are none."""
         total, labels = 0.0, 0
-        rows = self.settings.rows
-        documents = [Document(list(one.ids), one.first_learned) for one in self.lessons.held_out]
-        for start in range(0, len(documents), rows):
-            group = documents[start : start + rows]
-            batch: Batch = self.stream.collate([[one] for one in group]).to(self.device)
+        packed = _packed(self.lessons.held_out, self.settings.length)
+        for start in range(0, len(packed), self.settings.rows):
+            batch: Batch = self.stream.collate(packed[start : start + self.settings.rows]).to(self.device)
             output = self.model(batch.tokens, batch.documents, batch.positions, with_mtp=False)
             total += float(cross_entropy(self.model, output.hidden, batch.labels)) * batch.learned_tokens
             labels += batch.learned_tokens
@@ -306,18 +314,14 @@ class Tuner:
 
         Raises AdapterError or TrainingError if the folder cannot be written.
         """
-        evaluation = {
-            "held_out_lessons": len(self.lessons.held_out),
-            "loss_before": self._loss_before,
-            "loss_after": self.held_out_loss(),
-        }
+        self.evaluation |= {"loss_after": self.held_out_loss()}
         if self.experts is None:
             self._write_checkpoint()
             return
         done = replace(
             self.adapter,
             tuning={**self.adapter.tuning, "receipt": self.receipt.to_json()},
-            evaluation=evaluation,
+            evaluation=self.evaluation,
         )
         in_bfloat16 = done.stored_as != "f32"
         self.adapter = done.save(
@@ -337,6 +341,23 @@ class Tuner:
             staging.rename(self.out)
         except OSError as error:
             raise TrainingError(f"{self.out}: cannot be written ({error.strerror})") from None
+
+
+def _document(lesson: Lesson) -> Document:
+    return Document(list(lesson.ids), lesson.first_learned)
+
+
+def _packed(lessons: Sequence[Lesson], length: int) -> list[list[Document]]:
+    """Rows of lessons in order, each row as full as the next one leaves it."""
+    rows: list[list[Document]] = []
+    free = 0
+    for lesson in lessons:
+        if len(lesson.ids) > free:
+            rows.append([])
+            free = length
+        rows[-1].append(_document(lesson))
+        free -= len(lesson.ids)
+    return rows
 
 
 def _freeze_mtp(model: SparseModel) -> None:

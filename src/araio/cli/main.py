@@ -62,6 +62,9 @@ VERBS = {
     "profile export": Verb(
         "araio.cli.commands.profile_export", "Write a smaller checkpoint of the experts that it keeps."
     ),
+    "tune": Verb(
+        "araio.cli.commands.tune", "Train the experts that a domain uses; a small adapter comes of it."
+    ),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
     "receipts": Verb("araio.cli.commands.receipts", "Sum up what answers took: tokens, joules, CO2e, money."),
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),

@@ -247,7 +247,7 @@ def _read_parts(document: Mapping[str, Any]) -> dict[str, Any]:
     replaces = reader.table("replaces")
     if replaces is None:
         raise reader.failure("replaces", "an object")
-    parts = {
+    parts: dict[str, Any] = {
         "name": read_text(reader, "name"),
         "model": read_model(reader),
         "experts": read_by_layer(reader, "experts", is_id) or {},
