@@ -38,9 +38,9 @@ def test_its_own_and_other_domains_are_told_apart(measured):
     assert measured.own.behaviour.prompts == 5
     assert {name: cost.behaviour.prompts for name, cost in measured.others.items()} == {
         "language": 2,
-        "unnamed (x.txt)": 1,
+        "x.txt": 1,
     }
-    assert measured.others["unnamed (x.txt)"].behaviour.accuracy is None
+    assert measured.others["x.txt"].behaviour.accuracy is None
 
 
 def test_the_kept_experts_alone_answer(measured):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from araio.adapt.calibration import NO_DOMAIN, Calibration, calibrate
+from araio.adapt.calibration import Calibration, calibrate
 from araio.adapt.fit import fit
 from araio.adapt.scores import score
 from araio.adapt.select import Target
@@ -19,11 +19,10 @@ def calibration(pocket):
 
 
 def test_prompt_reasoning_and_answer_are_looked_at(pocket, calibration):
-    assert list(calibration.domains) == ["mathematics", "language"]
-    assert calibration.sources == ("task:chain", "task:letters")
+    assert list(calibration.sources) == ["task:chain", "task:letters"]
     prompts = read_prompts(["task:chain"], n=3)
     answers = [pocket.chat(p.messages, temperature=0, repetition_penalty=1) for p in prompts]
-    seen = calibration.domains["mathematics"]
+    seen = calibration.sources["task:chain"]
     assert seen.sequences == 3
     assert seen.tokens == sum(answer.usage["total_tokens"] - 1 for answer in answers)
 
@@ -40,26 +39,27 @@ def test_prompts_alone_can_be_looked_at(pocket):
     assert "only prompts were looked at" in fitted.warnings[0]
 
 
-def test_prompts_of_no_domain_are_one(tiny):
-    prompt = Prompt(({"role": "user", "content": "hello"},), None, "mine.txt")
-    seen = calibrate(tiny, [prompt], max_tokens=5)
-    assert list(seen.domains) == [NO_DOMAIN]
-    assert seen.cut_off == 1
-    assert "1 of 1 answers were cut off" in fit(seen, tiny.config, Target(keep=0.5), name="x").warnings[0]
+def test_what_a_file_says_of_domains_makes_sources_of_them(tiny):
+    asked = ({"role": "user", "content": "hello"},)
+    prompts = [Prompt(asked, domain, "mine.jsonl") for domain in (None, "law", "law", "poems")]
+    seen = calibrate(tiny, prompts, max_tokens=5)
+    counts = {name: part.sequences for name, part in seen.sources.items()}
+    assert counts == {"mine.jsonl": 1, "mine.jsonl: law": 2, "mine.jsonl: poems": 1}
+    assert seen.cut_off == 4
+    assert "4 of 4 answers were cut off" in fit(seen, tiny.config, Target(keep=0.5), name="x").warnings[0]
 
 
 def test_a_file_keeps_all_of_it(calibration, tmp_path):
     calibration.save(tmp_path / "seen.safetensors")
     read = Calibration.from_file(tmp_path / "seen.safetensors")
-    assert (read.model, read.sources, read.generated, read.cut_off) == (
+    assert (read.model, read.generated, read.cut_off) == (
         calibration.model,
-        calibration.sources,
         calibration.generated,
         calibration.cut_off,
     )
-    assert list(read.domains) == list(calibration.domains)
-    for name, seen in calibration.domains.items():
-        found = read.domains[name]
+    assert list(read.sources) == list(calibration.sources)
+    for name, seen in calibration.sources.items():
+        found = read.sources[name]
         assert (found.layers, found.sequences, found.tokens) == (seen.layers, seen.sequences, seen.tokens)
         for field in SUMS:
             np.testing.assert_array_equal(getattr(found, field), getattr(seen, field))
@@ -92,8 +92,8 @@ def test_the_profile_says_how_it_came_about(pocket, calibration, tmp_path):
     profile.save(tmp_path / "both.json")
     read = ExpertProfile.from_file(tmp_path / "both.json")
     assert read == profile
-    assert read.method == {"score": "easy", "keep": 0.75, "protect": ["super"], "equal_groups": True}
-    assert read.calibration["sources"] == ["task:chain", "task:letters"]
+    assert read.method == {"score": "easy", "keep": 0.75, "protect": ["super"], "equal_groups": False}
+    assert list(read.calibration["sources"]) == ["task:chain", "task:letters"]
     assert read.calibration["sequences"] == 6
     assert read.calibration["generated"] is True
     assert read.evaluation is None
@@ -101,24 +101,24 @@ def test_the_profile_says_how_it_came_about(pocket, calibration, tmp_path):
         assert sum(read.scores[layer]) == pytest.approx(1, abs=1e-6)
 
 
-def test_domains_count_alike(pocket, calibration):
+def test_sources_count_alike(pocket, calibration):
     profile = fit(calibration, pocket.config, Target(keep=0.75), name="both").profile
     layers = tuple(pocket.config.moe_layers)
-    parts = [score(seen.rows(layers), "easy") for seen in calibration.domains.values()]
+    parts = [score(seen.rows(layers), "easy") for seen in calibration.sources.values()]
     expected = (parts[0] + parts[1]) / 2
     np.testing.assert_allclose([profile.scores[layer] for layer in layers], expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("target", [Target(keep=0.5), Target(coverage=0.9)])
 def test_equal_groups_make_a_profile_that_can_be_exported(pocket, calibration, target):
-    fitted = fit(calibration, pocket.config, target, name="cut")
+    fitted = fit(calibration, pocket.config, target, name="cut", equal_groups=True)
     assert fitted.profile.is_uniform
     assert fitted.profile.mtp is not None
     assert len(fitted.profile.mtp) == len(fitted.profile.keep[1])
 
 
 def test_unequal_groups_follow_the_scores(pocket, calibration):
-    profile = fit(calibration, pocket.config, Target(coverage=0.9), name="cut", equal_groups=False).profile
+    profile = fit(calibration, pocket.config, Target(coverage=0.9), name="cut").profile
     assert not profile.is_uniform
     for layer, kept in profile.keep.items():
         assert sum(profile.scores[layer][expert] for expert in kept) >= 0.9 - 1e-6

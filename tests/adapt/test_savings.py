@@ -13,7 +13,7 @@ from araio.eval.prompts import read_prompts
 @pytest.fixture(scope="module")
 def half(pocket):
     seen = calibrate(pocket, read_prompts(["task:chain"], n=6), max_tokens=100)
-    return fit(seen, pocket.config, Target(keep=0.5), name="half").profile
+    return fit(seen, pocket.config, Target(keep=0.5), name="half", equal_groups=True).profile
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_a_router_finds_all_it_needs_among_what_is_kept(name, seed, share, by_co
 @given(name=st.sampled_from(sorted(CONFIGS)), seed=st.integers(0, 2**16), share=st.floats(0.01, 1.0))
 def test_equal_groups_are_equal_in_every_layer(name, seed, share):
     config = CONFIGS[name]
-    chosen = select(scores_for(config, seed), (1, 2), config, Target(coverage=share))
+    chosen = select(scores_for(config, seed), (1, 2), config, Target(coverage=share), equal_groups=True)
     assert len({count for kept in chosen.values() for count in group_counts(kept, config)}) == 1
 
 
@@ -107,7 +107,7 @@ def test_all_are_kept_when_all_are_asked_for(name):
 
 def test_a_share_is_rounded_up_to_whole_experts_of_a_group():
     config = CONFIGS["v3"]  # 4 groups of 4
-    chosen = select(scores_for(config, 0), (1, 2), config, Target(keep=0.6))
+    chosen = select(scores_for(config, 0), (1, 2), config, Target(keep=0.6), equal_groups=True)
     assert group_counts(chosen[1], config) == [3, 3, 3, 3]
     freely = select(scores_for(config, 0), (1, 2), config, Target(keep=0.6), equal_groups=False)
     assert len(freely[1]) == 10
@@ -135,7 +135,7 @@ def test_no_room_for_what_is_protected_is_refused_by_layer_and_group():
     protected = np.zeros((2, 16), bool)
     protected[1, 8:11] = True
     with pytest.raises(ProfileError, match=r"layer 8 has 3 in group 2 .* keep at least 0.75"):
-        select(scores_for(config, 0), (7, 8), config, Target(keep=0.5), protected)
+        select(scores_for(config, 0), (7, 8), config, Target(keep=0.5), protected, equal_groups=True)
 
 
 @pytest.mark.parametrize(

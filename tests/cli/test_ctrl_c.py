@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +57,7 @@ def test_a_press_that_code_swallows_ends_one_question_with_130(
 ):
     class Model:
         experts = None
+        profiles = SimpleNamespace(known={})
 
         def stream(self, messages, **sampling):
             return answer_that_swallows()

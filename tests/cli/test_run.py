@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+import araio
 from araio.cli.commands.run import _choose
 from araio.errors import ModelNotFoundError, RequestError
+from araio.testing.profiles import profile_of
 
 QUESTION = "What is 47 + 38 - 12?"
 
@@ -237,3 +239,47 @@ def test_cached_says_where_it_changes_nothing(araio_command, tiny):
     documents = [json.loads(result.stdout) for result in (cached, exact)]
     assert documents[0]["content"] == documents[1]["content"]
     assert [document["usage"]["araio"]["approximation"] for document in documents] == [None, None]
+
+
+@pytest.fixture
+def profile_file(tiny, tmp_path):
+    model = araio.load(tiny)
+    size = model.config.n_routed_experts
+    kept = [expert for expert in range(size) if expert % 4 != 3]
+    profile_of(model.config, kept, model.fingerprint).save(tmp_path / "math.json")
+    return tmp_path / "math.json"
+
+
+def test_a_pinned_profile_says_that_answers_are_as_without(araio_command, tiny, profile_file):
+    arguments = ("run", "-m", tiny, "-p", "hi", "--seed", "0", "--max-tokens", "8", "--json")
+    pinned, plain = araio_command(*arguments, "--profile", profile_file), araio_command(*arguments)
+    assert "profile math: every expert is in memory, so there is nothing to pin" in pinned.stderr
+    assert json.loads(pinned.stdout)["content"] == json.loads(plain.stdout)["content"]
+    assert json.loads(pinned.stdout)["usage"]["araio"]["mask"] is None
+
+
+def test_a_mask_says_that_answers_change(araio_command, tiny, profile_file):
+    arguments = ("run", "-m", tiny, "-p", "hi", "--max-tokens", "8", "--profile", profile_file)
+    done = araio_command(*arguments, "--profile-mode", "mask", "--receipt")
+    assert done.returncode == 0
+    assert re.search(
+        r"^mask math: \d+ of \d+ experts \(75%\) answer, and no others", done.stderr, re.MULTILINE
+    )
+    assert "not known, `araio profile eval` measures it" in done.stderr
+    assert "by mask math; without it the answer may be another" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "none.json"], "none.json: cannot be read"),
+        (["--profile-mode", "mask"], "'mask' without a profile"),
+        (["--profile-mode", "export"], "profile_mode is 'export'; expected pin or mask"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_told_in_one_line(araio_command, tiny, arguments, message):
+    done = araio_command("run", "-m", tiny, "-p", "hi", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr

@@ -91,10 +91,10 @@ class Recorder:
 
     def mla_prefill(self, q_nope, q_pe, latents, kv_b_proj, scale):
         """Every position is expanded to keys and values, and each query meets those it may see."""
-        self.multiply(latents.length, kv_b_proj)
-        T, H, N = q_nope.shape
+        self.multiply(int(latents.lengths.sum()), kv_b_proj)
+        _, H, N = q_nope.shape
         V = kv_b_proj.shape[0] // H - N
-        self.attend(T, latents, H * (N + q_pe.shape[2] + V))
+        self.attend(latents, H * (N + q_pe.shape[2] + V))
         return reference.mla_prefill(q_nope, q_pe, latents, kv_b_proj, scale)
 
     def mla_decode(self, q_nope, q_pe, latents, kv_b_proj, scale):
@@ -102,10 +102,11 @@ class Recorder:
         T, H, _ = q_nope.shape
         self.multiply(T, kv_b_proj)
         C = kv_b_proj.shape[1]
-        self.attend(T, latents, H * (C + q_pe.shape[2] + C))
+        self.attend(latents, H * (C + q_pe.shape[2] + C))
         return reference.mla_decode(q_nope, q_pe, latents, kv_b_proj, scale)
 
-    def attend(self, tokens, latents, multiply_adds_per_pair) -> None:
-        seen = [latents.length - tokens + t + 1 for t in range(tokens)]
-        self.attention += sum(seen) * multiply_adds_per_pair
-        self.cache_bytes += latents.length * latents.pages[0].nbytes // PAGE
+    def attend(self, latents, multiply_adds_per_pair) -> None:
+        for length, tokens in zip(latents.lengths.tolist(), latents.tokens.tolist(), strict=True):
+            seen = [length - tokens + t + 1 for t in range(tokens)]
+            self.attention += sum(seen) * multiply_adds_per_pair
+            self.cache_bytes += length * latents.pages[0].nbytes // PAGE

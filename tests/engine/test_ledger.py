@@ -368,10 +368,10 @@ def test_a_step_that_was_interrupted_leaves_nothing_behind(tiny: Model) -> None:
     engine = Engine(tiny, speculate="off", meter=meter)
     lost = engine.submit([5, 6], SamplingParams(max_tokens=9), stop_ids=[])
     engine.step()
-    take_all, engine._take_all = engine._take_all, interrupt  # type: ignore[method-assign, assignment]
+    take_all, engine._runner._take_all = engine._runner._take_all, interrupt  # type: ignore[method-assign, assignment]
     with pytest.raises(KeyboardInterrupt):
         engine.step()
-    engine._take_all = take_all  # type: ignore[method-assign]
+    engine._runner._take_all = take_all  # type: ignore[method-assign]
     engine.cancel(lost)
     before = lost.energy.joules
     (next_one,) = run(engine, ([7, 8], 3))

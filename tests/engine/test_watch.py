@@ -127,7 +127,7 @@ def test_experts_that_cannot_be_told_fail_only_who_asked(model: Model, monkeypat
     def fail(*_: object) -> None:
         raise MemoryError("no room for routes")
 
-    monkeypatch.setattr("araio.engine.engine.routes_of", fail)
+    monkeypatch.setattr("araio.engine.runner.routes_of", fail)
     asking, other = (engine.prepare([7], PARAMS, [], watches=watches) for watches in ("answer", None))
     for job in (asking, other):
         engine.enter(job)

@@ -28,11 +28,8 @@ COMMANDS = list(commands())
 def options_of(verb):
     app = typer.Typer(add_completion=False)
     app.command()(import_module(VERBS[verb].module).command)
-    return {
-        name
-        for parameter in typer.main.get_command(app).params
-        for name in (*parameter.opts, *parameter.secondary_opts)
-    } | {"--help"}
+    parameters = typer.main.get_command(app).params
+    return {name for each in parameters for name in (*each.opts, *each.secondary_opts)} | {"--help"}
 
 
 def test_there_are_commands_to_check():

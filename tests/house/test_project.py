@@ -42,12 +42,18 @@ def imported_by(paths):
     return {MODULE_OF.get(name, name) for name in found - set(sys.stdlib_module_names) - {"araio"}}
 
 
-PICTURES = [PACKAGE / "cli" / "picture.py"]
+REPORTS = [
+    PACKAGE / "cli" / "picture.py",
+    PACKAGE / "lens" / "plots.py",
+    PACKAGE / "traces" / "exporters" / "parquet.py",
+]
+# Dumps of SGLang's are files of PyTorch's; whoever reads one has PyTorch.
+DUMPS = [PACKAGE / "traces" / "importers" / "sglang.py"]
 TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
 
 
 def test_running_needs_exactly_the_base_dependencies():
-    running = [path for path in PACKAGE.rglob("*.py") if path not in [*TRAINING, *PICTURES]]
+    running = [path for path in PACKAGE.rglob("*.py") if path not in [*TRAINING, *REPORTS, *DUMPS]]
     assert imported_by(running) == names(PROJECT["dependencies"])
 
 
@@ -56,8 +62,13 @@ def test_training_adds_exactly_its_extra():
     assert imported_by(TRAINING) - base == names(EXTRAS["train"])
 
 
-def test_pictures_add_exactly_their_extra():
-    assert imported_by(PICTURES) == names(EXTRAS["report"])
+def test_reports_add_exactly_their_extra():
+    base = names(PROJECT["dependencies"])
+    assert imported_by(REPORTS) - base == names(EXTRAS["report"])
+
+
+def test_dumps_need_nothing_but_what_training_has():
+    assert imported_by(DUMPS) <= names(PROJECT["dependencies"]) | names(EXTRAS["train"])
 
 
 @pytest.mark.parametrize("extra", ["base", *EXTRAS])

@@ -1,5 +1,6 @@
 """Compiled attention, in both forms, and rotary positions against the reference."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import hypothesis.strategies as st
@@ -10,7 +11,10 @@ from hypothesis import given, settings
 from araio.codecs import codec, decode
 from araio.kernels import reference
 from araio.kernels.ops import PAGE, Latents
+from araio.kernels.reference_attention import gathered
 from araio.tensors import BFloat16, Float32Array, Weight
+
+from .layers import assert_same_bits
 
 pytestmark = pytest.mark.native
 
@@ -35,16 +39,33 @@ class Inputs(NamedTuple):
     scale: float
 
 
-def paged(rng: np.random.Generator, latent: Float32Array, dtype: type[np.generic] = np.float32) -> Latents:
-    """Latents (S, C + R) in pages in random order, with pages of others among them, all full of NaN."""
-    S, width = latent.shape
-    used = -(-S // PAGE)
+def paged(
+    rng: np.random.Generator,
+    latents: Sequence[Float32Array],
+    tokens: Sequence[int],
+    dtype: type[np.generic] = np.float32,
+) -> Latents:
+    """Latents (S, C + R) in pages in random order, with pages of nobody among them, all full of NaN."""
+    width = latents[0].shape[1]
+    used = [-(-len(latent) // PAGE) for latent in latents]
     nan = np.nan if dtype is np.float32 else 0x7FC0
-    pages = np.full((used + 2, PAGE, width), nan, dtype)
-    table = rng.permutation(used + 2)[: used + 1]
-    slots = (table[:, None] * PAGE + np.arange(PAGE)).reshape(-1)[:S]
-    reference.store_latents(latent[:, :-1], latent[:, -1:], slots, pages)
-    return Latents(pages, table, S)
+    pages = np.full((sum(used) + 2, PAGE, width), nan, dtype)
+    free, tables = rng.permutation(len(pages)), np.full((len(latents), max(used) + 1), -1)
+    for latent, table, count in zip(latents, tables, used, strict=True):
+        table[:count], free = free[:count], free[count:]
+        slots = (table[:, None] * PAGE + np.arange(PAGE)).reshape(-1)[: len(latent)]
+        reference.store_latents(latent[:, :-1], latent[:, -1:], slots, pages)
+    return Latents(pages, tables, np.array([len(latent) for latent in latents]), np.array(tokens))
+
+
+def positions_of(latents: Latents) -> Float32Array:
+    """What one sequence sees (S, C + R)."""
+    return gathered(latents.pages, latents.tables[0], int(latents.lengths[0]))
+
+
+def up_to(latents: Latents, length: int, tokens: int) -> Latents:
+    """The first positions of one sequence, for so many queries."""
+    return Latents.of_one(latents.pages, latents.tables[0], length, tokens)
 
 
 def random_inputs(
@@ -62,7 +83,7 @@ def random_inputs(
     H, N, R, V, C = sizes
     q = randn(rng, T, H, N + R)
     weight = codec(name).encode(randn(rng, H * (N + V), C) / np.float32(C) ** 0.5)
-    latents = paged(rng, randn(rng, S, C + R), dtype)
+    latents = paged(rng, [randn(rng, S, C + R)], [T], dtype)
     return Inputs(q[..., :N], q[..., N:], latents, weight, (N + R) ** -0.5)
 
 
@@ -103,7 +124,7 @@ def test_they_agree_where_heads_are_whole_tiles(on_threads, form: str, name: str
 def exact(inputs: Inputs) -> np.ndarray:
     """The last token's answer, absorbed, in float64."""
     H, N = inputs.q_nope.shape[1:]
-    seen = reference.gathered(inputs.latents).astype(float)
+    seen = positions_of(inputs.latents).astype(float)
     C = seen.shape[1] - inputs.q_pe.shape[2]
     w = inputs.kv_b_proj.reshape(H, -1, C).astype(float)
     q = np.concatenate([np.einsum("hn,hnc->hc", inputs.q_nope[-1], w[:, :N]), inputs.q_pe[-1]], axis=1)
@@ -119,7 +140,7 @@ def test_a_context_of_128k_is_attended_as_in_float64(on_threads, form: str, shar
     rng = np.random.default_rng(1)
     inputs = random_inputs(rng, 2, 131_072, (3, 4, 2, 5, 6))
     # The largest score moves on and on.
-    inputs.latents.pages[inputs.latents.table[:1024]] += np.linspace(-1, 1, 1024, dtype=np.float32)[
+    inputs.latents.pages[inputs.latents.tables[0, :1024]] += np.linspace(-1, 1, 1024, dtype=np.float32)[
         :, None, None
     ]
     inputs = inputs._replace(scale=inputs.scale * sharpness)
@@ -135,7 +156,7 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_threads(on_threads, form:
     rng = np.random.default_rng(0)
     inputs = random_inputs(rng, T, S, (5, 32, 8, 16, 70), name)
     held = on_threads(1).hold(inputs.kv_b_proj)
-    elsewhere = paged(rng, reference.gathered(inputs.latents))
+    elsewhere = paged(rng, [positions_of(inputs.latents)], [T])
 
     def run(threads: int, tokens: slice, latents: Latents) -> Float32Array:
         operation = getattr(on_threads(threads), form)
@@ -145,10 +166,44 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_threads(on_threads, form:
     for threads in (2, 3):
         np.testing.assert_array_equal(run(threads, slice(None), elsewhere), whole)
     for t in (0, 1, 77, T - 1):
-        one = run(1, slice(t, t + 1), elsewhere._replace(length=S - T + t + 1))
+        one = run(1, slice(t, t + 1), up_to(elsewhere, S - T + t + 1, 1))
         np.testing.assert_array_equal(one[0], whole[t])
-    some = run(3, slice(30, 50), inputs.latents._replace(length=S - T + 50))
+    some = run(3, slice(30, 50), up_to(inputs.latents, S - T + 50, 20))
     np.testing.assert_array_equal(some, whole[30:50])
+
+
+@settings(max_examples=20)
+@given(
+    threads=st.sampled_from(THREADS),
+    seed=st.integers(0, 2**32),
+    name=st.sampled_from(CODECS),
+    dtype=st.sampled_from(DTYPES),
+    sequences=st.lists(
+        st.tuples(st.sampled_from([0, 1, 1, 1, 2, 6, 40]), st.integers(0, 300)), min_size=1, max_size=20
+    ),
+    sizes=st.sampled_from([(3, 16, 4, 32, 64), (8, 32, 8, 16, 33), (18, 5, 3, 9, 40)]),
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_sequences_side_by_side_have_the_bits_of_each_alone(
+    on_threads, form: str, threads, seed, name, dtype, sequences, sizes
+) -> None:
+    rng = np.random.default_rng(seed)
+    _, _, R, _, C = sizes
+    tokens = [own for own, _ in sequences]
+    alone = random_inputs(rng, sum(tokens), 1, sizes, name)
+    lengths = [own + before for own, before in sequences]
+    latents = paged(rng, [randn(rng, length, C + R) for length in lengths], tokens, dtype)
+    inputs = alone._replace(latents=latents)
+    y = attend(on_threads(threads), form, inputs)
+    np.testing.assert_allclose(y, getattr(reference, form)(*inputs), **CLOSE)
+
+    held = on_threads(1).hold(inputs.kv_b_proj)
+    stop = 0
+    for table, length, own in zip(latents.tables, lengths, tokens, strict=True):
+        rows, stop = slice(stop, stop + own), stop + own
+        one = Latents.of_one(latents.pages, table, length, own)
+        found = getattr(on_threads(1), form)(inputs.q_nope[rows], inputs.q_pe[rows], one, held, inputs.scale)
+        assert_same_bits(found, y[rows])
 
 
 def test_a_step_too_large_for_its_pages_at_once_merges_them_in_waves(on_threads) -> None:
@@ -223,9 +278,9 @@ SHAPES = {
 }
 
 
-def call(ours, form: str, table: list[int], length: int, shapes: dict[str, tuple[int, ...]]) -> None:
-    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    latents = Latents(arrays["pages"], np.array(table), length)
+def call(ours, form: str, latents: Latents, change: dict[str, tuple[int, ...]]) -> None:
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in (SHAPES | change).items()}
+    latents = latents._replace(pages=arrays["pages"])
     held = ours.hold(arrays["kv_b_proj"])
     getattr(ours.compiled, form)(arrays["q_nope"], arrays["q_pe"], *latents, held, 1.0, arrays["y"])
 
@@ -247,9 +302,10 @@ def call(ours, form: str, table: list[int], length: int, shapes: dict[str, tuple
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(ours, form: str, change: dict[str, tuple[int, ...]]) -> None:
-    call(ours, form, [2, 0], 200, SHAPES)
+    latents = Latents.of_one(np.zeros(0), np.array([2, 0]), 200, 2)
+    call(ours, form, latents, {})
     with pytest.raises(ValueError, match="must"):
-        call(ours, form, [2, 0], 200, SHAPES | change)
+        call(ours, form, latents, change)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -258,7 +314,34 @@ def test_sizes_that_do_not_fit_are_refused(ours, form: str, change: dict[str, tu
 )
 def test_pages_that_are_not_there_are_refused(ours, form: str, table: list[int], length: int) -> None:
     with pytest.raises(ValueError, match="must"):
-        call(ours, form, table, length, SHAPES)
+        call(ours, form, Latents.of_one(np.zeros(0), np.array(table), length, 2), {})
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("tables", "lengths", "tokens"),
+    [
+        ([[2, 0], [1, 1]], [200, 100], [1, 2]),
+        ([[2, 0], [1, 1]], [200, 100], [1, 0]),
+        ([[2, 0], [1, 1]], [200, 100], [-1, 3]),
+        ([[2, 0], [1, 1]], [200, 100], [2**62, 2**62]),
+        ([[2, 0], [1, 1]], [200, 0], [1, 1]),
+        ([[2, 0], [1, 1]], [200, 257], [1, 1]),
+        ([[2, 0], [3, 0]], [200, 100], [1, 1]),
+        ([[2, 0], [1, 1]], [200], [1, 1]),
+        ([[2, 0]], [200, 100], [1, 1]),
+        ([[2, 0]], [200], [1, 1]),
+    ],
+)
+def test_sequences_that_do_not_fit_are_refused(ours, form: str, tables, lengths, tokens) -> None:
+    call(
+        ours,
+        form,
+        Latents(np.zeros(0), np.array([[2, 0], [1, 3]]), np.array([200, 100]), np.ones(2, int)),
+        {},
+    )
+    with pytest.raises(ValueError, match="must"):
+        call(ours, form, Latents(np.zeros(0), *map(np.array, (tables, lengths, tokens))), {})
 
 
 @pytest.mark.parametrize("form", FORMS)

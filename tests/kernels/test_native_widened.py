@@ -57,7 +57,7 @@ def test_so_does_attention(
     rng, ours = np.random.default_rng(seed), on_threads(threads)
     H, N, R, V = 3, 18, 8, 21
     pages = randn(rng, 2, PAGE, C + R)
-    latents = Latents(pages, np.arange(2), T + before)
+    latents = Latents.of_one(pages, np.arange(2), T + before, T)
     weight = codec("bf16").encode(randn(rng, H * (N + V), C))
     q_nope, q_pe = randn(rng, T, H, N), randn(rng, T, H, R)
     narrow, wide = (

@@ -6,7 +6,7 @@ import torch
 
 from araio.codecs import codec
 from araio.codecs.integers import unpack_rows
-from araio.kernels import reference
+from araio.kernels import reference, reference_attention
 from araio.kernels.ops import PAGE, FeedForward, Latents
 from araio.kernels.widen import widen
 from araio.tensors import Float32Array, Quantized, Weight
@@ -126,13 +126,13 @@ def attention_inputs(T: int, S: int) -> tuple[Float32Array, Float32Array, Float3
     return randn(T, H, N), randn(T, H, R), randn(S, C + R), randn(H * (N + V), C), 0.3
 
 
-def paged(latent: Float32Array) -> Latents:
+def paged(latent: Float32Array, tokens: int) -> Latents:
     """The same latents in pages that lie backwards, among pages of others."""
     count = -(-len(latent) // PAGE)
     pages, table = np.full((count + 2, PAGE, C + R), np.nan, np.float32), np.arange(count, -1, -1)
     slots = table[np.arange(len(latent)) // PAGE] * PAGE + np.arange(len(latent)) % PAGE
     reference.store_latents(latent[:, :C], latent[:, C:], slots, pages)
-    return Latents(pages, table, len(latent))
+    return Latents.of_one(pages, table, len(latent), tokens)
 
 
 def naive_attention(q_nope, q_pe, latent, kv_b_proj, scale) -> Float32Array:
@@ -151,19 +151,37 @@ def naive_attention(q_nope, q_pe, latent, kv_b_proj, scale) -> Float32Array:
 @pytest.mark.parametrize("temporary", [1, 200, 1 << 22])
 @pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 9), (4, 4), (5, 12), (3, 300)])
 def test_both_forms_of_attention_are_the_naive_one(form, temporary, T, S, monkeypatch) -> None:
-    monkeypatch.setattr(reference, "TEMPORARY_NUMBERS", temporary)
+    monkeypatch.setattr(reference_attention, "TEMPORARY_NUMBERS", temporary)
     q_nope, q_pe, latent, *rest = inputs = attention_inputs(T, S)
-    np.testing.assert_allclose(form(q_nope, q_pe, paged(latent), *rest), naive_attention(*inputs), **CLOSE)
+    np.testing.assert_allclose(form(q_nope, q_pe, paged(latent, T), *rest), naive_attention(*inputs), **CLOSE)
+
+
+@pytest.mark.parametrize("form", [reference.mla_prefill, reference.mla_decode])
+def test_sequences_see_nothing_of_each_other(form) -> None:
+    tokens, lengths = [3, 0, 1, 2], [5, 2, 300, 2]
+    q_nope, q_pe, _, kv_b_proj, scale = attention_inputs(sum(tokens), 1)
+    own = [randn(length, C + R, seed=length) for length in lengths]
+    pages, starts = np.zeros((6, PAGE, C + R), np.float32), [0, 1, 2, 5]
+    for start, latent in zip(starts, own, strict=True):
+        pages.reshape(-1, C + R)[start * PAGE :][: len(latent)] = latent
+    tables = np.array(starts)[:, None] + np.arange(3)
+    latents = Latents(pages, tables, np.array(lengths), np.array(tokens))
+    y = form(q_nope, q_pe, latents, kv_b_proj, scale)
+    stop = 0
+    for latent, count in zip(own, tokens, strict=True):
+        rows, stop = slice(stop, stop + count), stop + count
+        expected = naive_attention(q_nope[rows], q_pe[rows], latent, kv_b_proj, scale)
+        np.testing.assert_allclose(y[rows], expected, **CLOSE)
 
 
 @pytest.mark.parametrize("form", [reference.mla_prefill, reference.mla_decode])
 @pytest.mark.parametrize("S", [0, 3])
 def test_attention_of_no_token_is_empty(form, S: int) -> None:
     q_nope, q_pe, latent, *rest = attention_inputs(0, S)
-    assert form(q_nope, q_pe, paged(latent), *rest).shape == (0, H, V)
+    assert form(q_nope, q_pe, paged(latent, 0), *rest).shape == (0, H, V)
 
 
 def test_attention_survives_scores_beyond_the_range_of_exp() -> None:
     q_nope, q_pe, latent, kv_b_proj, _ = attention_inputs(2, 5)
     for form in (reference.mla_prefill, reference.mla_decode):
-        assert np.isfinite(form(q_nope, q_pe, paged(latent), kv_b_proj, 1e4)).all()
+        assert np.isfinite(form(q_nope, q_pe, paged(latent, 2), kv_b_proj, 1e4)).all()

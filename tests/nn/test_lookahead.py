@@ -10,9 +10,11 @@ import pytest
 
 from araio.nn.experts import ExpertWeights
 from araio.nn.lookahead import Lookahead
+from araio.nn.mask import ExpertMask, masks_of
 from araio.nn.model import Model
 from araio.nn.moe import MoE
 from araio.testing.checkpoints import write_tiny_checkpoint
+from araio.testing.profiles import profile_of
 from araio.weights.load import load_model
 
 IDS = np.random.default_rng(3).integers(0, 250, 6)
@@ -48,6 +50,9 @@ class Waiting:
     def arrivals(self):
         for expert in sorted(self.experts, reverse=True):
             yield {expert: self.experts[expert]}
+
+    def give_up(self) -> None:
+        pass
 
 
 def looking_ahead(folder: Path, listener: Listener, waits: bool) -> tuple[Model, Model]:
@@ -120,6 +125,23 @@ def test_the_guess_is_the_next_routers_choice_for_what_the_layer_gives(folder: P
     ((_, layer, guessed),) = listener.told
     assert layer == 2
     np.testing.assert_array_equal(guessed, ids)
+
+
+def test_the_guess_is_made_among_what_a_mask_keeps(folder: Path) -> None:
+    listener = Listener()
+    _, model = looking_ahead(folder, listener, waits=False)
+    x = np.random.default_rng(5).standard_normal((3, model.config.hidden_size)).astype(np.float32)
+    mask = ExpertMask(profile_of(model.config, [0, 1, 4, 5, 10, 11, 12, 13]))
+    masks = masks_of([mask, None], [2, 1])
+    model.lookahead(1, x, IS_DECODED, masks)
+    block = model.layers[2]
+    ids, _ = block.mlp.gate(block.post_attention_layernorm(x), IS_DECODED, masks)
+    ((_, _, guessed),) = listener.told
+    np.testing.assert_array_equal(guessed, ids)
+    kept = mask.kept(2)
+    assert kept is not None
+    assert kept[guessed[:2]].all()
+    assert not kept[guessed[2]].all()
 
 
 def test_nobody_is_asked_who_cannot_use_it(folder: Path) -> None:

@@ -9,6 +9,8 @@ import openai
 import pytest
 
 from araio.serve.schema_answers import ChatAnswer
+from araio.traces import Phase, TraceHeader
+from araio.traces.importers import import_trace
 
 QUESTION = [{"role": "user", "content": "What is 47 + 38 - 12?"}]
 
@@ -232,6 +234,20 @@ def test_experts_of_all_tokens_come_as_a_file(client, live):
     assert experts.shape == (len(ids) - 1, len(config.moe_layers), config.num_experts_per_tok)
     expected, _ = live.service.model.route(ids[:-1])
     assert np.array_equal(np.sort(experts), np.sort(expected))
+
+
+def test_an_answer_with_experts_becomes_a_trace(client, live, tmp_path):
+    model = live.service.model
+    answer = create(
+        client, max_tokens=6, extra_body={"return_routed_experts": True, "return_token_ids": True}
+    )
+    (tmp_path / "answer.json").write_text(answer.model_dump_json())
+    trace = import_trace(tmp_path / "answer.json", header=TraceHeader.of(model.config))
+    ids = [*answer.prompt_token_ids, *answer.choices[0].token_ids][:-1]
+    assert trace.column("token_id").tolist() == ids
+    assert (trace.column("phase") == Phase.PREFILL).sum() == len(answer.prompt_token_ids)
+    expected, _ = model.route(ids)
+    assert np.array_equal(np.sort(trace.experts), np.sort(expected))
 
 
 def test_a_stream_may_carry_its_usage_all_along(client):

@@ -19,7 +19,7 @@ from araio.formats.layout import expected_tensors, expert_of
 from araio.formats.store_layout import ExpertRecord, StoreCodecs
 from araio.kernels.ops import PAGE
 from araio.testing.checkpoints import tiny_config
-from araio.weights.budget import LATER, Needs, split
+from araio.weights.budget import LATER, Needs, check_room, split
 
 MIB, GIB = 1 << 20, 1 << 30
 PROCESS = 90 * MIB
@@ -191,3 +191,31 @@ def test_few_experts_that_are_fewer_than_two_layers_ask_for() -> None:
         assert budget.used <= ram
         assert min(budget.staging, budget.experts) >= 0
         assert budget.slots is None or budget.slots >= 2
+
+
+@pytest.mark.parametrize("given", [0.3, 0.6])
+@pytest.mark.parametrize("pinned", [300, 900, 1500])
+def test_room_for_pinned_experts_is_there_or_it_is_said_how_much_would_be(given: float, pinned: int) -> None:
+    _, needs = of_store("v2-lite", "q4")
+    whole = split(V2_LITE, needs, 1 << 50, PROCESS).whole
+    budget = split(V2_LITE, needs, int(given * whole), PROCESS)
+    assert budget.slots is not None
+    wanted = pinned + 2 * V2_LITE.num_experts_per_tok
+    if wanted <= budget.slots:
+        check_room(V2_LITE, needs, budget, pinned)
+        return
+    with pytest.raises(BudgetError, match=f"^{pinned} experts are to stay in memory") as refusal:
+        check_room(V2_LITE, needs, budget, pinned)
+    found = re.search(r"; ([0-9.]+) GiB are enough", str(refusal.value))
+    assert found is not None
+    enough = split(V2_LITE, needs, round(float(found[1]) * GIB) + 1, PROCESS)
+    assert enough.slots is None or enough.slots >= wanted
+    tenth = split(V2_LITE, needs, round((float(found[1]) - 0.2) * GIB), PROCESS)
+    assert tenth.slots is not None
+    assert tenth.slots < wanted
+
+
+def test_no_pins_need_no_room() -> None:
+    _, needs = of_store("v2-lite", "q4")
+    least = split(V2_LITE, needs, 1 << 50, PROCESS).smallest
+    check_room(V2_LITE, needs, split(V2_LITE, needs, least, PROCESS), 0)

@@ -25,6 +25,8 @@ from araio.disk.python_reader import PythonReader
 from araio.disk.reader import Counters, Done, Piece, Slot
 from araio.errors import CheckpointError, DiskError
 from araio.kernels import select
+from araio.nn.batch import Segment, Unwanted
+from araio.nn.kv_cache import LatentCache
 from araio.nn.model import Model
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.weights import residency
@@ -452,6 +454,87 @@ def test_speeds_are_measured_as_it_runs(folder: Path, monkeypatch: pytest.Monkey
     assert windows[1] == 0 or windows[1] > 2.5e-3
 
 
+# ---------------------------------------------------------------------- nobody wants it any more
+
+
+class Cancelled:
+    """Operations that compute some groups of experts, and then nobody wants the step."""
+
+    def __init__(self, groups: int) -> None:
+        self.groups, self.computed, self.experts = groups, 0, 0
+        self.operations = select.select().ops
+        self.ops = replace(self.operations, expert_answers=self.expert_answers)
+
+    def is_unwanted(self) -> bool:
+        return self.computed >= self.groups
+
+    def expert_answers(self, x: Any, ids: Any, experts: Any, answers: Any) -> None:
+        self.computed += 1
+        self.experts += len(experts)
+        self.operations.expert_answers(x, ids, experts, answers)
+
+
+def stopped(model: Model, cancelled: Cancelled) -> LatentCache:
+    """Begins a prompt that is given up; the sequence that it was to be."""
+    cache = model.new_cache()
+    segment = Segment(np.array(IDS), cache, absorbed=False)
+    with pytest.raises(Unwanted):
+        model.step([segment], is_unwanted=cancelled.is_unwanted)
+    return cache
+
+
+@pytest.mark.parametrize("slots", [2, 5])
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_a_layer_that_nobody_wants_stops_between_two_groups(
+    folder: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch, slots: int, groups: int
+) -> None:
+    fetch = python_reader._fetch
+
+    def slow_read(*arguments: Any) -> int:
+        time.sleep(2e-3)
+        return fetch(*arguments)
+
+    monkeypatch.setattr(python_reader, "_fetch", slow_read)
+    cancelled = Cancelled(groups)
+    reader = PythonReader(threads=1)
+    model, source = streamed(folder, slots, wrap=lambda _: reader, ops=cancelled.ops)
+    cache = stopped(model, cancelled)
+    assert cancelled.computed == groups
+    assert cache.length == 0
+    check(source)
+    assert not any(source.places.is_needed(key) for key in source.in_memory)
+    reader.drain()
+    # Nothing was read that had not had a place when the layer was given up.
+    assert source.counters.reads <= cancelled.experts + slots
+    cancelled.groups = sys.maxsize
+    np.testing.assert_array_equal(scores(model, IDS, 4, 8), expected)
+    check(source)
+
+
+def test_reads_that_have_not_begun_are_cancelled_with_their_layer() -> None:
+    source, reader = by_hand(4)
+    arrivals = (ticket := source.request(1, np.array([[0, 1, 2, 3, 4]], np.int32))).arrivals()
+    next(arrivals)  # one has been read, three are on their way, one waits for room
+    begun = set(reader.begun)
+    ticket.give_up()
+    assert set(source._in_flight) == begun
+    assert not reader.waiting
+    use(source, 1, [5, 4])
+    use(source, 2, [0, 1])
+    arrivals.close()
+    check(source)
+    use(source, 1, [3, 2])
+
+
+def test_experts_in_memory_are_given_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "MOST_AT_ONCE", 2)
+    source, _ = by_hand(6)
+    use(source, 1, [0, 1, 2, 3, 4])
+    groups = [list(group) for group in source.request(1, np.arange(6, dtype=np.int32)[None]).arrivals()]
+    assert [len(group) for group in groups] == [2, 2, 1, 1]  # the last was on disk
+    assert sorted(expert for group in groups for expert in group) == list(range(6))
+
+
 # ---------------------------------------------------------------------- Ctrl-C, anywhere
 
 Line: TypeAlias = tuple[str, int]
@@ -500,6 +583,25 @@ def test_interrupted_at_any_line_it_goes_on(
         np.testing.assert_array_equal(found, expected[:4], err_msg=f"after {line}")
         check(source)
     np.testing.assert_array_equal(scores(model, IDS, 4, 8), expected)
+
+
+def test_interrupted_while_it_gives_up_it_goes_on(folder: Path, expected: np.ndarray) -> None:
+    cancelled = Cancelled(1)
+    model, source = streamed(folder, 5, ops=cancelled.ops)
+    begin = StreamedExperts.give_up.__code__.co_firstlineno
+    own = range(begin + 1, max(line for *_, line in StreamedExperts.give_up.__code__.co_lines() if line) + 1)
+    with Interruption({residency.__file__}) as whole:
+        stopped(model, cancelled)
+    lines = [line for line in sorted(whole.seen) if line[1] in own]
+    assert len(lines) == 4
+    for line in lines:
+        cancelled.computed, cancelled.groups = 0, 1
+        with Interruption({residency.__file__}, line, 1), pytest.raises(KeyboardInterrupt):
+            stopped(model, cancelled)
+        cancelled.groups = sys.maxsize
+        check(source)
+        np.testing.assert_array_equal(scores(model, IDS, 4, 8), expected, err_msg=f"after {line}")
+        check(source)
 
 
 @pytest.mark.parametrize("after", range(0, 12, 3))

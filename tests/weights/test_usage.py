@@ -43,6 +43,8 @@ def test_other_weights_pins_and_shapes_have_files_of_their_own(weights: Path) ->
     assert usage(weights, pins={1: [2]}).read() is None
     assert usage(weights, pins={1: [2, 0]}).path == usage(weights, pins={1: [0, 2]}).path
     assert usage(weights, shape=(3, 2)).read() is None
+    assert usage(weights, mask="0123").read() is None
+    assert usage(weights, mask="0123").path != usage(weights, mask="4567").path
     weights.write_bytes(b"others, written anew")
     assert usage(weights).read() is None
 

@@ -134,7 +134,13 @@ def is_looping(tokens: npt.NDArray[np.int64]) -> bool:
 
 
 def paired_interval(changes: npt.NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of a mean (n,) of changes prompt by prompt, by the bootstrap over prompts."""
+    """95 % interval of a mean (n,) of changes prompt by prompt, by the bootstrap over prompts.
+
+    Where no prompt changed there is nothing to draw from; it is then as wide as so many alike allow (Wilson).
+    """
+    if not changes.any():
+        most = wilson_interval(0, len(changes))[1]
+        return -most, most
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(changes), size=(RESAMPLES, len(changes)))
     low, high = np.quantile(changes[drawn].mean(axis=1), (0.025, 0.975))

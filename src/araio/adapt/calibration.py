@@ -1,4 +1,4 @@
-"""`Calibration`: what experts did for some prompts, by domain; and the file that keeps it.
+"""`Calibration`: what experts did for some prompts, by where these came from; and the file that keeps it.
 
 `calibrate` lets the whole model answer first and then looks at prompt, reasoning and answer together: experts
 that prompts need are not those that thinking needs, and a model that has lost the form of its answers thinks
@@ -26,37 +26,32 @@ from araio.formats.safetensors import SafetensorsFile
 from araio.formats.tensor_file import TensorFileWriter
 from araio.json_reader import ObjectReader, parse_object
 
-__all__ = ["MAX_TOKENS", "NO_DOMAIN", "Calibration", "calibrate", "profiled_model"]
+__all__ = ["MAX_TOKENS", "Calibration", "calibrate", "profiled_model"]
 
 FORMAT, VERSION = "araio-calibration", 1
 
 MAX_TOKENS = 4096
 """Most tokens of an answer that is calibrated on, if nobody says otherwise."""
 
-NO_DOMAIN = "unnamed"
-"""Of prompts that say none."""
-
 
 @dataclass(frozen=True)
 class Calibration:
     """What was seen, and of what.
 
-    domains    statistics by domain, in the order in which domains appear
-    sources    where the prompts came from
+    sources    statistics by where prompts came from, in the order in which that appears
     generated  answers were there; else prompts alone
     cut_off    answers that ended at their limit
     """
 
     model: ProfiledModel
-    domains: Mapping[str, ExpertStatistics]
-    sources: tuple[str, ...]
+    sources: Mapping[str, ExpertStatistics]
     generated: bool
     cut_off: int = 0
 
     @property
     def whole(self) -> ExpertStatistics:
-        """All domains together."""
-        first, *others = self.domains.values()
+        """All sources together."""
+        first, *others = self.sources.values()
         return sum(others, start=first)
 
     def save(self, path: Path) -> None:
@@ -65,17 +60,16 @@ class Calibration:
             "version": VERSION,
             "model": vars(self.model) | {"layers": list(self.model.layers)},
             "layers": list(self.whole.layers),
-            "domains": [
+            "sources": [
                 {"name": name, "sequences": seen.sequences, "tokens": seen.tokens}
-                for name, seen in self.domains.items()
+                for name, seen in self.sources.items()
             ],
-            "sources": list(self.sources),
             "generated": self.generated,
             "cut_off": self.cut_off,
         }
         arrays = {
             f"{place}.{name}": getattr(seen, name)
-            for place, seen in enumerate(self.domains.values())
+            for place, seen in enumerate(self.sources.values())
             for name in SUMS
         }
         tensors = {name: ("F64", array.shape) for name, array in arrays.items()}
@@ -115,15 +109,15 @@ def _read(file: SafetensorsFile) -> Calibration:
     model = ProfiledModel(**(document["model"] | {"layers": tuple(document["model"]["layers"])}))
     layers = tuple(document["layers"])
     shape = (len(layers), model.n_routed_experts)
-    domains: dict[str, ExpertStatistics] = {}
-    for place, entry in enumerate(document["domains"]):
+    sources: dict[str, ExpertStatistics] = {}
+    for place, entry in enumerate(document["sources"]):
         sums = {name: file.read(f"{place}.{name}") for name in SUMS}
         if any(array.shape != shape or array.dtype != np.float64 for array in sums.values()):
             raise ValueError(f"sums of {entry['name']!r} are not float64 of shape {list(shape)}")
-        domains[entry["name"]] = ExpertStatistics(layers, entry["sequences"], entry["tokens"], **sums)
-    if not domains:
-        raise ValueError("no domain")
-    return Calibration(model, domains, tuple(document["sources"]), document["generated"], document["cut_off"])
+        sources[entry["name"]] = ExpertStatistics(layers, entry["sequences"], entry["tokens"], **sums)
+    if not sources:
+        raise ValueError("no source")
+    return Calibration(model, sources, document["generated"], document["cut_off"])
 
 
 def profiled_model(model: Model) -> ProfiledModel:
@@ -166,10 +160,15 @@ def calibrate(
         # The last token of a sequence does not run; there is none behind a prompt.
         prepared = [model.prepare(prompt.messages, **options).job.prompt for prompt in prompts]
         cut_off, sequences = 0, [np.append(ids, ids[-1:]) for ids in prepared]
-    domains: dict[str, ExpertStatistics] = {}
+    sources: dict[str, ExpertStatistics] = {}
     for prompt, ids in zip(prompts, sequences, strict=True):
-        name, seen = prompt.domain or NO_DOMAIN, observe(model, ids)
-        domains[name] = domains[name] + seen if name in domains else seen
+        name, seen = _name(prompt), observe(model, ids)
+        sources[name] = sources[name] + seen if name in sources else seen
         on_prompt()
-    sources = tuple(dict.fromkeys(prompt.source for prompt in prompts))
-    return Calibration(described, domains, sources, generate, cut_off)
+    return Calibration(described, sources, generate, cut_off)
+
+
+def _name(prompt: Prompt) -> str:
+    """Of the source: a family of problems, or a file, or what a file says is of one domain."""
+    has_own_domain = prompt.example is None and prompt.domain is not None
+    return f"{prompt.source}: {prompt.domain}" if has_own_domain else prompt.source

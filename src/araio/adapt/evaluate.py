@@ -19,7 +19,6 @@ from typing import Any
 import araio
 from araio.adapt.answers import Asked, ask
 from araio.adapt.behaviour import Behaviour, behaviour
-from araio.adapt.calibration import NO_DOMAIN
 from araio.adapt.drift import Drift, drift
 from araio.adapt.savings import MOST_SEQUENCES, Savings, savings
 from araio.api import Model
@@ -128,7 +127,7 @@ def evaluate(
     begun_s = time.perf_counter()
     domains: dict[str, list[Prompt]] = {}
     for prompt in others:
-        domains.setdefault(prompt.domain or f"{NO_DOMAIN} ({prompt.source})", []).append(prompt)
+        domains.setdefault(prompt.domain or prompt.source, []).append(prompt)
     own, whole = _cost(model, profile, prompts, max_tokens, on_step)
     measured = {name: _cost(model, profile, asked, max_tokens, on_step)[0] for name, asked in domains.items()}
     saved = savings(model, profile, whole, on_step) if measures_savings else None

@@ -4,7 +4,8 @@
     fitted = fit(calibration, model.config, Target(keep=0.75), name="math")
     fitted.profile.save("math.json")
 
-Several domains count alike, however long their texts: each one's scores add up to 1 in a layer. Read
+Sources count alike, however long their texts: each one's scores add up to 1 in a layer. If tokens counted,
+the experts of whatever has the longest prompts would be kept, and those of short questions lost. Read
 `scores.py` for scores and for what is protected, `select.py` for the choice, `evaluate.py` for what it costs.
 """
 
@@ -56,14 +57,14 @@ def fit(
     name: str,
     score_name: str = "easy",
     protect: Collection[str] = ("super",),
-    equal_groups: bool = True,
+    equal_groups: bool = False,
 ) -> Fitted:
     """Choose the experts to keep; for the multi-token-prediction module, if it was seen, by the same rule.
 
     name          of the profile
     score_name    one of `scores.SCORES`
     protect       some of `PROTECTIONS`
-    equal_groups  as in `select.select`
+    equal_groups  as in `select.select`; an export needs it, and it costs quality
 
     Raises:
         ProfileError: an unknown score or protection, a calibration of another model, or a target that cannot
@@ -75,11 +76,11 @@ def fit(
             f"nothing is known to protect as {unknown[0]!r}; expected {', '.join(PROTECTIONS)}"
         )
     model, layers = calibration.model, calibration.model.layers
-    domains = [seen.rows(layers) for seen in calibration.domains.values()]
-    scores = mixture([score(seen, score_name) for seen in domains])
+    sources = [seen.rows(layers) for seen in calibration.sources.values()]
+    scores = mixture([score(seen, score_name) for seen in sources])
     protected = np.zeros(scores.shape, bool)
     for entry in protect:
-        for seen in domains:
+        for seen in sources:
             protected |= _PROTECTIONS[entry](seen)
     kept = select(scores, layers, config, target, protected, equal_groups=equal_groups)
     profile = ExpertProfile(
@@ -110,7 +111,7 @@ def _mtp(
         return None
     if equal_groups:
         target = Target(keep=len(next(iter(kept.values()))) / config.n_routed_experts)
-    scores = mixture([score(seen.rows(behind), score_name) for seen in calibration.domains.values()])
+    scores = mixture([score(seen.rows(behind), score_name) for seen in calibration.sources.values()])
     return select(scores, behind, config, target, equal_groups=equal_groups)[behind[0]]
 
 
@@ -126,8 +127,7 @@ def _seen(calibration: Calibration) -> dict[str, object]:
     return {
         "sequences": whole.sequences,
         "tokens": whole.tokens,
-        "sources": list(calibration.sources),
-        "domains": {name: seen.tokens for name, seen in calibration.domains.items()},
+        "sources": {name: seen.tokens for name, seen in calibration.sources.items()},
         "generated": calibration.generated,
         "cut_off": calibration.cut_off,
     }

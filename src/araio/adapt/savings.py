@@ -95,18 +95,18 @@ def savings(
     # Beside those that stay, two layers' worth are on their way.
     places = min(profile.experts + 2 * model.config.num_experts_per_tok, all_of_them)
     folder = locate(model.name)
-    on_disk = exported_bytes(folder, profile) or (None, None)
+    whole_disk, kept_disk = exported_bytes(folder, profile) or (None, None)
     needed = model.budget.dense + expert * places
     if needed > machine_memory().allowed:
         reason = f"trying it takes {needed / 2**30:,.1f} GiB beside the model that is loaded"
-        return Savings(whole, kept, *on_disk, places, None, None, reason)
+        return Savings(whole, kept, whole_disk, kept_disk, places, None, None, reason)
     texts = asked[:MOST_SEQUENCES]
     try:
         unpinned = measure_streamed(model, places, {}, texts, on_sequence)
         pinned = measure_streamed(model, places, profile.keep, texts, on_sequence)
     except BudgetError as error:
-        return Savings(whole, kept, *on_disk, places, None, None, str(error))
-    return Savings(whole, kept, *on_disk, places, pinned, unpinned)
+        return Savings(whole, kept, whole_disk, kept_disk, places, None, None, str(error))
+    return Savings(whole, kept, whole_disk, kept_disk, places, pinned, unpinned)
 
 
 def measure_streamed(

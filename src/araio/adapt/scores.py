@@ -54,7 +54,7 @@ def score(statistics: ExpertStatistics, name: str) -> Float64Array:
 
 
 def mixture(scores: Sequence[Float64Array], shares: Sequence[float] | None = None) -> Float64Array:
-    """Scores of several domains as one: their mean, weighted by the domains' shares if given; (L, E)."""
+    """Scores of several texts as one: their mean, weighted by the texts' shares if given; (L, E)."""
     weights = np.ones(len(scores)) if shares is None else np.asarray(shares, np.float64)
     return _normalised(np.tensordot(weights / weights.sum(), np.stack(scores), axes=1))
 

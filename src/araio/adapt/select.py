@@ -57,7 +57,7 @@ def select(
     target: Target,
     protected: BoolArray | None = None,
     *,
-    equal_groups: bool = True,
+    equal_groups: bool = False,
 ) -> dict[int, tuple[int, ...]]:
     """The experts to keep, ascending, by layer.
 

@@ -7,6 +7,7 @@ of it, `weights/load.py` for the weights.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -104,6 +105,8 @@ def load(
     if profiles and profile_mode == "pin":
         pins = _pinned(profiles[0], pins)
     memory = _memory(ram, cache_tokens, io, pins, drafts=mode == "on")
+    if profiles and profile_mode == "mask":
+        memory = replace(memory, mask=profiles[0].id)
     meter, tariff = choose_meter(tdp=tdp), _tariff(str(name), country, prices)
     ops = select(threads=threads).ops
     folder = locate(str(name))

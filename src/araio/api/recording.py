@@ -155,9 +155,7 @@ class Recording:
             if is_discarded_if_empty and not recorder.rows:
                 writer.discard()
             else:
-                writer.header = completed(
-                    writer.header, self._model.config, recorder.profiles, recorder.has_drafts
-                )
+                writer.header = completed(writer.header, recorder.profiles, recorder.has_drafts)
                 writer.close()
         if recorder.error is not None:
             raise recorder.error

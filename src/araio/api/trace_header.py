@@ -34,6 +34,7 @@ def trace_header(model: Model, layers: tuple[int, ...], domain: str) -> TraceHea
         model=model.label,
         fingerprint=model.fingerprint,
         layers=layers,
+        mtp_layers=tuple(layer for layer in config.mtp_layers[:1] if config.is_moe(layer)),
         n_routed_experts=config.n_routed_experts,
         top_k=width,
         n_group=config.n_group,
@@ -49,18 +50,15 @@ def trace_header(model: Model, layers: tuple[int, ...], domain: str) -> TraceHea
     )
 
 
-def completed(
-    header: TraceHeader, config: ModelConfig, masks: Collection[str], has_drafts: bool
-) -> TraceHeader:
+def completed(header: TraceHeader, masks: Collection[str], has_drafts: bool) -> TraceHeader:
     """The header with what is known of it only at the end.
 
     masks  ids of those that requests had, empty for none
     """
-    drafting = tuple(layer for layer in config.mtp_layers[:1] if config.is_moe(layer))
     profiles = sorted(mask or "none" for mask in masks)
     return replace(
         header,
-        mtp_layers=drafting if has_drafts else (),
+        mtp_layers=header.mtp_layers if has_drafts else (),
         profile=None if profiles in ([], ["none"]) else ", ".join(profiles),
     )
 

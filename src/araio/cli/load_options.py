@@ -18,6 +18,7 @@ __all__ = [
     "Country",
     "Io",
     "PriceList",
+    "ProfileModeName",
     "Ram",
     "Speculation",
     "Tdp",
@@ -50,6 +51,15 @@ Approximate = Annotated[
         metavar="HOW",
         help="Choose other experts than the model would, for less work: top-N, or cached (those in memory). "
         "Answers change; what it costs is measured and printed.",
+    ),
+]
+ProfileModeName = Annotated[
+    str,
+    typer.Option(
+        "--profile-mode",
+        metavar="HOW",
+        help="pin: the profile's experts stay in memory, and answers are as without. mask: they alone "
+        "answer, and answers change.",
     ),
 ]
 AdapterFolder = Annotated[

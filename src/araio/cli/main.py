@@ -45,6 +45,15 @@ VERBS = {
     "show": Verb("araio.cli.commands.show", "Count a model's parameters, active share and cache bytes."),
     "plan": Verb("araio.cli.commands.plan", "Predict memory, speed and cost of a model on any hardware."),
     "convert": Verb("araio.cli.commands.convert", "Store a model in fewer bits, as the kernels read it."),
+    "trace": Verb("araio.cli.commands.trace", "Record which experts every token uses."),
+    "trace show": Verb("araio.cli.commands.trace_show", "Tell what a trace holds, and whether it is whole."),
+    "trace import": Verb(
+        "araio.cli.commands.trace_import", "Make a trace of what SGLang, vLLM or ESFT recorded."
+    ),
+    "trace export": Verb(
+        "araio.cli.commands.trace_export", "Write a trace for EPLB, SGLang or Parquet's readers."
+    ),
+    "lens": Verb("araio.cli.commands.lens", "Say which experts serve which domain, and how sure that is."),
     "eval": Verb("araio.cli.commands.eval", "Measure accuracy by task, with confidence intervals."),
     "bench": Verb("araio.cli.commands.bench", "Measure speed, beside what this machine's memory allows."),
     "bench stream": Verb(
@@ -128,7 +137,7 @@ def _prepare_streams() -> None:
 def _dispatch(arguments: list[str]) -> int:
     match arguments:
         case [] | ["--help" | "-h" | "help"]:
-            _print(FIRST_SCREEN.format(version=araio.__version__, verbs=_lines(VERBS)))
+            _print(FIRST_SCREEN.format(version=araio.__version__, verbs=_first_words()))
             return 0
         case ["--version" | "-V", *_]:
             _print(f"araio {araio.__version__}")
@@ -149,6 +158,19 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _lines(names: Iterable[str]) -> str:
     return "\n".join(f"  {name:<16}{VERBS[name].summary}" for name in names)
+
+
+def _first_words() -> str:
+    """A line for each first word of a verb, with the second words that there are."""
+    lines = []
+    for name in dict.fromkeys(verb.split()[0] for verb in VERBS):
+        forms = _forms(name)
+        others = ", ".join(form.split()[1] for form in forms)
+        summary = VERBS[name].summary if name in VERBS else VERBS[forms[0]].summary
+        lines.append(f"  {name:<10}{summary}" + (f" Also: {others}." if name in VERBS and forms else ""))
+        if name not in VERBS:
+            lines[-1] = f"  {name:<10}{others}: {summary}"
+    return "\n".join(lines)
 
 
 def _forms(name: str) -> list[str]:

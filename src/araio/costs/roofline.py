@@ -141,7 +141,7 @@ class _Step:
         return self._dense(_PART_NAMES[part], group, 1, tokens)
 
     def absorption(self, sequences: int) -> Part:
-        """`kv_b_proj` of a decoding step: read once a layer, multiplied with each sequence by itself."""
+        """`kv_b_proj` of a decoding step: read once a layer; each sequence takes the time of one alone."""
         codec = self._storage.codec("dense", self._config)
         layers = self._config.num_hidden_layers
         read_bytes = self._streamed_share * layers * codec.bytes(self._kv_b)

@@ -7,7 +7,7 @@
 A step schedules, runs the model once, samples and gives out. What a request gets does not depend on what else
 runs: its ids and log-probabilities are those of the naive loop, bit for bit with the compiled operations.
 Steps exclude each other, so threads may submit, iterate and cancel as they like; `enter` and `step` are for
-one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`, `prefix.py` and
+one thread that runs the engine for many who wait. Read `scheduler.py`, `job.py`, `prefix.py`, `runner.py` and
 `speculate.py` for the parts, `generate.py` for the definition.
 """
 
@@ -17,32 +17,26 @@ from collections.abc import Collection, Generator, Sequence
 from threading import Lock
 from time import perf_counter
 
-import numpy as np
-
 from araio.engine.guide import Guide
 from araio.engine.job import Job
 from araio.engine.ledger import Ledger
 from araio.engine.prefix import PrefixCache
 from araio.engine.request import SamplingParams
-from araio.engine.rows import is_unwanted, routes_of, wanted_rows
+from araio.engine.runner import Runner
 from araio.engine.scheduler import Scheduler, Work
 from araio.engine.speculate import Drafter, Progress, Speculate, Speculation
 from araio.engine.tokens import GeneratedToken, Watch
-from araio.engine.watch import Drafted, EngineState, Ran, Watcher, Watchers, drafted, ran, state_of
+from araio.engine.watch import EngineState, Watcher, Watchers, state_of
 from araio.errors import RequestError
-from araio.kernels.ops import PAGE, Int64Array
+from araio.kernels.ops import PAGE
 from araio.meters.meter import Meter, choose_meter
-from araio.nn.batch import Routes
 from araio.nn.kv_cache import CacheType, LatentCache
 from araio.nn.mask import ExpertMask
-from araio.nn.model import Model, Unwanted
-from araio.tensors import Float32Array
+from araio.nn.model import Model
 from araio.text.tokenizer import Tokenizer
 from araio.weights.residency import StreamedExperts
 
 __all__ = ["Engine"]
-
-NOTHING = np.empty(0, np.int64)
 
 
 class Engine:
@@ -95,6 +89,9 @@ class Engine:
         meter = choose_meter() if meter is None else meter
         self._streamed = streamed
         self._ledger = Ledger(model, position_bytes, meter, streamed)
+        self._runner = Runner(
+            model, self._drafter, self._prefix, self._ledger, self._watchers, retire=self._retire
+        )
 
     @property
     def meter(self) -> Meter:
@@ -238,81 +235,12 @@ class Engine:
         started = perf_counter()
         # Every page was promised on admission; the prefix cache lives on what is not in use.
         self._prefix.give_up(pages=sum(work.job.pages_for_next(work.tokens) for work in plan))
-        progress = self._run(plan)
+        progress = self._runner.run(plan)
         seconds = perf_counter() - started
         self._measure(plan, progress, seconds)
         has_ended = any(work.job.is_done for work in plan)
         self._ledger.close(seconds, has_ended, is_idle=not self._scheduler.active)
         return True
-
-    def _run(self, plan: Sequence[Work]) -> list[Progress]:
-        """Take every request on by one step; what those that go on have done.
-
-        An error, whatever it is, belongs to the request that causes it, not to the thread that happens to run
-        the step: where a step fails, its requests run one by one. Nothing is kept before all layers have run.
-        """
-        routes, started = Routes(), perf_counter()
-        try:
-            segments = [work.job.segment(work.tokens) for work in plan]
-            parts = ran(plan, segments)
-            hidden = self.model.step(segments, routes, lambda: is_unwanted(plan))
-            rows = wanted_rows(plan)
-            logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
-        except Unwanted:
-            return []  # its requests end with the next step
-        except Exception as error:  # noqa: BLE001 - kept as the request's own
-            if len(plan) == 1:
-                self._fail(plan[0].job, error)
-                return []
-        else:
-            self._ledger.count(plan, routes.ids)
-            progress = self._take_all(plan, parts, hidden, logits, routes)
-            drafts = self._draft([entry for entry in progress if entry.job.is_drafting])
-            if self._watchers:
-                self._watchers.tell(parts, routes, drafts, perf_counter() - started)
-            return progress
-        return [entry for work in plan for entry in self._run([work])]
-
-    def _draft(self, drafting: Sequence[Progress]) -> list[Drafted]:
-        """Drafts for the next step, and what was run for them; errors belong to requests as in `_run`."""
-        if self._drafter is None or not drafting:
-            return []
-        routes = Routes()
-        try:
-            self._drafter.draft(drafting, routes)
-        except Exception as error:  # noqa: BLE001 - kept as the request's own
-            if len(drafting) == 1:
-                self._fail(drafting[0].job, error)
-                return []
-        else:
-            self._ledger.count_drafts(drafting, routes.ids)
-            return [drafted(drafting, routes)] if self._watchers else []
-        return [run for entry in drafting for run in self._draft([entry])]
-
-    def _take_all(
-        self,
-        plan: Sequence[Work],
-        parts: list[Ran],
-        hidden: Float32Array,
-        logits: Float32Array,
-        routes: Routes,
-    ) -> list[Progress]:
-        """Give every request what it has come to; what those that go on have done.
-
-        parts  of the step; those with a wrong draft are replaced
-        """
-        progress, row, wanted = [], 0, 0
-        for place, work in enumerate(plan):
-            is_prompt, own = parts[place].is_prompt, slice(row, row + work.tokens)
-            followers = self._take(work, logits[wanted : wanted + work.wanted], routes, own)
-            if work.tokens == 2 and len(followers) < 2 and not is_prompt:
-                parts[place] = parts[place]._replace(kept=1)
-            if not work.job.is_done:
-                rows = hidden[row : row + len(followers)]
-                progress.append(Progress(work.job, followers, rows, is_prompt))
-            row += work.tokens
-            wanted += work.wanted
-        return progress
 
     def _measure(self, plan: Sequence[Work], progress: Sequence[Progress], seconds: float) -> None:
         """Tell what a step took, if it was of one kind: answers only, all with drafts or all without."""
@@ -322,29 +250,6 @@ class Engine:
             if not is_prompt:
                 tokens = sum(len(entry.followers) for entry in progress)
                 self._speculation.record(len(plan), drafts, seconds, tokens)
-
-    def _take(self, work: Work, logits: Float32Array, routes: Routes, rows: slice) -> Int64Array:
-        """Give a request what it has come to in its rows; what goes wrong with it is its own error."""
-        job, is_first = work.job, work.job.prompt_left == work.tokens
-        watched = None
-        try:
-            if job.watches == "all" or (job.watches is not None and work.wanted):
-                watched = routes_of(rows, routes, self.model.config.num_experts_per_tok)
-            followers = job.take(work.tokens, logits, watched)
-        except Exception as error:  # noqa: BLE001 - kept as the request's own
-            self._fail(job, error)
-            return NOTHING
-        if is_first:
-            assert job.cache is not None
-            # The module runs behind this, and only for those that go on.
-            self._prefix.keep(job.prompt, job.mask_id, job.cache.pages, job.is_drafting and not job.is_done)
-        if job.is_done:
-            self._retire(job)
-        return followers
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        job.error, job.is_done = error, True
-        self._retire(job)
 
     def _retire(self, job: Job) -> None:
         self._scheduler.remove(job)

@@ -10,8 +10,8 @@ for what a step is, `traces/columns.py` for the columns, `api/recording.py` for 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from araio.engine.guide import ThinkingGuide
 from araio.engine.job import Job
 from araio.engine.margins import Margins
-from araio.engine.watch import EngineStep, Ran
+from araio.engine.watch import Drafted, EngineStep, Ran
 from araio.kernels.ops import Int32Array
 from araio.tensors import Float32Array
 from araio.traces import Phase, Rows, Segment, TraceWriter, Valid
@@ -57,11 +57,6 @@ class _Met(NamedTuple):
     domain: int
 
 
-class _Step(NamedTuple):
-    step: EngineStep
-    margins: Sequence[Float32Array] | None
-
-
 class Recorder:
     """A watcher of an engine that writes a trace.
 
@@ -88,13 +83,16 @@ class Recorder:
         self._met: dict[Job, _Met] = {}
         self._sequences = 0
         self._assigned: dict[Job, str] = {}
-        self._pending: list[_Step | Rows] = []
+        self._steps: list[EngineStep] = []
+        self._scores: list[Sequence[Float32Array]] = []  # of the same steps, if margins are wanted
+        self._before: list[Rows] = []  # what belongs in front of them
         self._pending_rows = 0
+        self._is_over = False
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is recorded, for there is enough or something went wrong."""
-        return self.error is not None or (self._most is not None and self.rows >= self._most)
+        return self._is_over
 
     def rows_by_domain(self) -> dict[str, int]:
         """Rows that were made so far, by the names of their domains."""
@@ -106,25 +104,23 @@ class Recorder:
 
     def __call__(self, step: EngineStep) -> None:
         """Keep a step; see `engine.watch.Watcher`."""
-        if self.is_full:
+        if self._is_over:
             return
         try:
             self._keep(step)
             if self._pending_rows >= BLOCK_ROWS:
                 self.flush()
         except Exception as error:  # noqa: BLE001 - no request is to blame; raised when the trace is closed
-            self.error = error
+            self.error, self._is_over = error, True
 
     def flush(self) -> None:
         """Make rows of all that was kept, and hand them to the writer."""
-        pending, self._pending, self._pending_rows = self._pending, [], 0
-        for is_step, group in groupby(pending, lambda entry: isinstance(entry, _Step)):
-            if is_step:
-                self._write([entry for entry in group if isinstance(entry, _Step)])
-            else:
-                for entry in group:
-                    assert isinstance(entry, Rows)
-                    self._writer.add(entry)
+        before, steps, scores = self._before, self._steps, self._scores
+        self._before, self._steps, self._scores, self._pending_rows = [], [], [], 0
+        for rows in before:
+            self._writer.add(rows)
+        if steps:
+            self._write(steps, scores)
         if self._kept.events is not None:
             self._writer.add_cache_events(self._kept.events.take())
         self._met = {job: met for job, met in self._met.items() if not job.is_done}
@@ -132,20 +128,22 @@ class Recorder:
     # ------------------------------------------------------------------ behind each step
 
     def _keep(self, step: EngineStep) -> None:
-        rows = 0
+        met = self._met
         for part in step.parts:
-            if part.job not in self._met:
+            if part.job not in met:
                 self._meet(part)
-            rows += len(part.ids)
-        margins = self._kept.margins
-        self._pending.append(_Step(step, None if margins is None else margins.latest()))
-        self._count(rows)
+        self._steps.append(step)
+        if self._kept.margins is not None:
+            self._scores.append(self._kept.margins.latest())
+        self._count(len(step.experts[0]))
 
     def _count(self, rows: int) -> None:
         self.rows += rows
         self._pending_rows += rows
         if self._kept.events is not None:
             self._kept.events.clock = self.rows
+        if self._most is not None:
+            self._is_over = self.rows >= self._most
 
     def _meet(self, part: Ran) -> None:
         job = part.job
@@ -154,7 +152,10 @@ class Recorder:
         self.profiles.add(job.mask_id)
         # A recording that begins in the middle of a request has not seen what ran before it.
         if part.is_prompt and 0 < part.start == job.cached_tokens:
-            self._pending.append(self._cached(job, met))
+            if self._steps:
+                self.flush()
+                self._met[job] = met
+            self._before.append(self._cached(job, met))
             self._count(part.start)
             self._rows_of[met.domain] += part.start
 
@@ -183,15 +184,14 @@ class Recorder:
 
     # ------------------------------------------------------------------ many steps at once
 
-    def _write(self, pending: Sequence[_Step]) -> None:
-        kept, steps = self._kept, [entry.step for entry in pending]
+    def _write(self, steps: Sequence[EngineStep], scores: Sequence[Sequence[Float32Array]]) -> None:
+        kept = self._kept
         rows = self._rows(
             [part for step in steps for part in step.parts],
             _joined(kept.places, [step.experts for step in steps]),
             _joined(kept.places, [step.weights for step in steps]) if kept.weights else None,
         )
         if kept.margins is not None:
-            scores = [entry.margins for entry in pending if entry.margins is not None]
             layers = zip(kept.places, _joined(kept.places, scores), strict=True)
             rows = rows._replace(margin=[kept.margins.of(place, layer) for place, layer in layers])
         self._writer.add(rows)
@@ -200,28 +200,32 @@ class Recorder:
         runs = [run for step in steps for run in step.drafts if run.experts]
         if runs:
             self.has_drafts = True
-            places = range(len(runs[0].experts))
-            drafts = self._rows(
-                [part for run in runs for part in run.parts],
-                _joined(places, [run.experts for run in runs]),
-                _joined(places, [run.weights for run in runs]) if kept.weights else None,
-                ahead=1,
-            )
-            if kept.margins is not None:  # those of the main model are noted, and no others
-                unknown = np.full((len(places), len(drafts.expert_ids[0])), np.inf, np.float32)
-                drafts = drafts._replace(margin=unknown)
-            self._writer.add_draft(drafts)
+            self._writer.add_draft(self._draft_rows(runs))
+
+    def _draft_rows(self, runs: Sequence[Drafted]) -> Rows:
+        places = range(len(runs[0].experts))
+        rows = self._rows(
+            [part for run in runs for part in run.parts],
+            _joined(places, [run.experts for run in runs]),
+            _joined(places, [run.weights for run in runs]) if self._kept.weights else None,
+            ahead=1,
+        )
+        if self._kept.margins is None:
+            return rows
+        # Those of the main model are noted, and no others.
+        unknown = np.full((len(places), len(rows.expert_ids[0])), np.inf, np.float32)
+        return rows._replace(margin=unknown)
 
     def _rows(
         self,
         parts: Sequence[Ran],
-        experts: Sequence[Int32Array],
-        weights: Sequence[Float32Array] | None,
+        experts: Int32Array,
+        weights: Float32Array | None,
         ahead: int = 0,
     ) -> Rows:
         """Rows of the parts of steps.
 
-        experts, weights  layer by layer, (T, K) of all parts
+        experts, weights  (L, T, K) of all parts
         ahead             so many positions behind its own lies the token that a row reads
         """
         lengths = np.array([len(part.ids) for part in parts])
@@ -243,7 +247,7 @@ class Recorder:
         is_imposed = (place >= impose) & (place < imposed) & ~is_thrown_away
         return Rows(
             expert_ids=experts,
-            weights=None if weights is None else [layer / np.float32(self._kept.scale) for layer in weights],
+            weights=None if weights is None else weights / np.float32(self._kept.scale),
             token_id=np.concatenate([part.ids for part in parts]) if self._kept.text else None,
             position=position,
             seq=seq,
@@ -263,6 +267,14 @@ class Recorder:
         return met.seq, met.domain, len(job.prompt), *ends
 
 
-def _joined(places: Iterable[int], steps: Sequence[Sequence[Array]]) -> list[Array]:
-    """The arrays of some layers, each of all steps one behind the other."""
-    return [np.concatenate([layers[place] for layers in steps]) for place in places]
+def _joined(places: Sequence[int], steps: Sequence[Sequence[Array]]) -> Array:
+    """What some layers gave, each (T, ...), of all steps one behind the other: (L, T, ...).
+
+    All of it is put together in one go, since it is of very many and very small arrays, and then in order.
+    """
+    flat = np.concatenate(list(chain.from_iterable(steps)))
+    lengths = np.array([len(layers[0]) for layers in steps])
+    begins = (lengths.cumsum() - lengths) * (len(steps[0]) - 1)  # beside the rows of one layer
+    rows = np.arange(lengths.sum()) + np.repeat(begins, lengths)
+    joined: Array = flat[rows + np.repeat(lengths, lengths) * np.array(places)[:, None]]
+    return joined

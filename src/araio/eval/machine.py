@@ -255,12 +255,12 @@ class _Attended:
 
     def decode_s(self, positions: int) -> float:
         """Seconds of one token's."""
-        queries, latents = self._queries(1), self._latents(positions)
+        queries, latents = self._queries(1), self._latents(positions, 1)
         return _seconds(lambda: self._ops.mla_decode(*queries, latents, self._kv_b, 0.1))
 
     def prompt_s(self, tokens: int) -> float:
         """Seconds of a prompt's."""
-        queries, latents = self._queries(tokens), self._latents(tokens)
+        queries, latents = self._queries(tokens), self._latents(tokens, tokens)
         return _seconds(lambda: self._ops.mla_prefill(*queries, latents, self._kv_b, 0.1))
 
     def _queries(self, tokens: int) -> tuple[Float32Array, Float32Array]:
@@ -268,12 +268,12 @@ class _Attended:
         q_nope = self._rng.standard_normal((*shape, sizes.head), dtype=np.float32)
         return q_nope, self._rng.standard_normal((*shape, sizes.rotary), dtype=np.float32)
 
-    def _latents(self, positions: int) -> Latents:
+    def _latents(self, positions: int, tokens: int) -> Latents:
         pages = -(-positions // PAGE)
         shape = pages * PAGE, self._sizes.latent + self._sizes.rotary
         numbers = self._rng.standard_normal(shape, dtype=np.float32)
         bits = codec("bf16").encode(numbers).bits.reshape(pages, PAGE, -1)
-        return Latents(bits, np.arange(pages), positions)
+        return Latents.of_one(bits, np.arange(pages), positions, tokens)
 
 
 def _absorption(ops: Ops, name: str) -> float:

@@ -5,9 +5,10 @@ Activations are float32 NumPy arrays, outputs are new arrays. Weights are what `
 The docstring of each operation's type is its contract; `reference.py` is its definition in code, and
 `select.py` fills the table with the best implementation this machine has.
 
-Letters: T tokens of the step, S cached positions, D hidden_size, H heads, N qk_nope_head_dim,
-R qk_rope_head_dim, V v_head_dim, C kv_lora_rank, P pages of the latent cache, E experts, K experts per token,
-F width of a feed-forward layer, W vocabulary, I and O the input and output size of a linear layer.
+Letters: T tokens of the step, B sequences, S cached positions of one, D hidden_size, H heads,
+N qk_nope_head_dim, R qk_rope_head_dim, V v_head_dim, C kv_lora_rank, P pages of the latent cache, E experts,
+K experts per token, F width of a feed-forward layer, W vocabulary, I and O the input and output size of a
+linear layer.
 """
 
 from __future__ import annotations
@@ -234,16 +235,23 @@ class CombineExperts(Protocol):
 
 
 class Latents(NamedTuple):
-    """What the cache holds of one sequence in one layer.
+    """What the cache holds of some sequences in one layer, and which queries of a call are theirs.
 
-    pages   (P, PAGE, C + R), those of other sequences among them
-    table   (ceil(length / PAGE) or more,) int64: the pages of this sequence, in order
-    length  S
+    pages    (P, PAGE, C + R), those of other sequences among them
+    tables   (B, ceil(longest S / PAGE) or more) int64: the pages of each sequence, in order
+    lengths  (B,) int64: S of each
+    tokens   (B,) int64: queries of each; those of one sequence come before those of the next
     """
 
     pages: LatentPages
-    table: Int64Array
-    length: int
+    tables: Int64Array
+    lengths: Int64Array
+    tokens: Int64Array
+
+    @classmethod
+    def of_one(cls, pages: LatentPages, table: Int64Array, length: int, tokens: int) -> Latents:
+        """Those of a single sequence, with its `table` (ceil(length / PAGE) or more,)."""
+        return cls(pages, table[None], np.array([length]), np.array([tokens]))
 
 
 class StoreLatents(Protocol):
@@ -265,23 +273,27 @@ class MultiHeadLatentAttention(Protocol):
     With `k_h = [w_uk_h c_kv, k_pe]` and `v_h = w_uv_h c_kv`, where `w_uk_h` and `w_uv_h` are the first N and
     the last V rows of head h in `kv_b_proj`:
 
-    `y[t, h] = sum over s of softmax_s(scale * q[t, h] . k_h[s]) * v_h[s]`, for `s <= S - T + t`.
+    `y[t, h] = sum over s of softmax_s(scale * q[t, h] . k_h[s]) * v_h[s]`, for `s <= S - T + t`,
+
+    where t counts the T queries of one sequence, of which S positions are cached: sequences see nothing of
+    each other.
 
     The same numbers come out of two forms. *Expanded* computes `k_h` and `v_h` for every position: less work
     per pair of positions, worth it for many queries. *Absorbed* moves `w_uk` to the query and `w_uv` behind
     the sum, so that attention runs on the latents themselves: no expansion, the form for decoding.
 
-    Within one form, compiled operations give a query the same bits whatever T is, on any number of threads.
+    Within one form, compiled operations give a query the same bits whatever else is in the call, on any
+    number of threads.
     """
 
     def __call__(
         self, q_nope: Float32Array, q_pe: Float32Array, latents: Latents, kv_b_proj: Matrix, scale: float
     ) -> Float32Array:
-        """Attend from the last T of S positions.
+        """Attend from the last positions of each sequence.
 
-        q_nope     (T, H, N)
+        q_nope     (T, H, N) of all sequences
         q_pe       (T, H, R) rotated
-        latents    of S >= T positions
+        latents    of B sequences; `tokens` add up to T, and none has more of them than positions
         kv_b_proj  (H * (N + V), C)
         scale      multiplies the scores before the softmax
         returns    (T, H, V)

@@ -62,7 +62,7 @@ class Attention:
         return softmax_scale(self.config)
 
     def __call__(self, x: Float32Array, batch: Batch) -> Float32Array:
-        """Write the latents of x (T, D), then attend, each segment to its own sequence; returns (T, D)."""
+        """Write the latents of x (T, D), then attend, each token to its own sequence; returns (T, D)."""
         config, ops, T = self.config, self.ops, len(x)
         C, N, V = config.kv_lora_rank, config.qk_nope_head_dim, config.v_head_dim
         q = self.q_proj(x).reshape(T, config.num_attention_heads, config.qk_head_dim)
@@ -72,12 +72,13 @@ class Attention:
         latent = self.kv_a_proj_with_mqa(x)
         c_kv = self.kv_a_layernorm(latent[:, :C])
         k_pe = ops.rope(latent[:, None, C:], rotation.cos, rotation.sin)
-        ops.store_latents(c_kv, k_pe[:, 0], batch.slots, batch.pool.layer(self.layer))
+        pages = batch.pool.layer(self.layer)
+        ops.store_latents(c_kv, k_pe[:, 0], batch.slots, pages)
 
         found = []
-        for rows, cache, length, absorbed in batch.spans:
-            attend = ops.mla_decode if absorbed else ops.mla_prefill
-            latents = cache.latents(self.layer, length)
+        for span in batch.spans:
+            attend = ops.mla_decode if span.absorbed else ops.mla_prefill
+            rows, latents = span.rows, span.latents(pages)
             found.append(attend(q_nope[rows], q_pe[rows], latents, self.kv_b_proj, self.scale))
         y = found[0] if len(found) == 1 else np.concatenate(found)
         return self.o_proj(y.reshape(T, config.num_attention_heads * V))

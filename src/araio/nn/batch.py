@@ -1,23 +1,30 @@
 """`Batch`: the tokens of one step, of one sequence or of several, side by side.
 
-Everything but attention treats all tokens alike, in one product; attention goes segment by segment. Nothing a
-token computes depends on the other segments. Read `attention.py` next.
+Everything but attention treats all tokens alike, in one product; attention takes neighbours of one form
+together, each of which sees its own sequence alone. Nothing a token computes depends on the other segments.
+Read `attention.py` next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
-from araio.kernels.ops import Int32Array, IntArray
-from araio.nn.kv_cache import LatentCache
+from araio.kernels.ops import Int32Array, Int64Array, IntArray, LatentPages, Latents
+from araio.nn.kv_cache import LatentCache, pages_for
 from araio.nn.mask import ExpertMask, masks_of
 from araio.nn.rope import RotaryEmbedding
 from araio.tensors import Float32Array
 
-__all__ = ["Batch", "Routes", "Segment", "Span"]
+__all__ = ["Batch", "Routes", "Segment", "Span", "Unwanted"]
+
+
+class Unwanted(Exception):  # noqa: N818 - nothing went wrong
+    """A step was stopped because nobody wants what it would give."""
 
 
 class Segment(NamedTuple):
@@ -50,41 +57,53 @@ class Routes:
 
 
 class Span(NamedTuple):
-    """One segment's rows among those of the step, and the positions that its last row sees."""
+    """Neighbouring segments of one form: their rows of the step, and what their last rows see.
+
+    tables, lengths, tokens  of each segment's sequence, as in `ops.Latents`
+    """
 
     rows: slice
-    cache: LatentCache
-    length: int
     absorbed: bool
+    tables: Int64Array
+    lengths: Int64Array
+    tokens: Int64Array
+
+    def latents(self, pages: LatentPages) -> Latents:
+        """What one layer's pages hold of these sequences."""
+        return Latents(pages, self.tables, self.lengths, self.tokens)
 
 
 class Batch:
     """What the layers need to know of a step's segments, which all live in one pool.
 
     ids       (T,) of all segments
+    spans     who attends together
     rotation  of each token, by its position
     slots     (T,) where each token's latents go
     routes    gets what each routed layer chooses, if given
     is_decoded  (T,) bool: not of a prompt, but behind it
     masks     rows by the experts that they may use
+    is_unwanted  says that nobody wants the step any more; whoever asks then raises `Unwanted`
     """
 
     def __init__(
-        self, segments: Sequence[Segment], rotary: RotaryEmbedding, routes: Routes | None = None
+        self,
+        segments: Sequence[Segment],
+        rotary: RotaryEmbedding,
+        routes: Routes | None = None,
+        is_unwanted: Callable[[], bool] | None = None,
     ) -> None:
         self.routes = routes
+        self.is_unwanted = _is_wanted if is_unwanted is None else is_unwanted
         self.pool = segments[0].cache.pool
-        self.spans: list[Span] = []
-        positions, slots, start = [], [], 0
-        for ids, cache, absorbed, _ in segments:
+        positions, slots = [], []
+        for ids, cache, _, _ in segments:
             assert cache.pool is self.pool
             cache.reserve(len(ids))
-            stop, length = start + len(ids), cache.length + len(ids)
-            at = np.arange(cache.length, length)
+            at = np.arange(cache.length, cache.length + len(ids))
             positions.append(at)
             slots.append(cache.slots(at))
-            self.spans.append(Span(slice(start, stop), cache, length, absorbed))
-            start = stop
+        self.spans = _spans(segments)
         one = len(segments) == 1
         sizes = [len(segment.ids) for segment in segments]
         self.is_decoded = np.repeat([segment.absorbed for segment in segments], sizes)
@@ -92,3 +111,21 @@ class Batch:
         self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
         self.rotation = rotary(positions[0] if one else np.concatenate(positions))
         self.slots = slots[0] if one else np.concatenate(slots)
+
+
+def _is_wanted() -> bool:
+    return False
+
+
+def _spans(segments: Sequence[Segment]) -> list[Span]:
+    """Runs of segments of one form, whose pages are reserved."""
+    spans, stop = [], 0
+    for absorbed, run in groupby(segments, attrgetter("absorbed")):
+        some = list(run)
+        tokens = [len(segment.ids) for segment in some]
+        lengths = [segment.cache.length + count for segment, count in zip(some, tokens, strict=True)]
+        used = pages_for(max(lengths))
+        tables = np.stack([segment.cache.table[:used] for segment in some])
+        start, stop = stop, stop + sum(tokens)
+        spans.append(Span(slice(start, stop), absorbed, tables, np.array(lengths), np.array(tokens)))
+    return spans

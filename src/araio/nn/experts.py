@@ -34,6 +34,9 @@ class Ticket(Protocol):
             CheckpointError: what arrived is damaged, or cannot be read.
         """
 
+    def give_up(self) -> None:
+        """Nobody wants what has not arrived yet: `arrivals` is not asked for another group."""
+
 
 class ExpertSource(Protocol):
     """Gives the experts of a layer, perhaps later."""
@@ -55,6 +58,9 @@ class _Arrived:
 
     def arrivals(self) -> Iterator[ExpertWeights]:
         yield self.weights
+
+    def give_up(self) -> None:
+        pass
 
 
 class InMemoryExperts:

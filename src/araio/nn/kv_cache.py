@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from araio.errors import CacheFullError
-from araio.kernels.ops import PAGE, Int64Array, IntArray, LatentPages, Latents
+from araio.kernels.ops import PAGE, Int64Array, IntArray, LatentPages
 
 __all__ = ["CacheType", "LatentCache", "LatentPool", "pages_for"]
 
@@ -113,6 +113,11 @@ class LatentCache:
         for page in shared:
             pool.share(page)
 
+    @property
+    def table(self) -> Int64Array:
+        """The numbers of its pages in order; what stands behind them means nothing."""
+        return self._table
+
     def reserve(self, tokens: int) -> None:
         """Room for so many tokens behind `length`.
 
@@ -128,10 +133,6 @@ class LatentCache:
         """Where reserved positions lie, counted from the first page of the pool on."""
         slots: Int64Array = self._table[positions // PAGE] * PAGE + positions % PAGE
         return slots
-
-    def latents(self, layer: int, length: int) -> Latents:
-        """The first `length` positions in one layer."""
-        return Latents(self.pool.layer(layer), self._table, length)
 
     def advance(self, tokens: int) -> None:
         """Keep what a step wrote, once every layer has."""

@@ -14,7 +14,7 @@ from araio.config import ModelConfig
 from araio.costs.work import HeldBytes
 from araio.kernels.ops import IntArray, Matrix, Ops
 from araio.nn.approximations import Approximation
-from araio.nn.batch import Batch, Routes, Segment
+from araio.nn.batch import Batch, Routes, Segment, Unwanted
 from araio.nn.block import Block
 from araio.nn.kv_cache import CacheType, LatentCache, LatentPool
 from araio.nn.linear import Linear
@@ -27,11 +27,7 @@ from araio.nn.rope import RotaryEmbedding
 from araio.nn.router import OnRoute, Router
 from araio.tensors import Float32Array
 
-__all__ = ["Model", "Unwanted"]
-
-
-class Unwanted(Exception):  # noqa: N818 - nothing went wrong
-    """A step was stopped because nobody wants what it would give."""
+__all__ = ["Model"]
 
 
 @dataclass(eq=False)
@@ -97,17 +93,18 @@ class Model:
 
         segments  one or more, each of another sequence, all in one pool
         routes    gets what each routed layer chose, if given
-        is_unwanted  asked before each layer; the step stops where it says so
+        is_unwanted  asked before each layer, and between experts that are waited for; the step stops where
+                     it says so
         returns   (T, D) for the tokens of all segments in their order, as `forward`
 
         Raises:
             Unwanted: the step was stopped; no sequence has changed.
             CacheFullError: as `forward`; no sequence has changed.
         """
-        batch = Batch(segments, self.rotary, routes)
+        batch = Batch(segments, self.rotary, routes, is_unwanted)
         x = self.ops.embed(batch.ids, self.embed_tokens)
         for index, layer in enumerate(self.layers):
-            if is_unwanted is not None and is_unwanted():
+            if batch.is_unwanted():
                 raise Unwanted
             x = layer(x, batch)
             if self.lookahead is not None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from araio.kernels.ops import Int32Array, Ops
-from araio.nn.batch import Batch
+from araio.nn.batch import Batch, Unwanted
 from araio.nn.experts import ExpertSource, Ticket
 from araio.nn.linear import SwiGLU
 from araio.nn.lookahead import Lookahead
@@ -63,6 +63,9 @@ class MoE:
 
         residual  from which x was made by the layer's norm
         batch     of the step; its routes get the choice
+
+        Raises:
+            Unwanted: as the batch said, while experts were waited for.
         """
         ids, weights = self.gate(x, batch.is_decoded, batch.masks)
         if batch.routes is not None:
@@ -75,7 +78,7 @@ class MoE:
         if self.observer is None and (experts := ticket.at_hand()) is not None:
             y = self.ops.experts(x, ids, weights, experts)
         else:
-            y = self._as_they_arrive(x, ids, weights, ticket, residual)
+            y = self._as_they_arrive(x, ids, weights, ticket, residual, batch)
         if shared is not None:
             y += shared
         return y
@@ -87,10 +90,17 @@ class MoE:
         weights: Float32Array,
         ticket: Ticket,
         residual: Float32Array,
+        batch: Batch,
     ) -> Float32Array:
-        """The weighted sum of the chosen experts, bit for bit the same whatever order they come in."""
+        """The weighted sum of the chosen experts, bit for bit the same whatever order they come in.
+
+        A layer may wait for the disk longer than its caller waits for a request that was cancelled.
+        """
         answers = np.empty((*ids.shape, x.shape[1]), np.float32)
         for experts in ticket.arrivals():
+            if batch.is_unwanted():
+                ticket.give_up()
+                raise Unwanted
             self.ops.expert_answers(x, ids, experts, answers)
         y = self.ops.combine_experts(answers, ids, weights)
         if self.observer is not None:

@@ -25,10 +25,12 @@ HALF_LIFE_TOKENS = 512.0
 class ExpertCounts:
     """Those of one model.
 
-    layers  numbers of the M routed layers
+    layers   numbers of the M routed layers
+    domains  which domain each expert serves, if that is known; see `recordings.domains_of`
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, domains: dict[str, Any] | None = None) -> None:
+        self._domains = domains
         self.layers = list(config.moe_layers)
         self._n_experts = config.n_routed_experts if self.layers else 0
         self._top_k = config.num_experts_per_tok if self.layers else 0
@@ -58,12 +60,12 @@ class ExpertCounts:
             return self.layers, self._counts.copy()
 
     def to_json(self) -> dict[str, Any]:
-        """All of it; nothing is known of domains here."""
+        """All of it."""
         with self._lock:
             return {
                 **self._document(self._tokens, self._counts),
                 "recent": self._recent.round(2).tolist(),
-                "domains": None,
+                "domains": self._domains,
             }
 
     def start(self, holder: str) -> None:

@@ -63,6 +63,7 @@ def ask_of(request: MessagesRequest) -> Ask:
         seed=request.seed,
         thinking_budget=_budget(request),
         response_format=_format(request),
+        profile=request.profile,
     )
     return Ask(conversation.messages, {**conversation.options, **options}, FIELDS)
 

@@ -17,6 +17,7 @@ from araio.serve.schema_operations import (
     ModelCard,
     ModelList,
     ModelSize,
+    ProfileCard,
     Status,
     Version,
 )
@@ -128,5 +129,16 @@ def model_card(service: Service) -> ModelCard:
             n_experts=config.n_routed_experts if config.moe_layers else 0,
             top_k=config.num_experts_per_tok if config.moe_layers else 0,
             conversations=service.conversations,
+            profiles=profile_cards(service),
         ),
     )
+
+
+def profile_cards(service: Service) -> list[ProfileCard]:
+    """What requests may name as their `profile`."""
+    profiles = service.model.profiles
+    default = None if profiles.default is None else profiles.default.name
+    return [
+        ProfileCard(name=name, id=each.id, experts=each.experts, is_default=name == default)
+        for name, each in profiles.known.items()
+    ]

@@ -116,6 +116,7 @@ def _sampling(request: ResponsesRequest) -> dict[str, Any]:
         seed=request.seed,
         logprobs=(request.top_logprobs or 0) if request.wants_logprobs else None,
         thinking_budget=budget,
+        profile=request.profile,
     )
 
 

@@ -18,7 +18,7 @@ from araio.engine.request import MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from araio.serve.errors import ApiError, check_count, invalid
 from araio.serve.settings import Settings
 
-__all__ = ["Body", "RequestBody", "SamplingFields", "StreamOptions"]
+__all__ = ["Body", "ProfileName", "RequestBody", "SamplingFields", "StreamOptions"]
 
 MAX_INTEGER = 2**31 - 1
 MAX_LOGIT_BIASES = 300
@@ -107,6 +107,13 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = Field(None, description="Usage so far in every chunk.")
 
 
+ProfileName = Annotated[
+    str | None,
+    Field(max_length=64, description="Answer with this profile's experts alone; `/v1/models` has the names."),
+]
+"""Of a profile that the server was given (araio's own)."""
+
+
 class SamplingFields(RequestBody):
     """How to choose tokens and when to stop; what is not given comes from the checkpoint."""
 
@@ -125,6 +132,7 @@ class SamplingFields(RequestBody):
     repetition_penalty: float | None = Field(None, ge=0.01, le=10)
     logit_bias: Biases | None = None
     user: str | None = Field(None, max_length=1024, description="Accepted, and used for nothing.")
+    profile: ProfileName = None
     return_token_ids: bool | None = None
     return_routed_experts: bool | None = Field(
         None, description="Experts of every token but the last, as vLLM gives them: base64 of a .npy file."

@@ -262,6 +262,7 @@ class ChatRequest(SamplingFields):
             "thinking_budget": self.thinking_budget,
             "continue_final_message": self.continue_final_message or None,
             "watch_experts": self._watched(),
+            "profile": self.profile,
             "response_format": None if self.response_format is None else self.response_format.to_dict(),
         }
         if self.tools and choice != "none":

@@ -88,6 +88,8 @@ class CompletionRequest(SamplingFields):
             given["logprobs"] = self.logprobs
             if self.echo:
                 given["prompt_logprobs"] = self.logprobs
+        if self.profile is not None:
+            given["profile"] = self.profile
         if self.return_routed_experts:
             given["watch_experts"] = "all"
         return given

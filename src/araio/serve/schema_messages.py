@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_SEED
 from araio.serve.errors import check_count
-from araio.serve.schema import MAX_INTEGER, Body, RequestBody, StopString
+from araio.serve.schema import MAX_INTEGER, Body, ProfileName, RequestBody, StopString
 from araio.serve.schema_chat import FunctionName
 from araio.serve.schema_parts import check_room, check_schemas, check_stop, text_or_list
 from araio.serve.settings import Settings
@@ -209,6 +209,7 @@ class MessagesRequest(CountTokensRequest):
     top_k: int | None = Field(None, ge=0, le=MAX_INTEGER)
     stream: bool | None = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="One seed gives one text (araio's own).")
+    profile: ProfileName = None
 
     def check(self, settings: Settings, context: int) -> None:
         """Refuse what is more than this server, or this model, allows.

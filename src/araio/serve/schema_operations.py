@@ -8,7 +8,16 @@ from pydantic import BaseModel, Field
 
 from araio.serve.schema import Body
 
-__all__ = ["Control", "Controlled", "ModelCard", "ModelList", "ModelSize", "Status", "Version"]
+__all__ = [
+    "Control",
+    "Controlled",
+    "ModelCard",
+    "ModelList",
+    "ModelSize",
+    "ProfileCard",
+    "Status",
+    "Version",
+]
 
 
 class Status(BaseModel):
@@ -21,6 +30,19 @@ class Version(BaseModel):
     """Of araio."""
 
     version: str
+
+
+class ProfileCard(BaseModel):
+    """A profile that requests may ask for.
+
+    experts     that it keeps, in all layers
+    is_default  it masks every request that asks for no other
+    """
+
+    name: str
+    id: str
+    experts: int
+    is_default: bool
 
 
 class ModelSize(BaseModel):
@@ -36,6 +58,7 @@ class ModelSize(BaseModel):
     n_experts: int
     top_k: int
     conversations: bool
+    profiles: list[ProfileCard]
 
 
 class ModelCard(BaseModel):

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag
 
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED
 from araio.serve.errors import check_count
-from araio.serve.schema import MAX_INTEGER, Body, RequestBody
+from araio.serve.schema import MAX_INTEGER, Body, ProfileName, RequestBody
 from araio.serve.schema_chat import FunctionName, ReasoningEffort
 from araio.serve.schema_parts import check_room, check_schemas, tag_of, text_or_list
 from araio.serve.settings import Settings
@@ -211,6 +211,7 @@ class ResponsesRequest(RequestBody):
     thinking_token_budget: int | None = Field(
         None, ge=0, le=MAX_INTEGER, description="Tokens of thinking; goes before reasoning (araio's own)."
     )
+    profile: ProfileName = None
 
     @property
     def wants_logprobs(self) -> bool:

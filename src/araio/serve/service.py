@@ -10,6 +10,7 @@ them, `chat.py` for who asks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -28,10 +29,12 @@ from araio.api import Model
 from araio.config import ModelConfig
 from araio.engine.generation import Generation
 from araio.engine.watch import EngineStep
+from araio.errors import AraioError
 from araio.kernels.ops import PAGE
 from araio.serve.errors import ApiError, invalid
 from araio.serve.expert_counts import ExpertCounts
 from araio.serve.metrics import Metrics
+from araio.serve.recordings import Recordings, domains_of
 from araio.serve.settings import Settings
 from araio.serve.steps import Steps
 from araio.serve.worker import Worker
@@ -41,6 +44,8 @@ from araio.weights.residency import StreamedExperts
 __all__ = ["Service", "new_id"]
 
 ResultT = TypeVar("ResultT")
+
+log = logging.getLogger("araio.serve")
 
 PREPARING_THREADS = 4
 RETRY_S = 5
@@ -72,6 +77,7 @@ class Service:
     fingerprint  of model and version: answers to one seed are alike while it is the same
     conversations  it was taught to go on with one, and not single questions alone
     experts      how often each of them was chosen
+    recordings   traces that are written
     metrics      what is counted of all this
     """
 
@@ -88,7 +94,9 @@ class Service:
         # Those that come with araio, in whatever bits, are too small to have learned more than questions.
         small = [_without_drafts(locate_config(name)) for name in BUNDLED]
         self.conversations = _without_drafts(model.config) not in small
-        self.experts = ExpertCounts(model.config)
+        domains = None if settings.trace is None else domains_of(model, settings.trace)
+        self.experts = ExpertCounts(model.config, domains)
+        self.recordings = Recordings(model, settings.traces)
         model.engine.watch(self._watch)
         self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer, hits)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
@@ -182,8 +190,12 @@ class Service:
         return flows
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and complete a trace that is being written."""
         self.worker.stop()
+        try:
+            self.recordings.stop()
+        except AraioError as error:
+            log.warning("the recording ended with the server: %s", error)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from araio.engine.request import MAX_LOGPROBS, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
@@ -39,6 +40,8 @@ class Settings:
     hosts            names, beside those of this machine, that a request's `Host` may have
     origins          of web pages, beside the server's own, that may ask from a browser
     reasoning_field  what the thinking is called in answers
+    traces           folder that recordings go to; None where nobody may record
+    trace            of the model, by which the page colours experts
     header_bytes     of a request's first line and headers
     header_s         seconds for them to arrive; `body_s` for the body
     body_bytes       of a request's body
@@ -64,6 +67,8 @@ class Settings:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     reasoning_field: ReasoningField = "reasoning_content"
+    traces: Path | None = None
+    trace: Path | None = None
     header_bytes: int = limit(64 * KIB, KIB, MIB)
     header_s: float = limit(10, 0.1, 3600)
     body_bytes: int = limit(8 * MIB, KIB, 1 << 30)

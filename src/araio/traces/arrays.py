@@ -11,7 +11,7 @@ import numpy.typing as npt
 from araio.errors import TraceError
 from araio.formats.safetensors import STORED_TYPES
 from araio.traces.checks import check_column, check_events
-from araio.traces.columns import COLUMNS, OPTIONAL, CacheEvents, Phase, Segment, Valid, id_type
+from araio.traces.columns import COLUMNS, OPTIONAL, CacheEvents, Phase, Segment, Valid, stored_type
 from araio.traces.header import TraceHeader
 
 __all__ = ["ArrayColumns", "by_weight"]
@@ -113,8 +113,7 @@ def _column(header: TraceHeader, name: str, values: Array, rows: int, layers: in
     expected = tuple(sizes[axis] for axis in COLUMNS[name].axes)
     if values.shape != expected:
         raise TraceError(f"{_WHERE}: column {name!r} has the shape {values.shape}; expected {expected}")
-    stored_as = id_type(header.n_routed_experts) if name == "expert_ids" else COLUMNS[name].stored_as[0]
-    dtype = STORED_TYPES[stored_as]
+    dtype = STORED_TYPES[stored_type(name, header.n_routed_experts)]
     if dtype.kind == "f":
         if values.dtype.kind not in "fiu":
             raise TraceError(f"{_WHERE}: column {name!r} holds {values.dtype}; expected numbers")

@@ -2,7 +2,7 @@
 
 Every column is checked when it is read, so nothing that is computed from one rests on ids of experts that do
 not exist, weights that are not numbers, or a token that chose an expert twice. Read `columns.py` for what
-each column is.
+each column is, and `count_checks.py` for what is counted of them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.errors import TraceError
-from araio.traces.columns import COLUMNS, CacheEvent, CacheEvents, Phase, Valid
+from araio.traces.columns import COLUMNS, CacheEvent, CacheEvents, Valid
 from araio.traces.header import TraceHeader
 
-__all__ = ["check_column", "check_counts", "check_events", "check_totals", "counted"]
+__all__ = ["check_column", "check_events"]
 
 # Float16 rounds each of K weights by at most 2^-12 of 1; importers read weights of four decimals.
 SUM_TOLERANCE = 2e-3
@@ -103,47 +103,6 @@ def _like(rows: npt.NDArray[np.bool_], values: Array) -> npt.NDArray[np.bool_]:
     return rows.reshape(-1, *([1] * (values.ndim - 1)))
 
 
-def counted(header: TraceHeader, expert_ids: Array, columns: dict[str, Array]) -> npt.NDArray[np.uint64]:
-    """Choices (D, P, L, E) of rows: expert_ids (T, L, K) with their domain, phase and valid."""
-    shape = (len(header.domains), len(Phase), header.n_routed_experts)
-    has_routes = (columns["valid"] & Valid.ROUTES) != 0
-    group = (columns["domain"].astype(np.int64) * len(Phase) + columns["phase"])[has_routes] * shape[2]
-    layers = [
-        np.bincount((group[:, None] + expert_ids[has_routes, layer]).ravel(), minlength=int(np.prod(shape)))
-        for layer in range(expert_ids.shape[1])
-    ]
-    return np.stack([layer.reshape(shape) for layer in layers], axis=2).astype(np.uint64)
-
-
-def check_totals(header: TraceHeader, n: Array, columns: dict[str, Array], where: str) -> None:
-    """Every layer must count K experts for each row with routes, by domain and phase; raises TraceError."""
-    has_routes = (columns["valid"] & Valid.ROUTES) != 0
-    group = (columns["domain"].astype(np.int64) * len(Phase) + columns["phase"])[has_routes]
-    rows = np.bincount(group, minlength=len(header.domains) * len(Phase)).reshape(
-        len(header.domains), len(Phase)
-    )
-    totals = n.sum(axis=3, dtype=np.uint64)
-    wrong = np.argwhere(totals != (rows * header.top_k).astype(np.uint64)[:, :, None])
-    if len(wrong):
-        domain, phase, layer = (int(index) for index in wrong[0])
-        raise TraceError(
-            f"{where}: column 'n': layer {layer} of domain {header.domains[domain]!r} in phase "
-            f"{Phase(phase).name.lower()} counts {int(totals[domain, phase, layer]):,} choices; expected "
-            f"{header.top_k} for each of {int(rows[domain, phase]):,} tokens; the trace is damaged"
-        )
-
-
-def check_counts(n: Array, found: Array, where: str) -> None:
-    """The counts must be those of the rows; raises TraceError."""
-    wrong = np.argwhere(n != found)
-    if len(wrong):
-        place = tuple(int(index) for index in wrong[0])
-        raise TraceError(
-            f"{where}: column 'n': {int(n[place]):,} choices of expert {place[3]} in layer {place[2]}, "
-            f"but the rows have {int(found[place]):,}; the trace is damaged"
-        )
-
-
 def check_events(header: TraceHeader, events: CacheEvents, rows: int, where: str) -> None:
     """Cache events must be of rows, layers and experts that there are; raises TraceError."""
     layers = [*header.layers, *header.mtp_layers]
@@ -158,5 +117,5 @@ def check_events(header: TraceHeader, events: CacheEvents, rows: int, where: str
         if len(wrong):
             raise TraceError(
                 f"{where}: column {name!r}: event {int(wrong[0]):,} has "
-                f"{int(getattr(events, name)[wrong[0]])}, which the model or the trace does not have; the trace is damaged"
+                f"{int(getattr(events, name)[wrong[0]])}, which is not there; the trace is damaged"
             )

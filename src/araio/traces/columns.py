@@ -27,7 +27,7 @@ __all__ = [
     "Rows",
     "Segment",
     "Valid",
-    "id_type",
+    "stored_type",
 ]
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -37,7 +37,7 @@ class Phase(IntEnum):
     """Why a token ran.
 
     DRAFT   to verify a guess that was wrong: it was thrown away and is no part of any text
-    FORCED  of a given text, all of which ran at once
+    FORCED  of a given text, all of which ran at once; also where nobody noted why
     """
 
     PREFILL = 0
@@ -80,15 +80,14 @@ class CacheEvent(IntEnum):
 class Column:
     """One column.
 
-    stored_as   safetensors types that it may have; the writer chooses the first, for expert ids the smallest
-                that holds them
+    stored_as   its safetensors type; see `stored_type` for expert ids
     axes        its shape: T tokens, L layers, K experts of a token
     is_optional whether a trace may lack it
     limit       numbers must be below it, 0 for no limit
     """
 
     name: str
-    stored_as: tuple[str, ...]
+    stored_as: str
     axes: str = "T"
     is_optional: bool = False
     limit: int = 0
@@ -97,16 +96,16 @@ class Column:
 COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
-        Column("expert_ids", ("U8", "U16"), "TLK"),
-        Column("weights", ("F16",), "TLK", is_optional=True),
-        Column("token_id", ("I32",), is_optional=True),
-        Column("position", ("I32",)),
-        Column("seq", ("I32",)),
-        Column("phase", ("U8",), limit=len(Phase)),
-        Column("domain", ("U8",)),
-        Column("segment", ("U8",), limit=len(Segment)),
-        Column("valid", ("U8",), limit=8),
-        Column("margin", ("F16",), "TL", is_optional=True),
+        Column("expert_ids", "U8", "TLK"),
+        Column("weights", "F16", "TLK", is_optional=True),
+        Column("token_id", "I32", is_optional=True),
+        Column("position", "I32"),
+        Column("seq", "I32"),
+        Column("phase", "U8", limit=len(Phase)),
+        Column("domain", "U8"),
+        Column("segment", "U8", limit=len(Segment)),
+        Column("valid", "U8", limit=8),
+        Column("margin", "F16", "TL", is_optional=True),
     )
 }
 OPTIONAL = tuple(name for name, column in COLUMNS.items() if column.is_optional)
@@ -115,9 +114,9 @@ TOKEN_COLUMNS = tuple(name for name, column in COLUMNS.items() if column.axes ==
 CACHE_COLUMNS = {"t": "I32", "layer": "U8", "expert": "U16", "kind": "U8", "bytes": "U32", "us": "U32"}
 
 
-def id_type(n_experts: int) -> str:
-    """The type of expert ids: the smallest that holds them."""
-    return "U8" if n_experts <= 256 else "U16"
+def stored_type(name: str, n_experts: int) -> str:
+    """The safetensors type of a column; expert ids have the smallest that holds them."""
+    return "U16" if name == "expert_ids" and n_experts > 256 else COLUMNS[name].stored_as
 
 
 class Rows(NamedTuple):

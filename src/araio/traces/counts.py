@@ -7,18 +7,22 @@ tokens. Read `writer.py` for who counts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from araio.traces.columns import Phase, Valid
 
-__all__ = ["COUNTS_COLUMNS", "Counts", "Tally"]
+__all__ = ["COUNTS_COLUMNS", "Counts", "Tally", "count_columns"]
 
 COUNTS_COLUMNS = {"n": "U64", "gate": "F64", "pair": "U32", "trans": "U32"}
 
 IntArray = npt.NDArray[np.integer]
+
+_BLOCK_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,20 @@ class Tally:
             np.uint32
         )
         return counted
+
+
+def count_columns(columns: Mapping[str, npt.NDArray[Any]], domains: int, experts: int) -> Counts:
+    """What whole columns (T, ...) add up to."""
+    tokens, layers = columns["expert_ids"].shape[:2]
+    tally = Tally(domains, layers, experts)
+    for begin in range(0, tokens, _BLOCK_ROWS):
+        block = {name: values[begin : begin + _BLOCK_ROWS] for name, values in columns.items()}
+        weights = block.get("weights")
+        tally.add(
+            block["expert_ids"].swapaxes(0, 1),
+            None if weights is None else weights.swapaxes(0, 1),
+            block["domain"],
+            block["phase"],
+            block["valid"],
+        )
+    return tally.counts()

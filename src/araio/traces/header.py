@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from araio.config import ModelConfig
 from araio.errors import AraioError, TraceError
-from araio.json_reader import ObjectReader, read_object, shown
+from araio.json_reader import ObjectReader, parse_object, read_object, shown
 from araio.traces.columns import OPTIONAL
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "TraceFiles",
     "TraceHeader",
     "header_text",
+    "parse_header",
     "read_header",
 ]
 
@@ -112,6 +115,21 @@ class TraceHeader:
                 f"column {shown(unknown[0])} is not known; expected some of {', '.join(OPTIONAL)}"
             )
 
+    @classmethod
+    def of(cls, config: ModelConfig, **known: Any) -> TraceHeader:
+        """The header of a model's routes: what its config says, and what else is known."""
+        return cls(
+            layers=tuple(config.moe_layers),
+            n_routed_experts=config.n_routed_experts,
+            top_k=config.num_experts_per_tok,
+            n_group=config.n_group,
+            topk_group=config.topk_group,
+            scoring_func=config.scoring_func,
+            norm_topk_prob=config.norm_topk_prob,
+            routed_scaling_factor=config.routed_scaling_factor,
+            **known,
+        )
+
     @property
     def has_text(self) -> bool:
         """Whether the tokens themselves are there, and not only their routes."""
@@ -145,6 +163,14 @@ def read_header(path: Path) -> tuple[TraceHeader, TraceFiles]:
         return _parsed(ObjectReader(read_object(path, _MAX_BYTES)))
     except (AraioError, ValueError) as error:
         raise TraceError(f"{path}: {error}") from None
+
+
+def parse_header(content: bytes, where: str) -> tuple[TraceHeader, TraceFiles]:
+    """The same from the text itself; raises TraceError, naming `where`."""
+    try:
+        return _parsed(ObjectReader(parse_object(content)))
+    except (AraioError, ValueError) as error:
+        raise TraceError(f"{where}: {error}") from None
 
 
 def _parsed(reader: ObjectReader) -> tuple[TraceHeader, TraceFiles]:

@@ -19,8 +19,10 @@ from araio.errors import FormatError, TraceError
 from araio.formats.safetensors import SafetensorsFile
 from araio.formats.shards import inside
 from araio.json_reader import shown
-from araio.traces.checks import check_column, check_counts, check_events, check_totals, counted
-from araio.traces.columns import CACHE_COLUMNS, COLUMNS, CacheEvents, Phase, id_type
+from araio.traces.checks import check_column, check_events
+from araio.traces.columns import CACHE_COLUMNS, COLUMNS, CacheEvents, Phase, stored_type
+from araio.traces.count_checks import check_counts, check_squares, check_totals, counted
+from araio.traces.counted import CountedColumns
 from araio.traces.counts import COUNTS_COLUMNS, Counts
 from araio.traces.header import (
     HEADER_NAME,
@@ -63,36 +65,38 @@ class Shards:
 
     def read(self, name: str) -> Array:
         """A column, checked; raises TraceError."""
-        parts = [self._read(file, name) for file in self.files]
+        values = self._read(self.files[0], name)
+        if len(self.files) > 1:
+            first, values = values, np.empty((self.rows, *values.shape[1:]), values.dtype)
+            values[: len(first)] = first
+            begin = len(first)
+            for file in self.files[1:]:  # one shard at a time beside the whole
+                part = self._read(file, name)
+                values[begin : begin + len(part)] = part
+                begin += len(part)
         if name == "expert_ids" and self._counts is not None:
-            self._compare(parts)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self._compare(values)
+        return values
 
     def hold_against(self, counts: SafetensorsFile) -> None:
         """Check the counts of these rows now, and the rows against them when they are read."""
         self._counts = counts
-        shape = (len(self.header.domains), len(Phase), self.layers, self.header.n_routed_experts)
-        square = (self.header.n_routed_experts, self.header.n_routed_experts)
-        shapes = {
-            "n": shape,
-            "gate": shape,
-            "pair": (self.layers, *square),
-            "trans": (max(self.layers - 1, 0), *square),
-        }
-        _check_tensors(counts, {name: ((COUNTS_COLUMNS[name],), shapes[name]) for name in COUNTS_COLUMNS})
+        _check_counts_file(self.header, counts, self.layers)
         grouping = {name: self.read(name) for name in _GROUPING}
         check_totals(self.header, _read(counts, "n"), grouping, str(counts.path))
 
     def hold_events(self, events: SafetensorsFile, count: int) -> None:
         """Take a file of cache events as these rows'."""
-        _check_tensors(events, {name: ((stored_as,), (count,)) for name, stored_as in CACHE_COLUMNS.items()})
+        _check_tensors(events, {name: (stored_as, (count,)) for name, stored_as in CACHE_COLUMNS.items()})
         self._events = events
 
     def counts(self) -> Counts | None:
         """What is counted of these rows; raises TraceError."""
         if self._counts is None:
             return None
-        return Counts(**{name: _read(self._counts, name) for name in COUNTS_COLUMNS})
+        counts = _read_counts(self._counts)
+        check_squares(self.header, counts, str(self._counts.path))
+        return counts
 
     def cache_events(self) -> CacheEvents | None:
         """What became of experts while these rows ran; raises TraceError."""
@@ -102,11 +106,11 @@ class Shards:
         check_events(self.header, events, self.rows, str(self._events.path))
         return events
 
-    def _expected(self, rows: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    def _expected(self, rows: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         sizes = {"T": rows, "L": self.layers, "K": self.header.top_k}
         return {
             name: (
-                (id_type(self.header.n_routed_experts),) if name == "expert_ids" else column.stored_as,
+                stored_type(name, self.header.n_routed_experts),
                 tuple(sizes[axis] for axis in column.axes),
             )
             for name, column in COLUMNS.items()
@@ -119,25 +123,21 @@ class Shards:
         check_column(self.header, name, values, valid, str(file.path))
         return values
 
-    def _compare(self, parts: Sequence[Array]) -> None:
+    def _compare(self, expert_ids: Array) -> None:
         assert self._counts is not None
-        found = sum(
-            counted(self.header, ids, {name: _read(file, name) for name in _GROUPING})
-            for file, ids in zip(self.files, parts, strict=True)
-        )
-        check_counts(_read(self._counts, "n"), np.asarray(found), str(self._counts.path))
+        found = counted(self.header, expert_ids, {name: self.read(name) for name in _GROUPING})
+        check_counts(_read(self._counts, "n"), found, str(self._counts.path))
 
 
-def open_folder(folder: Path) -> tuple[TraceHeader, Shards, Shards | None]:
+def open_folder(folder: Path) -> tuple[TraceHeader, Shards | CountedColumns, Shards | None]:
     """Header, tokens and drafts of a trace; raises TraceError."""
     _find(folder)
     header, files = read_header(_inside(folder, HEADER_NAME))
+    counts = _opened(folder, COUNTS_FILE)
     if not files.shards:
-        raise TraceError(
-            f"{folder / HEADER_NAME}: the trace is empty: shards is []; expected rows of one at least"
-        )
+        return header, _counted(header, counts), None
     tokens = Shards(header, folder, "tokens", files.shards)
-    tokens.hold_against(_opened(folder, COUNTS_FILE))
+    tokens.hold_against(counts)
     if files.cache_events:
         tokens.hold_events(_opened(folder, CACHE_FILE), files.cache_events)
     return header, tokens, _drafts(header, folder, files)
@@ -170,6 +170,24 @@ def _drafts(header: TraceHeader, folder: Path, files: TraceFiles) -> Shards | No
     if not header.mtp_layers:
         raise TraceError(f"{folder / HEADER_NAME}: names shards of drafts, but mtp_layers is []")
     return Shards(header.of_drafts(), folder, "draft", files.draft_shards)
+
+
+def _counted(header: TraceHeader, file: SafetensorsFile) -> CountedColumns:
+    entry = file.get("n")
+    layers = len(header.layers) or (entry.shape[2] if entry is not None and len(entry.shape) == 4 else 0)
+    _check_counts_file(header, file, layers)
+    return CountedColumns(header, _read_counts(file), str(file.path))
+
+
+def _check_counts_file(header: TraceHeader, file: SafetensorsFile, layers: int) -> None:
+    shape = (len(header.domains), len(Phase), layers, header.n_routed_experts)
+    square = (header.n_routed_experts, header.n_routed_experts)
+    shapes = {"n": shape, "gate": shape, "pair": (layers, *square), "trans": (max(layers - 1, 0), *square)}
+    _check_tensors(file, {name: (COUNTS_COLUMNS[name], shapes[name]) for name in COUNTS_COLUMNS})
+
+
+def _read_counts(file: SafetensorsFile) -> Counts:
+    return Counts(**{name: _read(file, name) for name in COUNTS_COLUMNS})
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -205,18 +223,16 @@ def _layers(file: SafetensorsFile) -> int:
     return entry.shape[1]
 
 
-def _check_tensors(
-    file: SafetensorsFile, expected: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]
-) -> None:
+def _check_tensors(file: SafetensorsFile, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     for name in [*expected, *file]:
-        types, shape = expected.get(name, ((), ()))
+        dtype, shape = expected.get(name, ("", ()))
         if name not in file:
             raise TraceError(f"{file.path}: column {name!r} is missing; {_REMEDY}")
         if name not in expected:
             raise TraceError(f"{file.path}: column {shown(name)} is not in {HEADER_NAME}; {_REMEDY}")
         entry = file[name]
-        if entry.dtype not in types or entry.shape != shape:
+        if entry.dtype != dtype or entry.shape != shape:
             raise TraceError(
                 f"{file.path}: column {name!r} is {entry.dtype} {shown(list(entry.shape))}; expected "
-                f"{types[0]} {list(shape)} by {HEADER_NAME}; {_REMEDY}"
+                f"{dtype} {list(shape)} by {HEADER_NAME}; {_REMEDY}"
             )

@@ -8,7 +8,7 @@ files, `docs/traces.md` for the format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,8 +20,10 @@ import numpy.typing as npt
 
 from araio.errors import TraceError
 from araio.traces.arrays import ArrayColumns
+from araio.traces.blocks import rows_of
 from araio.traces.columns import COLUMNS, CacheEvents, Phase, Rows, Segment, Valid
-from araio.traces.counts import Counts, Tally
+from araio.traces.counted import CountedColumns, counts_of_layers
+from araio.traces.counts import Counts, count_columns
 from araio.traces.header import TraceHeader
 from araio.traces.pool import pooled
 from araio.traces.reader import open_folder
@@ -94,8 +96,22 @@ class Trace:
         Raises TraceError for arrays that contradict each other or the header.
         """
         source = ArrayColumns.made(header, {"expert_ids": expert_ids, **columns}, cache_events)
-        mtp_layers = () if draft is None else draft.header.layers
-        return cls(replace(header, columns=source.optional, mtp_layers=mtp_layers), source, draft)
+        header = replace(header, columns=source.optional)
+        if draft is not None:
+            header = replace(header, mtp_layers=draft.header.layers)
+            if draft.header != header.of_drafts():
+                raise TraceError(
+                    f"drafts are of {draft.header}; expected {header.of_drafts()}, as the tokens are"
+                )
+        return cls(header, source, draft)
+
+    @classmethod
+    def from_counts(cls, header: TraceHeader, n: npt.ArrayLike) -> Trace:
+        """A trace of counts n (L, E) alone: tokens of the first domain, of which nothing else is known.
+
+        It has no columns. Raises TraceError for counts that are not of K experts in every layer.
+        """
+        return cls(header, CountedColumns(header, counts_of_layers(header, n), "counts"))
 
     @classmethod
     def join(cls, traces: Iterable[Trace]) -> Trace:
@@ -108,6 +124,10 @@ class Trace:
         traces = list(traces)
         if len(traces) == 1:
             return traces[0]
+        if not all(trace.has("expert_ids") for trace in traces):
+            raise TraceError(
+                "a trace of counts alone cannot be joined with others; import its tokens instead"
+            )
         header, columns, cache_events = pooled(
             [(trace.header, trace.n_layers, trace.recorded(), trace.cache_events) for trace in traces]
         )
@@ -144,7 +164,9 @@ class Trace:
         Raises TraceError when it is not there, or damaged.
         """
         if not self.has(name):
-            raise TraceError(f"the trace has no column {name!r}: it was made without")
+            raise TraceError(
+                f"the trace has no column {name!r}; it was made without, so what needs it cannot be told"
+            )
         if name not in self._held:
             values = self._columns.read(name)
             values = values if self._order is None else values[self._order]
@@ -180,15 +202,9 @@ class Trace:
         stored = self._columns.counts()
         if stored is not None:
             return stored
-        tally = Tally(len(self.domains), self.n_layers, self.header.n_routed_experts)
-        for begin in range(0, self.tokens, _BLOCK_ROWS):
-            rows = slice(begin, begin + _BLOCK_ROWS)
-            tally.add(
-                self.experts[rows].swapaxes(0, 1),
-                self.weights[rows].swapaxes(0, 1) if self.has("weights") else None,
-                *(self.column(name)[rows] for name in ("domain", "phase", "valid")),
-            )
-        return tally.counts()
+        names = ("expert_ids", "weights", "domain", "phase", "valid")
+        columns = {name: self.column(name) for name in names if self.has(name)}
+        return count_columns(columns, len(self.domains), self.header.n_routed_experts)
 
     @cached_property
     def cache_events(self) -> CacheEvents | None:
@@ -216,7 +232,7 @@ class Trace:
         """
         mask = np.ones(self.tokens, bool)
         if domain is not None:
-            wanted = [domain] if isinstance(domain, str | int) else list(domain)
+            wanted = [domain] if isinstance(domain, str | int | np.integer) else list(domain)
             mask &= np.isin(self.column("domain"), [self._domain(name) for name in wanted])
         phases = [one for one in Phase if one != Phase.DRAFT] if phase is None else phase
         mask &= _is_in(self.column("phase"), phases)
@@ -245,6 +261,9 @@ class Trace:
     def save(self, folder: str | Path) -> None:
         """Write the trace; raises TraceError when the folder exists or the disk refuses."""
         with TraceWriter(Path(folder), self.header) as writer:
+            if not self.has("expert_ids"):
+                writer.add_counts(self.counts)
+                return
             for rows in self._blocks():
                 writer.add(rows)
             for rows in self.draft._blocks() if self.draft is not None else ():
@@ -259,7 +278,7 @@ class Trace:
             yield rows_of(block)
 
     def _domain(self, name: str | int) -> int:
-        if isinstance(name, int):
+        if isinstance(name, int | np.integer):
             name = self.domains[name] if 0 <= name < len(self.domains) else str(name)
         if name not in self.domains:
             raise TraceError(f"the trace has no domain {name!r}; expected one of {', '.join(self.domains)}")
@@ -268,16 +287,11 @@ class Trace:
     @cached_property
     def _order(self) -> npt.NDArray[np.int64] | None:
         """The rows sorted by sequence, or None if they are."""
+        if not self.has("seq"):
+            return None
         seq = self._columns.read("seq")
         return None if np.all(seq[1:] >= seq[:-1]) else np.argsort(seq, kind="stable")
 
 
-def rows_of(columns: Mapping[str, Array]) -> Rows:
-    """Columns (T, L, K) of tokens as a writer takes them, layer by layer."""
-    return Rows(
-        **{name: values if values.ndim == 1 else values.swapaxes(0, 1) for name, values in columns.items()}
-    )
-
-
 def _is_in(values: Array, wanted: int | Iterable[int]) -> npt.NDArray[np.bool_]:
-    return np.isin(values, [wanted] if isinstance(wanted, int) else list(wanted))
+    return np.isin(values, [wanted] if isinstance(wanted, int | np.integer) else list(wanted))

@@ -16,7 +16,7 @@ from araio.config import ModelConfig
 from araio.errors import BudgetError
 from araio.kernels.ops import PAGE
 
-__all__ = ["Budget", "Needs", "split"]
+__all__ = ["Budget", "Needs", "check_room", "split"]
 
 # What a process takes on top while it runs: receipts, templates, stacks of threads, the allocator's own.
 LATER = 48 << 20
@@ -138,6 +138,32 @@ def split(
         chunk=chunk,
         smallest=smallest,
         whole=whole,
+    )
+
+
+def check_room(
+    config: ModelConfig, needs: Needs, budget: Budget, pinned: int, cache_tokens: int | None = None
+) -> None:
+    """Refuse a budget that cannot hold so many experts beside those of the two layers at work.
+
+    cache_tokens  that were asked for, as in `split`
+
+    Raises:
+        BudgetError: too little, with a budget that is enough.
+    """
+    working, slots = 2 * config.num_experts_per_tok, budget.slots
+    if not pinned or slots is None or pinned + working <= slots:
+        return
+    room, enough = max(0, slots - working), budget.ram
+    process = budget.process - LATER - needs.policy
+    while slots is not None and slots < pinned + working:
+        # From one that a message can name to the next: with more memory, larger chunks may leave less room.
+        parts, unit = (10, 2**30) if enough >= 2**30 else (1, 2**20)
+        enough = -(-(enough * parts // unit + 1) * unit // parts)
+        slots = split(config, needs, enough, process, cache_tokens).slots
+    raise BudgetError(
+        f"{pinned} experts are to stay in memory, and {_shown(budget.ram, math.floor)} have room for "
+        f"{room} beside those of the two layers at work; {_shown(enough, round)} are enough, or keep fewer"
     )
 
 

@@ -28,7 +28,7 @@ from araio.kernels.select import select
 from araio.nn.model import Model
 from araio.weights.adapted import Recoded, Stored, adapted
 from araio.weights.adapter import Adapter
-from araio.weights.budget import Budget, Needs, split
+from araio.weights.budget import Budget, Needs, check_room, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
 from araio.weights.machine_memory import machine_memory
@@ -58,6 +58,7 @@ class Memory:
     gives_way     give memory back while others on the machine are short of it
     remembers     begin with the experts that were worth most when the model last ran, and keep what they are
                   worth now; a benchmark must not find what it left
+    mask          id of the mask that every request is to have: with it other experts are worth keeping
     """
 
     ram: int | None = None
@@ -67,6 +68,7 @@ class Memory:
     drafts: bool = False
     gives_way: bool = True
     remembers: bool = True
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,10 @@ def _divide(
     if not memory.drafts:
         config = replace(config, num_nextn_predict_layers=0)
     needs = _needs(checkpoint, config, ops, widens=False)
-    return config, split(config, needs, ram, process, memory.cache_tokens), False
+    budget = split(config, needs, ram, process, memory.cache_tokens)
+    pinned = sum(len(set(ids)) for ids in (memory.pins or {}).values())
+    check_room(config, needs, budget, pinned, memory.cache_tokens)
+    return config, budget, False
 
 
 def _needs(checkpoint: Stored, config: ModelConfig, ops: Ops, widens: bool) -> Needs:
@@ -255,7 +260,6 @@ def _streamed(
             f"{checkpoint.folder}: its experts have FP8 blocks of a size that is not computed with as they "
             "are stored; make a store of it with `araio convert`, or give it --ram for all of it"
         )
-    _check_room(memory.pins or {}, config, slots)
     reader = open_reader(memory.io)
     for path in files.paths:
         reader.add(path)
@@ -266,7 +270,7 @@ def _streamed(
     source = StreamedExperts(files, reader, places, policy, layers, experts, pins, pressure)
     if not memory.remembers:
         return source
-    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), experts))
+    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), experts), memory.mask)
     # Also when the process ends; it must not keep the experts alive.
     weakref.finalize(source, _keep_usage, usage, policy)
     if (worth := usage.read()) is not None:
@@ -291,12 +295,3 @@ def _check_pins(pins: Mapping[int, Collection[int]], config: ModelConfig) -> Non
                 if layers
                 else f"pins name layer {layer}; the model has no routed experts"
             )
-
-
-def _check_room(pins: Mapping[int, Collection[int]], config: ModelConfig, slots: int) -> None:
-    pinned, most = sum(len(set(ids)) for ids in pins.values()), slots - 2 * config.num_experts_per_tok
-    if pinned and pinned > most:
-        raise BudgetError(
-            f"{pinned} experts are to stay in memory, and the budget has room for {most} beside those of the "
-            "two layers at work; pin fewer, or give more --ram"
-        )

@@ -127,7 +127,7 @@ def _check(profile: ExpertProfile, config: ModelConfig, checkpoint: Checkpoint) 
     if not profile.is_uniform:
         raise ProfileError(
             f"profile {profile.name!r} keeps unequal numbers of experts, and a config has one number for all "
-            "layers and groups; fit one with equal groups to export it, or use this one as it is with "
+            "layers and groups; fit one with --equal-groups to export it, or use this one as it is with "
             "--profile-mode pin or mask"
         )
 

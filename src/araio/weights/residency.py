@@ -2,6 +2,7 @@
 
     request   what a layer needs: what is in memory is given at once, reads begin for the rest
     arrivals  gives what is there while the rest arrives; once it is used, its place may go to another
+    give_up   nobody waits any more: reads that have not begun are cancelled
     expect    what the next layer may need: read in the time that is left, behind what is needed for certain
 
 All bookkeeping is done by the thread that runs the model; the reader's threads only fill places that nobody
@@ -46,6 +47,10 @@ DECODED_TOKENS = 32
 # More reads than this at a time do not make a disk faster, and each takes a place that could hold an expert.
 MOST_IN_FLIGHT = 16
 
+# Experts that are given together. Their places can be read into when all of them are used, and between two
+# groups a layer may be stopped; many make better use of threads.
+MOST_AT_ONCE = 16
+
 
 class _AtHand:
     """A ticket for experts that are all in memory."""
@@ -58,6 +63,9 @@ class _AtHand:
 
     def arrivals(self) -> Iterator[ExpertWeights]:
         yield self._experts
+
+    def give_up(self) -> None:
+        pass
 
 
 class _Awaited:
@@ -79,6 +87,9 @@ class _Awaited:
 
     def arrivals(self) -> Iterator[ExpertWeights]:
         return self._source.arrivals(self)
+
+    def give_up(self) -> None:
+        self._source.give_up()
 
 
 class StreamedExperts:
@@ -228,9 +239,10 @@ class StreamedExperts:
             ready = [key for key in awaited.keys if self.places.is_here(key)]
             while left:
                 if ready:
-                    left.difference_update(ready)
-                    slots = self.places.slot_of[ready]
-                    yield self._experts_of(np.array(ready))
+                    group, ready = ready[:MOST_AT_ONCE], ready[MOST_AT_ONCE:]
+                    left.difference_update(group)
+                    slots = self.places.slot_of[group]
+                    yield self._experts_of(np.array(group))
                     self.places.release(slots)
                     self._read_more(awaited)
                     arrived = self._collect(0.0, left)
@@ -240,9 +252,17 @@ class StreamedExperts:
                     arrived = self._collect(None, left)
                     self._counts.wait_s += time.perf_counter() - began_s
                     self._read_more(awaited)  # wrong guesses may have had all the room until they were read
-                ready = [key for key in arrived if key in left]
+                came = [key for key in arrived if key in left]
+                ready += came
                 if self.events is not None:
-                    self._note_arrivals(self.events, awaited, ready)
+                    self._note_arrivals(self.events, awaited, came)
+
+    def give_up(self) -> None:
+        """Nobody wants what a layer waits for; see `nn.experts.Ticket`. What is being read stays."""
+        with self._consistent():
+            self._guesses.clear()
+            self._drop(list(self._in_flight))
+            self.places.let_go()
 
     def _note_arrivals(self, events: CacheEventLog, awaited: _Awaited, arrived: Sequence[int]) -> None:
         """A layer has waited for these: for some a read had begun before it asked, so they are hits."""

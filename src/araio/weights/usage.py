@@ -4,8 +4,9 @@
 
 The worth is by layer and expert.
 
-One for each folder of weights and each set of pins. It is a cache: one that is missing, damaged or of another
-shape is as good as none, and a run that cannot write it says so and has lost nothing else.
+One for each folder of weights and each set of pins, and for each mask that every request has. It is a cache:
+one that is missing, damaged or of another shape is as good as none, and a run that cannot write it says so
+and has lost nothing else.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class UsageFile:
     files   that hold its experts
     pins    experts that stay, by layer: runs with others have other habits
     shape   layers by experts
+    mask    id of the mask that every request has: with it, no others are used
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class UsageFile:
         files: Sequence[Path],
         pins: Mapping[int, Collection[int]],
         shape: tuple[int, int],
+        mask: str | None = None,
     ) -> None:
         self._folder, self._shape = folder.resolve(), shape
         kept = sorted((layer, sorted(ids)) for layer, ids in pins.items())
-        self.path = model_file("usage", folder, files, kept)
+        self.path = model_file("usage", folder, files, kept if mask is None else [kept, mask])
 
     def read(self) -> npt.NDArray[np.float64] | None:
         """Worth (layers * experts,); None where there is none that can be used."""

@@ -21,7 +21,7 @@ from araio.weights.prune import Exported, export
 __all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
-    "araio profile export pocket math.json pocket-math",
+    "araio profile export pocket math.json pocket-math   # of a profile that was fitted with --equal-groups",
     "araio run pocket-math   # what was exported is a MODEL everywhere, for transformers, too",
 )
 

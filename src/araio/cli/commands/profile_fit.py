@@ -26,7 +26,8 @@ __all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
     "araio profile fit pocket --prompts domain:mathematics --keep 0.75 -o math.json",
-    "araio profile fit ~/models/R1 --prompts math.jsonl --coverage 0.95 --any-groups -o math.json",
+    "araio profile fit pocket --prompts task:chain --keep 0.75 --equal-groups -o cut.json   # to export",
+    "araio profile fit ~/models/R1 --prompts math.jsonl --coverage 0.95 -o math.json",
     "araio profile fit pocket --prompts task:chain --keep 0.75 -o a.json --save-statistics seen.safetensors",
     "araio profile fit pocket --statistics seen.safetensors --keep 0.5 --score reap -o b.json   # cut again",
 )
@@ -52,10 +53,10 @@ def command(
     equal_groups: Annotated[
         bool,
         typer.Option(
-            "--equal-groups/--any-groups",
-            help="Keep as many in every group of every layer, as an export needs; or the best, wherever.",
+            "--equal-groups",
+            help="Keep as many in every group of every layer, as an export needs; else the best, wherever.",
         ),
-    ] = True,
+    ] = False,
     generate: Annotated[
         bool, typer.Option("--generate/--no-generate", help="Look at the model's own answers, too.")
     ] = True,

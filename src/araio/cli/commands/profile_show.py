@@ -95,7 +95,9 @@ def _table(profile: ExpertProfile, other: ExpertProfile | None) -> Table:
 def _lines(profile: ExpertProfile) -> list[str]:
     described = ", ".join(f"{key} {_value(value)}" for key, value in profile.method.items())
     seen = ", ".join(f"{key} {_value(value)}" for key, value in profile.calibration.items())
-    export = "can be exported" if profile.is_uniform else "keeps unequal numbers: for pin and mask only"
+    export = (
+        "can be exported" if profile.is_uniform else "for pin and mask; to export, fit with --equal-groups"
+    )
     measured = profile.evaluation
     return [
         f"how: {described or 'not said'}",

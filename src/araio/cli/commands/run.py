@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from araio.cli.load_options import (
     Country,
     Io,
     PriceList,
+    ProfileModeName,
     Ram,
     Speculation,
     Tdp,
@@ -32,6 +34,7 @@ from araio.cli.load_options import (
     load_by,
 )
 from araio.cli.numbers import bytes_text
+from araio.cli.profile_text import profile_lines
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
@@ -50,6 +53,7 @@ EXAMPLES = (
     'araio run ~/models/r1-q4 "Why is the sky blue?" --ram 16GiB',
     'echo "What is 17 + 25?" | araio run --json',
     "araio run ~/models/r1-q4 --ram 16GiB --approximate cached",
+    "araio run ~/models/r1-q4 --ram 16GiB --profile math.json",
     'araio run "What is 17 + 25?" --receipt --country FRA',
     "araio run                      a conversation; Ctrl-C stops an answer, Ctrl-D leaves",
 )
@@ -84,6 +88,9 @@ RepetitionPenalty = Annotated[
 ]
 Stop = Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
+ProfileFile = Annotated[
+    Path | None, typer.Option("--profile", metavar="FILE", help="Experts for a domain; see `araio profile`.")
+]
 Whole = Annotated[bool, typer.Option("--receipt", help="Print the whole receipt, not its one line.")]
 NoLog = Annotated[bool, typer.Option("--no-log", help="Keep no receipt for `araio receipts`.")]
 
@@ -110,6 +117,8 @@ def command(
     io: Io = None,
     speculate: Speculation = None,
     approximate: Approximate = None,
+    profile: ProfileFile = None,
+    profile_mode: ProfileModeName = "pin",
     adapter: AdapterFolder = None,
     receipt: Whole = False,
     no_log: NoLog = False,
@@ -151,6 +160,8 @@ def command(
         cache_tokens=cache_tokens,
         io=io,
         approximate=approximate,
+        profile=profile,
+        profile_mode=profile_mode,
         adapter=adapter,
         country=country,
         prices=prices,
@@ -158,6 +169,8 @@ def command(
     )
     if ram is not None or loaded.experts is not None:
         screen.note(budget_text(loaded.budget, loaded.experts))
+    for line in profile_lines(loaded):
+        screen.note(line)
     if approximate is not None:
         screen.note(approximation_text(loaded, approximate, screen.note))
     _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)

@@ -23,12 +23,14 @@ from araio.cli.load_options import (
     Country,
     Io,
     PriceList,
+    ProfileModeName,
     Ram,
     Speculation,
     Tdp,
     Threads,
     load_by,
 )
+from araio.cli.profile_text import profile_lines
 from araio.cli.serve_text import ready_text, url_of
 from araio.errors import RequestError
 from araio.serve.keys import file_warning, read_keys
@@ -46,6 +48,7 @@ EXAMPLES = (
     "araio serve ~/models/r1-q4 --ram 16GiB",
     "araio serve --port 0 --json              any free port; what it is, as JSON",
     "araio serve --host 0.0.0.0 --api-key-file keys.txt",
+    "araio serve ~/models/r1-q4 --ram 16GiB --profile math.json --profile code.json",
     "araio serve --limit n=4 --limit body_bytes=1048576",
 )
 
@@ -65,11 +68,28 @@ AllowOrigin = Annotated[
 Reasoning = Annotated[
     str, typer.Option("--reasoning-field", help="Name of the thinking: reasoning_content or reasoning.")
 ]
+Traces = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where /start_expert_distribution_record may write traces."),
+]
+OfTrace = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="TRACE", help="Of this model: the page's map shows whom experts serve."),
+]
 MaxBatch = Annotated[int, typer.Option(help="Requests that run together; more of them wait.")]
 Queue = Annotated[int | None, typer.Option(help="Requests that may wait; more of them get 503.")]
 Limit = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=NUMBER", help="A limit by its name; `GET /v1/limits` lists them all."),
+]
+ProfileFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Experts for a domain, which requests ask for by the profile's name; may be given several "
+        "times. --profile-mode is for the first.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout once it is ready.")]
 
@@ -82,6 +102,8 @@ def command(
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     reasoning_field: Reasoning = "reasoning_content",
+    traces: Traces = None,
+    trace: OfTrace = None,
     max_batch: MaxBatch = 16,
     queue: Queue = None,
     limit: Limit = None,
@@ -92,6 +114,8 @@ def command(
     io: Io = None,
     speculate: Speculation = None,
     approximate: Approximate = None,
+    profile: ProfileFiles = None,
+    profile_mode: ProfileModeName = "pin",
     adapter: AdapterFolder = None,
     country: Country = None,
     prices: PriceList = None,
@@ -109,6 +133,8 @@ def command(
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
         reasoning_field=cast(ReasoningField, reasoning_field),
+        traces=None if traces is None else traces.expanduser(),
+        trace=None if trace is None else trace.expanduser(),
         **_limits(limit or [], queue),
     )
     if api_key_file is not None and (warning := file_warning(api_key_file)) is not None:
@@ -127,6 +153,8 @@ def command(
             cache_tokens=cache_tokens,
             io=io,
             approximate=approximate,
+            profile=profile or None,
+            profile_mode=profile_mode,
             adapter=adapter,
             max_batch=max_batch,
             country=country,
@@ -134,6 +162,8 @@ def command(
             tdp=tdp,
         )
         _note(budget_text(loaded.budget, loaded.experts))
+        for line in profile_lines(loaded):
+            _note(line)
         if approximate is not None:
             _note(approximation_text(loaded, approximate, _note))
     service = Service(loaded, settings)

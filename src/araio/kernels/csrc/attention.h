@@ -1,6 +1,8 @@
 // Multi-head latent attention on all threads, in two forms; ops.py has the formula.
 #pragma once
 
+#include <vector>
+
 #include "matrix.h"
 #include "operations.h"
 #include "scratch.h"
@@ -11,28 +13,30 @@ namespace araio {
 // Positions in a page of the latent cache. Both forms work on one page at a time.
 constexpr int64_t kPage = 128;
 
-// The latents of one sequence, in pages that lie anywhere.
-struct Latents {
-    Codec codec;           // f32 or bf16
-    const void* pages;     // (pages, kPage, C + R)
+// One sequence of a call: some of its queries, side by side, and the positions that they see.
+struct Sequence {
+    int64_t first, T;      // queries [first, first + T) of the call
+    int64_t S;             // positions that the last of them sees
     const int64_t* table;  // (ceil_div(S, kPage)) where positions [i * kPage, (i + 1) * kPage) are
+
+    // Positions that query t of the call sees.
+    int64_t seen(int64_t t) const { return S - (first + T) + t + 1; }
 };
 
 // What one call is given.
 struct Attention {
-    int64_t T, H, N, R, V, C, S;
-    View q_nope, q_pe;  // (T, H, N), (T, H, R)
-    Latents latents;
-    const Matrix* kv_b_proj;  // (H * (N + V), C)
+    int64_t T, H, N, R, V, C;
+    View q_nope, q_pe;                // (T, H, N), (T, H, R)
+    Codec codec;                      // of the pages, f32 or bf16
+    const void* pages;                // (pages, kPage, C + R), those of a sequence anywhere among them
+    std::vector<Sequence> sequences;  // of at least one query each
+    const Matrix* kv_b_proj;          // (H * (N + V), C)
     float scale;
 
-    // Positions that query t sees.
-    int64_t seen(int64_t t) const { return S - T + t + 1; }
-
-    // The latents of a run of kPage positions (kPage, C + R).
+    // The latents of a run of kPage positions of a sequence (kPage, C + R).
     template <typename Number>
-    const Number* page(int64_t run) const {
-        return static_cast<const Number*>(latents.pages) + latents.table[run] * kPage * (C + R);
+    const Number* page(const Sequence& sequence, int64_t run) const {
+        return static_cast<const Number*>(pages) + sequence.table[run] * kPage * (C + R);
     }
 };
 

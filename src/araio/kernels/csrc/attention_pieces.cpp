@@ -182,9 +182,9 @@ void attend_bf16(const Queries& queries, const Positions<uint16_t>& positions, f
     attend_to(queries, positions, scratch);
 }
 
-void no_sums(int64_t Y, float* sums) {
+void no_sums(int64_t count, int64_t Y, float* sums) {
     store(Floats{} - FLT_MAX, sums);
-    memset(sums + kLanes, 0, static_cast<size_t>((1 + Y) * kLanes) * sizeof(float));
+    memset(sums + kLanes, 0, static_cast<size_t>(kLanes + count * Y) * sizeof(float));
 }
 
 void merge_sums(const float* more, int64_t count, int64_t Y, float* sums) {

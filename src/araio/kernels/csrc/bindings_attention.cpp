@@ -1,6 +1,8 @@
 // Attention and rotary positions as Python calls them. Queries may lie in any way, for they are slices of one
 // matrix's output.
 
+#include <vector>
+
 #include "attention.h"
 #include "bindings.h"
 #include "latents.h"
@@ -55,8 +57,34 @@ void store_latents(const Operations&, Rows c_kv, Rows k_pe, Table slots, Pages<>
     store(c_kv.data(), k_pe.data(), T, C, R, slots.data(), codec, pages.data());
 }
 
-Attention attention_of(const Heads& q_nope, const Heads& q_pe, const Pages<nb::ro>& pages, const Table& table,
-                       int64_t S, const Matrix& kv_b_proj, float scale, const Array<float, 3>& y) {
+// The sequences of a call, checked: who has no query is left out.
+std::vector<Sequence> sequences_of(const Array<const int64_t, 2>& tables, const Table& lengths,
+                                   const Table& tokens, int64_t T, int64_t pages) {
+    const int64_t count = dim(tokens.shape(0)), width = dim(tables.shape(1));
+    require(dim(lengths.shape(0)) == count && dim(tables.shape(0)) == count,
+            "tables, lengths and tokens must be as many");
+    std::vector<Sequence> sequences;
+    int64_t first = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t own = tokens.data()[i], S = lengths.data()[i];
+        const int64_t* const table = tables.data() + i * width;
+        require(own >= 0 && own <= T - first, "tokens must add up to the queries");
+        require(S >= own, "there must be a position for every token");
+        require(S <= width * kPage, "tables must have a page for every 128 positions");
+        for (int64_t run = 0; run < ceil_div(S, kPage); ++run) {
+            require(table[run] >= 0 && table[run] < pages, "tables must hold pages");
+        }
+        if (own > 0) sequences.push_back({first, own, S, table});
+        first += own;
+    }
+    require(first == T, "tokens must add up to the queries");
+    return sequences;
+}
+
+template <void (*attend)(const Operations&, const Attention&, float*)>
+void attention(const Operations& operations, Heads q_nope, Heads q_pe, Pages<nb::ro> pages,
+               Array<const int64_t, 2> tables, Table lengths, Table tokens, const Matrix& kv_b_proj,
+               float scale, Array<float, 3> y) {
     const int64_t T = dim(q_nope.shape(0)), H = dim(q_nope.shape(1));
     const int64_t N = dim(q_nope.shape(2)), R = dim(q_pe.shape(2)), V = dim(y.shape(2));
     const int64_t C = kv_b_proj.columns;
@@ -65,20 +93,10 @@ Attention attention_of(const Heads& q_nope, const Heads& q_pe, const Pages<nb::r
     require(dim(y.shape(0)) == T && dim(y.shape(1)) == H, "y must have the tokens and heads of q_nope");
     require(kv_b_proj.rows == H * (N + V), "kv_b_proj must have a row per number of a head's key and value");
     const Codec codec = codec_of(pages, C + R);
-    require(S >= T, "there must be a position for every token");
-    require(dim(table.shape(0)) >= ceil_div(S, kPage), "table must have a page for every 128 positions");
-    for (int64_t i = 0; i < ceil_div(S, kPage); ++i) {
-        require(table.data()[i] >= 0 && table.data()[i] < dim(pages.shape(0)), "table must hold pages");
-    }
-    const Latents latents = {codec, pages.data(), table.data()};
-    return {T, H, N, R, V, C, S, view_of(q_nope), view_of(q_pe), latents, &kv_b_proj, scale};
-}
-
-template <void (*attend)(const Operations&, const Attention&, float*)>
-void attention(const Operations& operations, Heads q_nope, Heads q_pe, Pages<nb::ro> pages, Table table,
-               int64_t S, const Matrix& kv_b_proj, float scale, Array<float, 3> y) {
-    const Attention given = attention_of(q_nope, q_pe, pages, table, S, kv_b_proj, scale, y);
-    if (given.T * given.H == 0) return;
+    Attention given = {T,  H,          N,    R, V, C, view_of(q_nope), view_of(q_pe), codec, pages.data(),
+                       {}, &kv_b_proj, scale};
+    given.sequences = sequences_of(tables, lengths, tokens, T, dim(pages.shape(0)));
+    if (T * H == 0) return;
     nb::gil_scoped_release unlocked;
     attend(operations, given, y.data());
 }
@@ -94,11 +112,13 @@ void bind_attention(OperationsClass& operations) {
              "Write c_kv (T, C) and k_pe (T, R) to the positions that slots (T,) count from the first page "
              "on.")
         .def("mla_decode", &attention<mla_decode>, "q_nope"_a.noconvert(), "q_pe"_a.noconvert(),
-             "pages"_a.noconvert(), "table"_a.noconvert(), "S"_a, "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
-             "Write what queries (T, H, N) and (T, H, R) find in S positions to y (T, H, V): absorbed.")
+             "pages"_a.noconvert(), "tables"_a.noconvert(), "lengths"_a.noconvert(), "tokens"_a.noconvert(),
+             "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
+             "Write what queries (T, H, N) and (T, H, R) of some sequences find in their positions to y "
+             "(T, H, V): absorbed.")
         .def("mla_prefill", &attention<mla_prefill>, "q_nope"_a.noconvert(), "q_pe"_a.noconvert(),
-             "pages"_a.noconvert(), "table"_a.noconvert(), "S"_a, "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(),
-             "The same in the expanded form.");
+             "pages"_a.noconvert(), "tables"_a.noconvert(), "lengths"_a.noconvert(), "tokens"_a.noconvert(),
+             "kv_b_proj"_a, "scale"_a, "y"_a.noconvert(), "The same in the expanded form.");
 }
 
 }  // namespace araio

@@ -20,12 +20,14 @@ struct Operations {
 
     // What attention asks of kv_b_proj, always with float32 activations, for its two forms would otherwise
     // differ by more than rounding. Of q8 and q4 only whole tiles.
-    // y += sum over r of factors[r] * weight[begin + r]
+    // y[m] += sum over r of factors[m][r] * weight[begin + r], m < count     factors (count, end - begin)
     using AddRows = void (*)(const Matrix& weight, int64_t begin, int64_t end, const float* factors,
-                             float* y);
+                             int64_t count, float* y);
     AddRows add_rows[kCodecs];
-    // y[r] = weight[begin + r] . x, of q8 and q4; `multiply` is that for the others.
-    void (*dot_tiles)(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y);
+    // y[m * stride + r] = weight[begin + r] . x[m], m < count, of q8 and q4; `multiply` is that for the
+    // others.
+    void (*dot_tiles)(const Matrix& weight, int64_t begin, int64_t end, const Activations& x, int64_t count,
+                      float* y, int64_t stride);
 
     // Integers, scales and sums of T rows of x (T, I), for q8 and q4.
     void (*to_integers)(const float* x, int64_t T, int64_t I, int8_t* integers, float* scales, int32_t* sums);
@@ -46,8 +48,8 @@ struct Operations {
     // Adds what queries see of these positions to their sums.     scratch attend_scratch(...) numbers
     void (*attend)(const Queries& queries, const Positions<float>& positions, float* scratch);
     void (*attend_bf16)(const Queries& queries, const Positions<uint16_t>& positions, float* scratch);
-    // Sums of no position at all.
-    void (*no_sums)(int64_t Y, float* sums);
+    // Sums of no position at all, for `count` queries.
+    void (*no_sums)(int64_t count, int64_t Y, float* sums);
     // Adds the sums over later positions to those over earlier ones, for `count` queries.
     void (*merge_sums)(const float* more, int64_t count, int64_t Y, float* sums);
     // y[m * stride + i] = mixed[m][i] / total[m], i < Y

@@ -14,9 +14,14 @@ void multiply_bf16(const Matrix&, const Activations&, const int64_t*, int64_t, i
 void multiply_fp8(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
                   int64_t);
 void to_fp8_order(const float* x, int64_t T, int64_t I, float* values);
-void add_rows_f32(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
-void add_rows_bf16(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
-void add_rows_fp8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
+
+// add_rows.cpp
+void add_rows_f32(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                  float* y);
+void add_rows_bf16(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                   float* y);
+void add_rows_fp8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                  float* y);
 
 // tiles.cpp
 void multiply_q8(const Matrix&, const Activations&, const int64_t*, int64_t, int64_t, int64_t, float*,
@@ -28,7 +33,7 @@ void to_integers(const float* x, int64_t T, int64_t I, int8_t* integers, float* 
 // attention_pieces.cpp
 void attend(const Queries& queries, const Positions<float>& positions, float* scratch);
 void attend_bf16(const Queries& queries, const Positions<uint16_t>& positions, float* scratch);
-void no_sums(int64_t Y, float* sums);
+void no_sums(int64_t count, int64_t Y, float* sums);
 void merge_sums(const float* more, int64_t count, int64_t Y, float* sums);
 void average(const float* sums, int64_t count, int64_t Y, float* y, int64_t stride);
 
@@ -36,8 +41,11 @@ void average(const float* sums, int64_t count, int64_t Y, float* y, int64_t stri
 void widen(const Matrix& weight, int64_t begin, int64_t end, float* y);
 
 // tiles_float.cpp
-void dot_tiles(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y);
-void add_rows_q8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
-void add_rows_q4(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y);
+void dot_tiles(const Matrix& weight, int64_t begin, int64_t end, const Activations& x, int64_t count,
+               float* y, int64_t stride);
+void add_rows_q8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                 float* y);
+void add_rows_q4(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                 float* y);
 
 }  // namespace araio::ARAIO_ISA

@@ -64,96 +64,165 @@ inline Quad sum_rows(const RowFloats* values) {
     return sum_four(folded);
 }
 
-template <int kBits>
-void dot_tile(const uint8_t* data, const uint16_t* scale, const float* x, int64_t I, float* y) {
-    RowFloats total = {};
+// Tokens that share the unpacking of a weight; each has its own sums, so their number changes no bit.
+constexpr int kTokens = 4;
+
+// y[t * y_stride] = 16 rows . x[t * x_stride]
+template <int kBits, int kT>
+void dot_tile(const uint8_t* data, const uint16_t* scale, const float* x, int64_t x_stride, int64_t I,
+              float* y, int64_t y_stride) {
+    RowFloats totals[kT] = {};
     for (int64_t start = 0; start < I;
          start += kBlockColumns, data += kBlockBytes<kBits>, scale += kTileRows) {
         ask_for_block<kBits>(data, scale, kAhead / kBlockBytes<kBits>);
-        float padded[kBlockColumns] = {};
-        const float* some = x + start;
-        if (I - start < kBlockColumns) {
-            memcpy(padded, some, static_cast<size_t>(I - start) * sizeof(float));
-            some = padded;
+        float padded[kT][kBlockColumns] = {};
+        const float* some[kT];
+        for (int t = 0; t < kT; ++t) {
+            some[t] = x + t * x_stride + start;
+            if (I - start < kBlockColumns) {
+                memcpy(padded[t], some[t], static_cast<size_t>(I - start) * sizeof(float));
+                some[t] = padded[t];
+            }
         }
         const HalfBlock<kBits, 0> first(data);
         const HalfBlock<kBits, 1> second(data);
-        RowFloats sums[2] = {};
+        RowFloats sums[kT][2] = {};
         for (int i = 0; i < 16; ++i) {
-            sums[0] += first[i] * some[i];
-            sums[1] += second[i] * some[16 + i];
+            const RowFloats columns[2] = {first[i], second[i]};
+            for (int t = 0; t < kT; ++t) {
+                sums[t][0] += columns[0] * some[t][i];
+                sums[t][1] += columns[1] * some[t][16 + i];
+            }
         }
-        total += (sums[0] + sums[1]) * row_scales(scale);
+        const RowFloats scales = row_scales(scale);
+        for (int t = 0; t < kT; ++t) totals[t] += (sums[t][0] + sums[t][1]) * scales;
     }
-    memcpy(y, &total, sizeof total);
+    for (int t = 0; t < kT; ++t) memcpy(y + t * y_stride, &totals[t], sizeof totals[t]);
 }
 
 // Blocks of a tile that are asked for before their turn: other tiles come in between.
 constexpr int64_t kBlocksAhead = 2;
 
-// y += half a block of columns of `tiles` tiles, whose blocks are `stride` apart.
-template <int kBits, int kHalf>
-void add_half(const uint8_t* data, const uint16_t* scale, int64_t tiles, int64_t stride, const float* factors,
-              float* y) {
-    RowFloats sums[16];
-    for (int i = 0; i < 16; ++i) sums[i] = RowFloats{};
+// Factors and sums of some tokens: rows of `factors`, and columns of a block in `y`.
+struct Added {
+    const float* factors;
+    int64_t factors_stride;
+    float* y;
+    int64_t y_stride;
+};
+
+// Columns whose sums stay in registers, those of kT tokens.
+template <int kT>
+constexpr int kColumns = 16 / kT;
+
+// y += some columns of a block of `tiles` tiles, whose blocks are `stride` apart.
+template <int kBits, int kT, int kFirst>
+void add_columns(const uint8_t* data, const uint16_t* scale, int64_t tiles, int64_t stride, const Added& to) {
+    RowFloats sums[kT][kColumns<kT>] = {};
     for (int64_t tile = 0; tile < tiles; ++tile) {
-        RowFloats factor;
-        memcpy(&factor, factors + tile * kTileRows, sizeof factor);
-        factor *= row_scales(scale);
-        if constexpr (kHalf == 0) ask_for_block<kBits>(data, scale, kBlocksAhead);
-        const HalfBlock<kBits, kHalf> columns(data);
-        for (int i = 0; i < 16; ++i) sums[i] += columns[i] * factor;
+        if constexpr (kFirst == 0) ask_for_block<kBits>(data, scale, kBlocksAhead);
+        const RowFloats scales = row_scales(scale);
+        const HalfBlock<kBits, kFirst / 16> half(data);
+        RowFloats columns[kColumns<kT>];
+        for (int i = 0; i < kColumns<kT>; ++i) columns[i] = half[kFirst % 16 + i];
+        for (int t = 0; t < kT; ++t) {
+            RowFloats factor;
+            memcpy(&factor, to.factors + t * to.factors_stride + tile * kTileRows, sizeof factor);
+            factor *= scales;
+            for (int i = 0; i < kColumns<kT>; ++i) sums[t][i] += columns[i] * factor;
+        }
         data += stride * kBlockBytes<kBits>;
         scale += stride * kTileRows;
     }
-    for (int i = 0; i < 16; i += 4) {
-        const RowFloats four[4] = {sums[i], sums[i + 1], sums[i + 2], sums[i + 3]};
-        const Quad added = sum_rows(four);
-        for (int k = 0; k < 4; ++k) y[i + k] += added[k];
+    for (int t = 0; t < kT; ++t) {
+        float* const y = to.y + t * to.y_stride + kFirst;
+        for (int i = 0; i < kColumns<kT>; i += 4) {
+            const Quad added = sum_rows(sums[t] + i);
+            for (int k = 0; k < 4; ++k) y[i + k] += added[k];
+        }
     }
 }
 
+// All columns of a block.
+template <int kBits, int kT, int kFirst = 0>
+void add_block_columns(const uint8_t* data, const uint16_t* scale, int64_t tiles, int64_t stride,
+                       const Added& to) {
+    add_columns<kBits, kT, kFirst>(data, scale, tiles, stride, to);
+    constexpr int kNext = kFirst + kColumns<kT>;
+    if constexpr (kNext < kBlockColumns) {
+        add_block_columns<kBits, kT, kNext>(data, scale, tiles, stride, to);
+    }
+}
+
+template <int kT>
+struct Count {
+    static constexpr int value = kT;
+};
+
+// Calls work(token, a Count) until `count` tokens had their turn, kTokens at a time or one.
+template <typename Work>
+inline void for_tokens(int64_t count, const Work& work) {
+    int64_t t = 0;
+    for (; t + kTokens <= count; t += kTokens) work(t, Count<kTokens>());
+    for (; t < count; ++t) work(t, Count<1>());
+}
+
 template <int kBits>
-void dot(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y) {
+void dot(const Matrix& weight, int64_t begin, int64_t end, const Activations& x, int64_t count, float* y,
+         int64_t stride) {
     const int64_t blocks = weight.blocks();
     for (int64_t row = begin; row < end; row += kTileRows) {
         const int64_t block = row / kTileRows * blocks;
-        dot_tile<kBits>(static_cast<const uint8_t*>(weight.data) + block * kBlockBytes<kBits>,
-                        static_cast<const uint16_t*>(weight.scale) + block * kTileRows, x, weight.columns,
-                        y + row - begin);
+        const auto* const data = static_cast<const uint8_t*>(weight.data) + block * kBlockBytes<kBits>;
+        const auto* const scale = static_cast<const uint16_t*>(weight.scale) + block * kTileRows;
+        for_tokens(count, [&](int64_t t, auto tokens) {
+            dot_tile<kBits, decltype(tokens)::value>(data, scale, x.values + t * x.stride, x.stride,
+                                                     weight.columns, y + t * stride + row - begin, stride);
+        });
     }
 }
 
 template <int kBits>
-void add(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
+void add(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count, float* y) {
     const int64_t blocks = weight.blocks(), first = begin / kTileRows * blocks, I = weight.columns;
+    const int64_t rows = end - begin, tiles = rows / kTileRows;
     for (int64_t b = 0; b < blocks; ++b) {
         const auto* const data = static_cast<const uint8_t*>(weight.data) + (first + b) * kBlockBytes<kBits>;
         const auto* const scale = static_cast<const uint16_t*>(weight.scale) + (first + b) * kTileRows;
-        const int64_t tiles = (end - begin) / kTileRows, start = b * kBlockColumns;
-        float padded[kBlockColumns] = {};
-        float* const out = I - start < kBlockColumns ? padded : y + start;
-        add_half<kBits, 0>(data, scale, tiles, blocks, factors, out);
-        add_half<kBits, 1>(data, scale, tiles, blocks, factors, out + 16);
-        if (out == padded) {
-            for (int64_t i = start; i < I; ++i) y[i] += padded[i - start];
-        }
+        const int64_t start = b * kBlockColumns, columns = I - start;
+        for_tokens(count, [&](int64_t t, auto tokens) {
+            constexpr int kT = decltype(tokens)::value;
+            const float* const own = factors + t * rows;
+            float* const out = y + t * I + start;
+            if (columns >= kBlockColumns) {
+                add_block_columns<kBits, kT>(data, scale, tiles, blocks, {own, rows, out, I});
+                return;
+            }
+            float padded[kT][kBlockColumns] = {};
+            add_block_columns<kBits, kT>(data, scale, tiles, blocks, {own, rows, padded[0], kBlockColumns});
+            for (int k = 0; k < kT; ++k) {
+                for (int64_t i = 0; i < columns; ++i) out[k * I + i] += padded[k][i];
+            }
+        });
     }
 }
 
 }  // namespace
 
-void dot_tiles(const Matrix& weight, int64_t begin, int64_t end, const float* x, float* y) {
-    weight.codec == Codec::q4 ? dot<4>(weight, begin, end, x, y) : dot<8>(weight, begin, end, x, y);
+void dot_tiles(const Matrix& weight, int64_t begin, int64_t end, const Activations& x, int64_t count,
+               float* y, int64_t stride) {
+    weight.codec == Codec::q4 ? dot<4>(weight, begin, end, x, count, y, stride)
+                              : dot<8>(weight, begin, end, x, count, y, stride);
 }
 
-void add_rows_q8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
-    add<8>(weight, begin, end, factors, y);
+void add_rows_q8(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                 float* y) {
+    add<8>(weight, begin, end, factors, count, y);
 }
 
-void add_rows_q4(const Matrix& weight, int64_t begin, int64_t end, const float* factors, float* y) {
-    add<4>(weight, begin, end, factors, y);
+void add_rows_q4(const Matrix& weight, int64_t begin, int64_t end, const float* factors, int64_t count,
+                 float* y) {
+    add<4>(weight, begin, end, factors, count, y);
 }
 
 }  // namespace araio::ARAIO_ISA
