@@ -70,7 +70,7 @@ def compare(options: argparse.Namespace) -> report.Report:
         )
     ]
     lessons = read_lessons(
-        [options.target], model.chat_format, longest=LENGTH, seed=options.seed, split="beyond-train"
+        [options.target], model.chat_format, longest=LENGTH, n=2000, seed=options.seed, split="beyond-train"
     )
     experts = relevant_experts(model, lessons.learned[:64], p=options.p)
     before = graded(model, target, options), graded(model, general, options)
@@ -165,8 +165,8 @@ def text(document: report.Report) -> str:
         f"before: target {percent(before['target'])}, general {percent(before['general'])}",
         f"{'':<8}{'rate':>8}{'loss':>8}  {'target':<44}{'general':<44}{'bytes':>12}{'s':>7}{'J':>8}",
     ]
-    for row in document["rows"]:
-        lines.append(("*" if row == document["chosen"][row["way"]] else " ") + line(row))
+    best_rows = list(document["chosen"].values())
+    lines += [("*" if row in best_rows else " ") + line(row) for row in document["rows"]]
     lines.append("*: chosen by the held-out loss; changes have 95 % intervals of the bootstrap over problems")
     return "\n".join(lines)
 

@@ -92,7 +92,6 @@ Start here:
   araio run "What is 47 + 38 - 12?"   one question to the bundled model; no download
   araio run                           talk with it
   araio serve                         the same for OpenAI's clients, and a page
-  araio doctor                        what this machine offers
 
 Commands:
 {verbs}
