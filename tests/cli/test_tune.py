@@ -51,7 +51,7 @@ def test_from_data_to_an_adapter_that_is_run(call, folder, tmp_path):
     question = ("hello", "--temperature", 0, "--max-tokens", 4, "--json", "--no-log")
     code, out, _ = call("run", folder, "--adapter", out_folder, *question)
     assert code == 0
-    assert json.loads(out)["usage"]["araio"]["model"] == f"{folder} + letters"
+    assert json.loads(out)["model"] == f"{folder} + letters"
     code, out, _ = call(
         *("eval", folder, "--adapter", out_folder, "--tasks", "letters", "--n", 1, "--max-tokens", 4),
         *("--split", "beyond-test", "--json"),

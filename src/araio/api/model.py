@@ -109,7 +109,7 @@ class Model:
         )
         eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
         self._preparer = Preparer(
-            name,
+            self._own_name,
             self.engine,
             tokenizer,
             chat_format,
