@@ -1,4 +1,4 @@
-"""The comparison of tuned experts with a tuned model on a tiny checkpoint: a whole report, whatever it says."""
+"""Tuned experts against a tuned model on a tiny checkpoint: a whole report, whatever it says."""
 
 from argparse import Namespace
 
