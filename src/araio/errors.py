@@ -20,6 +20,7 @@ for what a user can get wrong; `assert` is for what only we can get wrong.
     ├── DiskError              bytes of weights that a disk does not give, or gives wrong
     ├── LogError               a log of receipts that cannot be read or written
     ├── ProfileError           an expert profile that is malformed, of another model, or keeps too few
+    ├── AdapterError           an adapter of tuned experts that is damaged, or of another model
     ├── KernelError            a kernel backend that was asked for and cannot serve
     ├── RecipeError            a training recipe, by key and value
     └── TrainingError          a training run that cannot go on
@@ -31,6 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = [
+    "AdapterError",
     "AraioError",
     "BudgetError",
     "CacheFullError",
@@ -141,6 +143,10 @@ class CostError(AraioError):
 
 class DiskError(AraioError):
     """Weights that cannot be read, or are not what they were; the message names the file and the bytes."""
+
+
+class AdapterError(AraioError):
+    """An adapter of tuned experts that is damaged, of another model, or cannot be applied as asked."""
 
 
 class KernelError(AraioError):

@@ -34,7 +34,7 @@ def test_version(araio_command):
             ["zzz"],
             "no command 'zzz'; commands: run, serve, show, plan, convert, trace, trace show, trace import, "
             "trace export, lens, eval, bench, bench stream, profile fit, profile show, profile eval, "
-            "profile export, train, receipts, doctor",
+            "profile export, tune, train, receipts, doctor",
         ),
         (["--jsn"], "unknown option --jsn; options follow a command"),
         (["run", "--tempreature", "1"], "No such option: --tempreature"),

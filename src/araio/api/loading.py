@@ -23,6 +23,7 @@ from araio.nn.approximations import approximation
 from araio.quantities import parse_bytes
 from araio.text.chat import ChatFormat
 from araio.text.tokenizer import Tokenizer
+from araio.weights.adapter import Adapter
 from araio.weights.load import Memory, open_model
 from araio.weights.locate import locate
 
@@ -51,6 +52,7 @@ def load(
     approximate: str | None = None,
     profile: GivenProfile | Sequence[GivenProfile] | None = None,
     profile_mode: ProfileMode = "pin",
+    adapter: str | Path | None = None,
     max_batch: int = 16,
     country: str | None = None,
     prices: str | None = None,
@@ -77,6 +79,7 @@ def load(
                and is then answered by its experts alone; the first is used as `profile_mode` says
     profile_mode  "pin": its experts stay in memory, and answers are as without; where all are in memory there
                is nothing to do. "mask": every request that asks for no other is answered by its experts alone
+    adapter    the folder of an adapter of `araio tune`, whose experts take the place of the model's own
     max_batch  requests that run together; more of them wait
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
     prices     by which receipts count money; the same
@@ -90,6 +93,8 @@ def load(
         DiskError: an `io` that is none, or that the file system cannot do.
         KernelError: a number of threads, or a setting of `ARAIO_KERNELS`, that cannot run here.
         ProfileError: a profile that is malformed, of another model, or that keeps too few experts.
+        AdapterError: an adapter that is damaged or of another model, or whose experts cannot be read from
+            disk as the model's are.
         RequestError: `speculate`, or `ARAIO_SPECULATE`, is none of the three; `ram` is no size, or
             `cache_tokens` are none; the model has no such approximation, or is to have a mask beside it.
         CostError: a country, a price list or watts that nothing can be counted with.
@@ -112,7 +117,7 @@ def load(
     approximation(approximate, config, ops, None)
     for each in profiles:
         each.check(config)
-    loaded = open_model(folder, ops, memory)
+    loaded = open_model(folder, ops, memory, None if adapter is None else Adapter.open(adapter))
     model = Model(
         str(name),
         loaded,

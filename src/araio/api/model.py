@@ -63,6 +63,7 @@ class Model:
              exact, as they are, too, where `cached` was asked for and every expert is in memory
     experts  where its experts come from, and what became of those that were asked for; None where all are in
              memory
+    adapter  whose experts are in place of its own; None where there is none
     profiles  those that it was given: requests may ask for them by name
     """
 
@@ -85,6 +86,7 @@ class Model:
         self.network = network
         self.budget = loaded.budget
         self.experts = loaded.experts
+        self.adapter = loaded.adapter
         self.approximate = None if approximation is None else approximation.name
         if approximation is not None:
             network.approximation = approximation
@@ -107,7 +109,7 @@ class Model:
         )
         eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
         self._preparer = Preparer(
-            name,
+            self._own_name,
             self.engine,
             tokenizer,
             chat_format,
@@ -125,7 +127,7 @@ class Model:
 
         # Nothing here may fail any more: the answer is there.
         tariff = self._tariff or default_tariff(self.name)
-        return Receipts(self.name, self.network.config, self.engine.meter, tariff, self.approximate)
+        return Receipts(self._own_name, self.network.config, self.engine.meter, tariff, self.approximate)
 
     @property
     def config(self) -> ModelConfig:
@@ -142,7 +144,12 @@ class Model:
         """Its name, and how its answers differ from its own if they do."""
         mask = self.profiles.default
         inexact = self.approximate if mask is None else f"mask {mask.name}"
-        return self.name if inexact is None else f"{self.name} ({inexact})"
+        return self._own_name if inexact is None else f"{self._own_name} ({inexact})"
+
+    @property
+    def _own_name(self) -> str:
+        """With the adapter's, without which it would be another model."""
+        return self.name if self.adapter is None else f"{self.name} + {self.adapter.name}"
 
     def chat(self, messages: Messages, **sampling: Any) -> Answer:
         """Answer a question or continue a conversation; see `prepare` for what it raises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from araio.engine.speculate import check_speculate
 from araio.quantities import parse_bytes, parse_tokens
 
 __all__ = [
+    "AdapterFolder",
     "Approximate",
     "CacheTokens",
     "Country",
@@ -59,6 +61,10 @@ ProfileModeName = Annotated[
         help="pin: the profile's experts stay in memory, and answers are as without. mask: they alone "
         "answer, and answers change.",
     ),
+]
+AdapterFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Tuned experts, of `araio tune`, in place of the model's own."),
 ]
 Country = Annotated[
     str | None, typer.Option(help="Whose electricity: a code such as DEU, a name, or grams per kWh.")

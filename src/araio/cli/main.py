@@ -71,6 +71,9 @@ VERBS = {
     "profile export": Verb(
         "araio.cli.commands.profile_export", "Write a smaller checkpoint of the experts that it keeps."
     ),
+    "tune": Verb(
+        "araio.cli.commands.tune", "Train the experts that a domain uses; a small adapter comes of it."
+    ),
     "train": Verb("araio.cli.commands.train", "Train a model by a recipe; stops and resumes safely."),
     "receipts": Verb("araio.cli.commands.receipts", "Sum up what answers took: tokens, joules, CO2e, money."),
     "doctor": Verb("araio.cli.commands.doctor", "Tell what this machine offers and which kernels serve."),
@@ -89,7 +92,6 @@ Start here:
   araio run "What is 47 + 38 - 12?"   one question to the bundled model; no download
   araio run                           talk with it
   araio serve                         the same for OpenAI's clients, and a page
-  araio doctor                        what this machine offers
 
 Commands:
 {verbs}

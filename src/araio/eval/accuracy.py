@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -43,7 +44,7 @@ DEFAULT_MAX_TOKENS = 2048
 # How many threads the compiled kernels and the BLAS libraries use.
 THREAD_VARIABLES = ("ARAIO_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-HeldOut: TypeAlias = Literal["test", "beyond"]
+HeldOut: TypeAlias = Literal["test", "beyond", "beyond-test"]
 """The splits that may be asked; accuracy on what was trained on would say nothing."""
 
 
@@ -142,7 +143,8 @@ def evaluate(
     """Ask `n` questions of each task and count what is right.
 
     tasks      names from `TASKS`; None asks all of them
-    split      "test": the training ranges, problems never trained on; "beyond": just outside the ranges
+    split      "test": the training ranges, problems never trained on; "beyond": just outside the ranges;
+               "beyond-test": of those the ones that `araio tune` never tunes on
     workers    processes, each with its own copy of the model, loaded again by its name
     on_graded  called after each answer, in the order of the questions
 
@@ -197,7 +199,8 @@ def _answers(model: Model, questions: Sequence[Question], max_tokens: int, worke
     # Fresh processes rather than forked ones: a fork would inherit locks of threads that it has not.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_on_interrupt)
-    jobs = [(model.name, model.approximate, question, max_tokens) for question in questions]
+    adapter = None if model.adapter is None else model.adapter.folder
+    jobs = [(model.name, model.approximate, adapter, question, max_tokens) for question in questions]
     try:
         with _one_thread_each(), pool:
             yield from pool.map(_grade_in_worker, jobs)
@@ -226,9 +229,9 @@ def _grade(model: Model, question: Question, max_tokens: int) -> Graded:
 _load_once = cache(load)
 
 
-def _grade_in_worker(job: tuple[str, str | None, Question, int]) -> Graded:
-    name, approximate, question, max_tokens = job
-    return _grade(_load_once(name, approximate=approximate), question, max_tokens)
+def _grade_in_worker(job: tuple[str, str | None, Path | None, Question, int]) -> Graded:
+    name, approximate, adapter, question, max_tokens = job
+    return _grade(_load_once(name, approximate=approximate, adapter=adapter), question, max_tokens)
 
 
 def _die_on_interrupt() -> None:

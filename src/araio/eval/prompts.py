@@ -1,6 +1,7 @@
 """`read_prompts`: what a model shall be asked, from files or from the bundled task families.
 
-    math.jsonl          an object a line: "prompt" or "messages", and "answer" and "domain" if it is known
+    math.jsonl          an object a line: "prompt" or "messages", and "answer", "reasoning" and "domain" if
+                        they are known
     questions.txt       plain text, a question a line
     task:chain,order    problems of bundled families, made without end, with verifiers
     domain:logic        problems of every family of a domain
@@ -44,6 +45,7 @@ class Prompt:
     domain    what it belongs to; None where nobody has said
     source    where it comes from: "task:chain", or the file's name
     answer    the right one, if it is known
+    reasoning  a way to it, if one is known
     example   the problem of a bundled family that it is; None for one from a file
     """
 
@@ -52,6 +54,7 @@ class Prompt:
     source: str
     answer: str | None = None
     example: Example | None = None
+    reasoning: str | None = None
 
     def is_right(self, answer: str) -> bool | None:
         """Whether an answer's content is right; None where nobody knows.
@@ -111,7 +114,7 @@ def _made(families: Sequence[str], n: int, seed: int, split: Split) -> Iterator[
         rng = Random(f"{seed}/{split}/{name}/{place // len(families)}")
         example = TASKS[name].generate(rng, split)
         messages = ({"role": "user", "content": example.prompt},)
-        yield Prompt(messages, TASKS[name].domain, f"task:{name}", example.answer, example)
+        yield Prompt(messages, TASKS[name].domain, f"task:{name}", example.answer, example, example.reasoning)
 
 
 def _of_file(path: Path) -> list[Prompt]:
@@ -149,14 +152,15 @@ def _line_prompt(line: str, source: str) -> Prompt:
 
 def _object_prompt(line: str, source: str) -> Prompt:
     entry = parse_object(line.encode())
-    texts = {key: entry.get(key) for key in ("prompt", "answer", "domain")}
+    texts = {key: entry.get(key) for key in ("prompt", "answer", "reasoning", "domain")}
     for key, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise RequestError(f'"{key}" is {shown(value)}; expected a text')
     domain = texts["domain"]
     if domain is not None:
         check_domain(domain)
-    return Prompt(_messages(texts["prompt"], entry.get("messages")), domain, source, texts["answer"])
+    messages = _messages(texts["prompt"], entry.get("messages"))
+    return Prompt(messages, domain, source, texts["answer"], reasoning=texts["reasoning"])
 
 
 def _messages(prompt: str | None, messages: Any) -> tuple[Mapping[str, Any], ...]:

@@ -6,7 +6,8 @@ Read `profile.py` for who compares.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from araio.config import ModelConfig
 
@@ -41,6 +42,17 @@ class ProfiledModel:
             config.topk_group,
             tuple(config.moe_layers),
         )
+
+    def difference(self, config: ModelConfig, fingerprint: str | None = None) -> tuple[str, Any, Any] | None:
+        """The first field that another model has otherwise, what it is here, and what it is there.
+
+        fingerprint  of the other model's routers; None leaves them uncompared, as before weights are read
+        """
+        other = asdict(ProfiledModel.of(self.name, config, fingerprint or self.fingerprint))
+        for key, here in asdict(self).items():
+            if here != other[key]:
+                return key, here, other[key]
+        return None
 
     def group_counts(self, ids: Sequence[int]) -> list[int]:
         """How many of these experts each group has; a group's experts are neighbours."""

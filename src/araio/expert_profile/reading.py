@@ -15,7 +15,16 @@ from araio.errors import ConfigError
 from araio.expert_profile.profiled_model import ProfiledModel
 from araio.json_reader import ObjectReader, shown
 
-__all__ = ["FORMAT", "VERSION", "read_parts"]
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "is_id",
+    "read_by_layer",
+    "read_model",
+    "read_parts",
+    "read_table",
+    "read_text",
+]
 
 FORMAT, VERSION = "araio-profile", 1
 
@@ -26,20 +35,21 @@ def read_parts(document: Mapping[str, Any]) -> dict[str, Any]:
     reader.choice("format", (FORMAT,))
     reader.integer("version", VERSION, VERSION)
     parts = {
-        "name": _text(reader, "name"),
-        "model": _model(reader),
-        "keep": _by_layer(reader, "keep", _is_id) or {},
-        "mtp": _numbers("mtp", document["mtp"], _is_id) if reader.has("mtp") else None,
-        "method": _object(reader, "method") or {},
-        "calibration": _object(reader, "calibration") or {},
-        "scores": _by_layer(reader, "scores", _is_number),
-        "evaluation": _object(reader, "evaluation"),
+        "name": read_text(reader, "name"),
+        "model": read_model(reader),
+        "keep": read_by_layer(reader, "keep", is_id) or {},
+        "mtp": _numbers("mtp", document["mtp"], is_id) if reader.has("mtp") else None,
+        "method": read_table(reader, "method") or {},
+        "calibration": read_table(reader, "calibration") or {},
+        "scores": read_by_layer(reader, "scores", _is_number),
+        "evaluation": read_table(reader, "evaluation"),
     }
     reader.refuse_the_rest()
     return parts
 
 
-def _model(reader: ObjectReader) -> ProfiledModel:
+def read_model(reader: ObjectReader) -> ProfiledModel:
+    """The model under the key "model"; raises ConfigError, naming the key."""
     table = reader.table("model")
     if table is None:
         raise reader.failure("model", "an object")
@@ -48,8 +58,8 @@ def _model(reader: ObjectReader) -> ProfiledModel:
     if count % groups:
         raise table.failure("n_group", f"a divisor of n_routed_experts = {count}")
     model = ProfiledModel(
-        name=_text(table, "name"),
-        fingerprint=_text(table, "fingerprint"),
+        name=read_text(table, "name"),
+        fingerprint=read_text(table, "fingerprint"),
         n_routed_experts=count,
         num_experts_per_tok=table.integer("num_experts_per_tok", 1, MAX_EXPERTS),
         n_group=groups,
@@ -60,10 +70,10 @@ def _model(reader: ObjectReader) -> ProfiledModel:
     return model
 
 
-def _by_layer(
+def read_by_layer(
     reader: ObjectReader, key: str, is_entry: Callable[[Any], bool]
 ) -> dict[int, tuple[Any, ...]] | None:
-    """Lists by layer, whose numbers are keys of JSON and so texts."""
+    """Lists by layer, whose numbers are keys of JSON and so texts; None where there is no such key."""
     table = reader.table(key)
     if table is None:
         return None
@@ -81,7 +91,8 @@ def _numbers(where: str, values: Any, is_entry: Callable[[Any], bool]) -> tuple[
     return tuple(values)
 
 
-def _is_id(value: Any) -> bool:
+def is_id(value: Any) -> bool:
+    """Whether a value of a list can be an expert's number."""
     return type(value) is int
 
 
@@ -89,13 +100,15 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def _text(reader: ObjectReader, key: str) -> str:
+def read_text(reader: ObjectReader, key: str) -> str:
+    """A text that must be there."""
     value = reader.document.get(key)
     if not reader.has(key) or not isinstance(value, str):
         raise reader.failure(key, "a text")
     return value
 
 
-def _object(reader: ObjectReader, key: str) -> Mapping[str, Any] | None:
+def read_table(reader: ObjectReader, key: str) -> Mapping[str, Any] | None:
+    """An object as it is, if it is there."""
     table = reader.table(key)
     return None if table is None else table.document

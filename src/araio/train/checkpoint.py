@@ -38,10 +38,12 @@ def save_state(
 ) -> None:
     """Write the state after `step` steps; `identity`, of JSON values, is what a resumed run must agree with.
 
+    Frozen parameters are no state: who froze them has them from elsewhere.
+
     Raises:
         TrainingError: the disk is full or not writable; the old state is untouched.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model_tensors(model)}
+    tensors = {f"model.{name}": tensor for name, tensor in moving_tensors(model)}
     tensors |= optimizer_tensors(optimizers)
     tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
     metadata = {"step": str(step), "identity": json.dumps(identity, sort_keys=True)}
@@ -89,11 +91,11 @@ def load_state(
     changed = ", ".join(differences(found, json.loads(json.dumps(identity))))
     if changed:
         raise TrainingError(
-            f"{path}: was made by a recipe that differs in {changed}; train into another folder, or restore "
-            "the recipe"
+            f"{path}: was made by a run that differs in {changed}; train into another folder, or go on as it "
+            "began"
         )
     try:
-        fill(model_tensors(model), below("model.", tensors))
+        fill(moving_tensors(model), below("model.", tensors))
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
     for index, optimizer in enumerate(optimizers):
@@ -141,6 +143,12 @@ def model_tensors(model: SparseModel) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in model.state_dict().items():
         if not (model.config.tie_word_embeddings and name == "lm_head.weight"):
             yield name, tensor
+
+
+def moving_tensors(model: SparseModel) -> Iterator[tuple[str, Tensor]]:
+    """The same without parameters that are frozen."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return ((name, tensor) for name, tensor in model_tensors(model) if name not in frozen)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from random import Random
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ __all__ = [
     "BatchStream",
     "Document",
     "DocumentSource",
+    "Documents",
     "Encoder",
     "read_prose",
 ]
@@ -124,6 +125,17 @@ def read_prose(folder: Path | None, characters: int, split: DataSplit = "train")
     return read_documents(folder, characters, split)
 
 
+class Documents(Protocol):
+    """Where a stream's documents come from."""
+
+    @property
+    def pad(self) -> int:
+        """The token that fills rows; no text encodes to it."""
+
+    def draw(self, rng: Random) -> Document:
+        """The next one, which depends on the generator alone."""
+
+
 class DocumentSource:
     """Draws documents at rates that give each family its share of the tokens, by its mean length.
 
@@ -147,6 +159,10 @@ class DocumentSource:
         if PROSE in self.names:
             self.prose = read_prose(prose_folder, min(PROSE_CHARACTERS, 2 * max_length), split)
         self.rates = [mix[name] / self.mean_length(name) for name in self.names]
+
+    @property
+    def pad(self) -> int:
+        return self.encoder.pad
 
     def mean_length(self, name: str) -> float:
         rng = Random(f"length of {name}")
@@ -173,7 +189,7 @@ class DocumentSource:
 class BatchStream:
     """Packs documents into batches; `batch(step)` depends on seed, step and the source alone."""
 
-    def __init__(self, source: DocumentSource, rows: int, length: int, seed: int) -> None:
+    def __init__(self, source: Documents, rows: int, length: int, seed: int) -> None:
         self.source = source
         self.rows = rows
         self.length = length
@@ -198,7 +214,7 @@ class BatchStream:
 
     def collate(self, rows: list[list[Document]]) -> Batch:
         shape = (self.rows, self.length)
-        tokens = torch.full(shape, self.source.encoder.pad)
+        tokens = torch.full(shape, self.source.pad)
         labels = torch.full(shape, IGNORE)
         # Padding attends to itself only: a position is its own document until one is written over it.
         documents = torch.arange(self.length).repeat(self.rows, 1)
@@ -215,4 +231,4 @@ class BatchStream:
                 positions[row, start:end] = torch.arange(len(ids))
                 start = end
         # No text encodes to the padding token, so it stands nowhere else.
-        return Batch(tokens, labels, documents, positions, tokens != self.source.encoder.pad)
+        return Batch(tokens, labels, documents, positions, tokens != self.source.pad)

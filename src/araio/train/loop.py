@@ -42,7 +42,7 @@ from araio.train.tokenizer import canonical_json
 from araio.train.validate import validate
 from araio.weights.locate import locate
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "memory_errors"]
 
 VALIDATION_BATCHES = 4
 """Batches of each family: some twenty thousand tokens in rows like the bundled model's."""

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from araio.config import LATENT_NORM_EPS, ModelConfig
 from araio.train.pools import Pools
 
-__all__ = ["Context", "GroupedExperts", "ModelOutput", "Route", "Router", "SparseModel"]
+__all__ = [
+    "Context",
+    "GroupedExperts",
+    "MoE",
+    "ModelOutput",
+    "Route",
+    "Router",
+    "SparseModel",
+    "grouped_linear",
+]
 
 
 @dataclass(frozen=True)
@@ -240,11 +249,15 @@ ROW_MULTIPLE = 64
 
 
 class GroupedExperts(nn.Module):
-    """All routed experts of a layer, one tensor a projection: gate and up (E, F, D), down (E, D, F)."""
+    """All routed experts of a layer, one tensor a projection: gate and up (E, F, D), down (E, D, F).
+
+    `project` is where a subclass may keep them in another way.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         E, D, width = config.n_routed_experts, config.hidden_size, config.moe_intermediate_size
+        self.n_experts = E
         self.gate_proj = nn.Parameter(torch.empty(E, width, D))
         self.up_proj = nn.Parameter(torch.empty(E, width, D))
         self.down_proj = nn.Parameter(torch.empty(E, D, width))
@@ -259,17 +272,21 @@ class GroupedExperts(nn.Module):
         K = ids_TK.shape[1]
         expert, order = ids_TK.flatten().sort(stable=True)
         token = order // K
-        rows_E = torch.bincount(expert, minlength=self.gate_proj.shape[0])
+        rows_E = torch.bincount(expert, minlength=self.n_experts)
         padded_E = (rows_E + ROW_MULTIPLE - 1) // ROW_MULTIPLE * ROW_MULTIPLE
         ends_E = padded_E.cumsum(0)
         shift_E = (ends_E - padded_E) - (rows_E.cumsum(0) - rows_E)
         row = torch.arange(len(token), device=x_TD.device) + shift_E[expert]
         x = x_TD.new_zeros(int(ends_E[-1]), x_TD.shape[1]).index_copy(0, row, x_TD.index_select(0, token))
         ends = ends_E.int()
-        hidden = F.silu(grouped_linear(x, self.gate_proj, ends)) * grouped_linear(x, self.up_proj, ends)
-        y = grouped_linear(hidden, self.down_proj, ends).index_select(0, row)
+        hidden = F.silu(self.project("gate_proj", x, ends)) * self.project("up_proj", x, ends)
+        y = self.project("down_proj", hidden, ends).index_select(0, row)
         y = y * weights_TK.flatten()[order][:, None].to(x.dtype)
         return torch.zeros_like(x_TD).index_add(0, token, y)
+
+    def project(self, matrix: str, x: Tensor, ends: Tensor) -> Tensor:
+        """Rows x (n, in), sorted by expert, times their expert's matrix of that name, as `grouped_linear`."""
+        return grouped_linear(x, getattr(self, matrix), ends)
 
     def forward_reference(self, x_TD: Tensor, weights_TK: Tensor, ids_TK: Tensor) -> Tensor:
         """The definition that `forward` must equal: one expert after another, no grouping."""

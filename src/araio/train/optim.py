@@ -22,9 +22,14 @@ ADAMW_NAMES = ("embed_tokens", "lm_head", "norm", "mlp.gate.weight")
 def build_optimizers(
     model: nn.Module, name: str, learning_rate: float, weight_decay: float, betas: tuple[float, float]
 ) -> list[Optimizer]:
-    """`[AdamW]`, or `[Muon, AdamW]` for name "muon"; vectors and embeddings never decay."""
+    """`[AdamW]`, or `[Muon, AdamW]` for name "muon"; vectors and embeddings never decay.
+
+    What needs no gradient is in neither.
+    """
     matrices, decayed, plain = [], [], []
     for parameter_name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         by_adamw = any(part in parameter_name for part in ADAMW_NAMES)
         if name == "muon" and parameter.ndim > 1 and not by_adamw:
             matrices.append(parameter)

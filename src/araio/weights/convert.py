@@ -25,12 +25,10 @@ import numpy.typing as npt
 from araio.codecs import Codec, codec
 from araio.config import ModelConfig
 from araio.errors import CheckpointError, FormatError
-from araio.formats.checkpoint import Checkpoint
 from araio.formats.digest import fingerprint
 from araio.formats.layout import EXPERT_MATRICES, expected_tensors
 from araio.formats.manifest import Manifest
 from araio.formats.safetensors import tensor_bytes
-from araio.formats.store import Store
 from araio.formats.store_layout import (
     DENSE_FILE,
     EXPERTS_TENSOR,
@@ -45,6 +43,8 @@ from araio.formats.store_layout import (
 from araio.formats.store_writer import StoreWriter
 from araio.formats.tensor_file import TensorFileWriter
 from araio.kernels.widen import row_multiple, rows_of
+from araio.weights.adapted import Stored, adapted
+from araio.weights.adapter import ADAPTER_NAME, Adapter
 from araio.weights.load import open_checked
 
 __all__ = ["COPIED_FILES", "Conversion", "convert"]
@@ -83,25 +83,33 @@ class Conversion:
 
 
 def convert(
-    folder: Path, out: Path, codecs: StoreCodecs, on_progress: OnProgress = lambda done, total: None
+    folder: Path,
+    out: Path,
+    codecs: StoreCodecs,
+    on_progress: OnProgress = lambda done, total: None,
+    adapter: Adapter | None = None,
 ) -> Conversion:
     """Write the store of a model; after an interruption the same call goes on where it was.
 
     folder       a checkpoint, or another store
     out          the store's folder, which must not exist yet
     on_progress  called with the bytes of weights that are written, and how many there will be
+    adapter      tuned experts that the store shall have in place of the model's own
 
     Raises ConfigError, FormatError or CheckpointError: the model cannot be read or stored this way, `out`
-    exists, or the disk has too little room or fails.
+    exists, or the disk has too little room or fails. AdapterError: the adapter is of another model.
     """
-    with open_checked(folder) as (config, source):
+    with open_checked(folder) as (config, stored), adapted(config, stored, adapter) as source:
         if not source.holds_mtp(config):
             config = replace(config, num_nextn_predict_layers=0)
         source_bytes = sum(file.size_bytes for file in source.files)
         wanted = Manifest(codecs, fingerprint(folder / "config.json", source.files), source_bytes)
         with StoreWriter.open(out, wanted) as writer, _Workers() as workers:
             store_bytes = _Converter(config, source, codecs, writer, workers, on_progress).run()
-            writer.publish([folder / name for name in COPIED_FILES if (folder / name).exists()])
+            copied = [folder / name for name in COPIED_FILES]
+            if adapter is not None and adapter.folder is not None:
+                copied.append(adapter.folder / ADAPTER_NAME)
+            writer.publish([path for path in copied if path.exists()])
     weights = sum(math.prod(shape) for shape in expected_tensors(config).values())
     return Conversion(out, codecs, weights, source_bytes, store_bytes)
 
@@ -142,7 +150,7 @@ class _Converter:
     def __init__(
         self,
         config: ModelConfig,
-        source: Checkpoint | Store,
+        source: Stored,
         codecs: StoreCodecs,
         writer: StoreWriter,
         workers: _Workers,

@@ -17,7 +17,7 @@ from pathlib import Path
 from araio.codecs import codec
 from araio.config import ModelConfig
 from araio.disk.select import open_reader, require_io
-from araio.errors import BudgetError, CheckpointError
+from araio.errors import AdapterError, BudgetError, CheckpointError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, expert_of, stays_float32
 from araio.formats.manifest import MANIFEST_NAME
@@ -26,6 +26,8 @@ from araio.formats.store_layout import DENSE_FILE, ExpertRecord
 from araio.kernels.ops import Ops
 from araio.kernels.select import select
 from araio.nn.model import Model
+from araio.weights.adapted import Recoded, Stored, adapted
+from araio.weights.adapter import Adapter
 from araio.weights.budget import Budget, Needs, check_room, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
@@ -71,11 +73,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, what it may take, and where its experts come from; None where all are in memory."""
+    """A model, what it may take, and where its experts come from; None where all are in memory.
+
+    adapter  whose experts are in place of the model's own
+    """
 
     network: Model
     budget: Budget
     experts: StreamedExperts | None
+    adapter: Adapter | None = None
 
 
 def load_model(folder: Path, ops: Ops | None = None) -> Model:
@@ -83,15 +89,18 @@ def load_model(folder: Path, ops: Ops | None = None) -> Model:
     return open_model(folder, ops).network
 
 
-def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) -> Loaded:
+def open_model(
+    folder: Path, ops: Ops | None = None, memory: Memory = Memory(), adapter: Adapter | None = None
+) -> Loaded:
     """Read a checkpoint folder, or as much of it as its memory holds.
 
     Weights stay as stored, except that bfloat16 becomes float32 for operations that are faster so, if the
     whole model then takes at most half of the memory, and fp8 does where they have no use for its blocks.
     Where the multi-token-prediction layer is absent as a whole, the model has none.
 
-    folder  `config.json` and safetensors, as Hugging Face lays them out, or a store of `araio convert`
-    ops     the operations to compute with; the best of this machine if None
+    folder   `config.json` and safetensors, as Hugging Face lays them out, or a store of `araio convert`
+    ops      the operations to compute with; the best of this machine if None
+    adapter  tuned experts to take in place of the folder's own
 
     Raises:
         ConfigError, FormatError, CheckpointError: what is stored is malformed or damaged, or does not fit
@@ -99,10 +108,12 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
         BudgetError: it does not fit into memory, not even with its experts on disk.
         DiskError: a way of reading that is unknown, or that the file system has not.
         KernelError: `ARAIO_KERNELS` asks for a backend that cannot run here.
+        AdapterError: the adapter is of another model, or the experts on disk are stored in another way than
+            its own.
     """
     require_io(memory.io)  # also where nothing will be read
     ops = select().ops if ops is None else ops
-    with open_checked(folder) as (config, checkpoint):
+    with open_checked(folder) as (config, stored), adapted(config, stored, adapter) as checkpoint:
         machine = machine_memory()  # not before the headers of all files have their place in it
         ram = machine.allowed if memory.ram is None else memory.ram
         if ram > machine.total:
@@ -125,7 +136,7 @@ def open_model(folder: Path, ops: Ops | None = None, memory: Memory = Memory()) 
         network = ModelBuilder(checkpoint, config, ops, widens, experts).model()
     if experts is not None:
         experts.warm_up()
-    return Loaded(network, budget, experts)
+    return Loaded(network, budget, experts, adapter)
 
 
 def open_with_places(
@@ -176,7 +187,7 @@ def _fits_as_float32(config: ModelConfig, ram: int) -> bool:
 
 
 def _divide(
-    checkpoint: Checkpoint | Store,
+    checkpoint: Stored,
     config: ModelConfig,
     ops: Ops,
     widens: bool,
@@ -204,7 +215,7 @@ def _divide(
     return config, budget, False
 
 
-def _needs(checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, widens: bool) -> Needs:
+def _needs(checkpoint: Stored, config: ModelConfig, ops: Ops, widens: bool) -> Needs:
     dense = routed = record = 0
     for name, shape in expected_tensors(config).items():
         stored = codec("f32") if stays_float32(name, shape) else checkpoint.codec(name)
@@ -233,9 +244,15 @@ def _routed_layers(config: ModelConfig) -> list[int]:
 
 
 def _streamed(
-    checkpoint: Checkpoint | Store, config: ModelConfig, ops: Ops, slots: int, memory: Memory
+    checkpoint: Stored, config: ModelConfig, ops: Ops, slots: int, memory: Memory
 ) -> StreamedExperts:
     """The source of experts over so many places in memory."""
+    if isinstance(checkpoint, Recoded):
+        raise AdapterError(
+            f"{checkpoint.folder}: does not fit into memory, and experts are read from disk as they are "
+            "stored there, which is not as the adapter stores its own; put them together first, with "
+            "`araio convert MODEL OUT --quant CODEC --adapter ADAPTER`, or give more --ram"
+        )
     layers = _routed_layers(config)
     files = expert_files(checkpoint, config, layers)
     if not ops.holds_in_place(files.record.codec):

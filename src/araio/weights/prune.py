@@ -26,12 +26,10 @@ from araio.formats.manifest import MANIFEST_NAME, PARTIAL_SUFFIX
 from araio.formats.safetensors import SafetensorsFile
 from araio.formats.shards import INDEX_NAME, SINGLE_NAME
 from araio.formats.tensor_file import TensorFileWriter
-from araio.kernels.widen import widen
-from araio.nn.identity import fingerprint_of
-from araio.tensors import Float32Array
 from araio.weights.convert import COPIED_FILES
 from araio.weights.load import open_checked
 from araio.weights.prune_plan import Part, plan_of
+from araio.weights.routers import stored_fingerprint
 
 __all__ = ["PROFILE_NAME", "Exported", "export", "exported_bytes", "exported_config"]
 
@@ -125,25 +123,13 @@ def exported_config(config: ModelConfig, profile: ExpertProfile, *, keeps_mtp: b
 
 
 def _check(profile: ExpertProfile, config: ModelConfig, checkpoint: Checkpoint) -> None:
-    routers = (_router(config, checkpoint, layer) for layer in config.moe_layers)
-    profile.check(config, fingerprint_of(config, routers))
+    profile.check(config, stored_fingerprint(config, checkpoint))
     if not profile.is_uniform:
         raise ProfileError(
             f"profile {profile.name!r} keeps unequal numbers of experts, and a config has one number for all "
             "layers and groups; fit one with --equal-groups to export it, or use this one as it is with "
             "--profile-mode pin or mask"
         )
-
-
-def _router(
-    config: ModelConfig, checkpoint: Checkpoint, layer: int
-) -> tuple[Float32Array, Float32Array | None]:
-    """A router's weight and bias as the model holds them."""
-    at = f"model.layers.{layer}.mlp.gate."
-    weight = widen(checkpoint.read_weight(at + "weight"))
-    if not config.has_router_bias:
-        return weight, None
-    return weight, widen(checkpoint.read_weight(at + "e_score_correction_bias"))
 
 
 def _refuse_a_full_disk(target: Path, needed: int) -> None:

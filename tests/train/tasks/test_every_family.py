@@ -134,6 +134,13 @@ def test_no_problem_of_the_test_split_is_trained(name, monkeypatch):
     assert all(is_held_out(name, problem) for problem in asked["test"])
 
 
+@pytest.mark.parametrize("name", ["chain", "equation", "family", "letters", "recall"])
+def test_what_is_beyond_is_parted_by_the_same_rule(name, monkeypatch):
+    learned, kept = (canonical_problems(name, f"beyond-{part}", monkeypatch) for part in ("train", "test"))
+    assert all(is_held_out(name, problem) for problem in kept)
+    assert not any(is_held_out(name, problem) for problem in learned)
+
+
 @every_family
 def test_facts_survive_json(name):
     for example in examples(name, "train")[:100]:

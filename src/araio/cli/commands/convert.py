@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from araio.cli.load_options import AdapterFolder
 from araio.cli.numbers import bytes_text
 from araio.cli.progress import note, progress_bar
 from araio.formats.store_layout import StoreCodecs
+from araio.weights.adapter import Adapter
 from araio.weights.convert import Conversion, convert
 from araio.weights.locate import locate
 
@@ -24,6 +26,7 @@ EXAMPLES = (
     "araio convert pocket pocket-q8 --quant q8",
     "araio convert ~/models/DeepSeek-V2-Lite-Chat ~/models/lite-q4 --quant q4 --dense q8 --embeddings q8",
     "araio convert ~/models/DeepSeek-R1 ~/models/r1-fp8 --quant fp8   # FP8 as published, bit for bit",
+    "araio convert pocket pocket-tuned --quant bf16 --adapter letters   # tuned experts in place of its own",
     'araio run ~/models/lite-q4 "Why is the sky blue?"   # a store is a MODEL everywhere',
 )
 
@@ -50,6 +53,7 @@ def command(
             metavar="CODEC",
         ),
     ] = None,
+    adapter: AdapterFolder = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was written as one JSON document.")
     ] = False,
@@ -70,6 +74,7 @@ def command(
                 out.expanduser(),
                 codecs,
                 lambda done, total: progress.update(bar, completed=done, total=total),
+                None if adapter is None else Adapter.open(adapter),
             )
     except KeyboardInterrupt:
         note(console, "stopped; what is complete is kept, and the same command goes on from there")

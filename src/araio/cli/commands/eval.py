@@ -16,6 +16,7 @@ from rich.text import Text
 
 from araio import env
 from araio.api import Model, load
+from araio.cli.load_options import AdapterFolder
 from araio.cli.printable import printable
 from araio.cli.progress import progress_bar
 from araio.errors import RequestError
@@ -54,7 +55,11 @@ def command(
     n: Annotated[int, typer.Option("--n", help="Questions per task.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed asks the same questions.")] = 0,
     split: Annotated[
-        HeldOut, typer.Option(help="test: never trained on; beyond: also outside the trained ranges.")
+        HeldOut,
+        typer.Option(
+            help="test: never trained on; beyond: also outside the trained ranges; beyond-test: the part of "
+            "it that is never tuned on."
+        ),
     ] = "test",
     max_tokens: Annotated[
         int, typer.Option(help="An answer longer than this counts as wrong.")
@@ -73,6 +78,7 @@ def command(
             metavar="HOW", help="Measure MODEL with an approximation: top-N or cached, as in `run`."
         ),
     ] = None,
+    adapter: AdapterFolder = None,
     text: Annotated[
         Path | None,
         typer.Option(help="With --kl: a UTF-8 text to compare on, in place of the tasks' questions."),
@@ -93,7 +99,7 @@ def command(
         raise RequestError(
             "cached changes decoded tokens alone, and --kl reads prompts; `araio run` measures it"
         )
-    loaded = load(model or env.get("ARAIO_MODEL"), approximate=approximate)
+    loaded = load(model or env.get("ARAIO_MODEL"), approximate=approximate, adapter=adapter)
     if kl is not None:
         compared = _compared(loaded, load(kl), names, n, seed, text)
         _print_divergence(compared, as_json)

@@ -20,6 +20,7 @@ from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.load_options import (
+    AdapterFolder,
     Approximate,
     CacheTokens,
     Country,
@@ -118,6 +119,7 @@ def command(
     approximate: Approximate = None,
     profile: ProfileFile = None,
     profile_mode: ProfileModeName = "pin",
+    adapter: AdapterFolder = None,
     receipt: Whole = False,
     no_log: NoLog = False,
     country: Country = None,
@@ -160,6 +162,7 @@ def command(
         approximate=approximate,
         profile=profile,
         profile_mode=profile_mode,
+        adapter=adapter,
         country=country,
         prices=prices,
         tdp=tdp,

@@ -17,6 +17,7 @@ from araio import env
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.load_options import (
+    AdapterFolder,
     Approximate,
     CacheTokens,
     Country,
@@ -115,6 +116,7 @@ def command(
     approximate: Approximate = None,
     profile: ProfileFiles = None,
     profile_mode: ProfileModeName = "pin",
+    adapter: AdapterFolder = None,
     country: Country = None,
     prices: PriceList = None,
     tdp: Tdp = None,
@@ -153,6 +155,7 @@ def command(
             approximate=approximate,
             profile=profile or None,
             profile_mode=profile_mode,
+            adapter=adapter,
             max_batch=max_batch,
             country=country,
             prices=prices,

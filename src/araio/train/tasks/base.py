@@ -2,8 +2,9 @@
 
 A family draws a problem, writes it as a question, works it out in small visible steps and knows how to
 check an answer. The split is decided by a stable hash of the problem itself, never of its phrasing: a
-problem that is asked in the test split is in no training stream, whatever the seeds. Refuses splits
-that do not exist. Read `answers.py` next, then `chain.py` as the simplest family.
+problem that is asked in the test split is in no training stream, whatever the seeds. What lies beyond the
+trained ranges is parted by the same rule, for who trains on some of it. Refuses splits that do not exist.
+Read `answers.py` next, then `chain.py` as the simplest family.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from araio.errors import RequestError
 
-__all__ = ["Domain", "Example", "Split", "Task", "draw_problem", "is_held_out"]
+__all__ = ["Domain", "Example", "Split", "Task", "draw_problem", "is_beyond", "is_held_out"]
 
-Split = Literal["train", "test", "beyond"]
+Split = Literal["train", "test", "beyond", "beyond-train", "beyond-test"]
 Domain = Literal["mathematics", "logic", "language"]
 Problem = TypeVar("Problem")
 
@@ -54,13 +55,19 @@ class Task(Protocol):
     def generate(self, rng: Random, split: Split) -> Example:
         """Draw one example; the same state of `rng` gives the same example on every machine.
 
-        "train" and "test" share their ranges and never a problem; "beyond" lies just outside of them.
+        "train" and "test" share their ranges and never a problem; "beyond" lies just outside of them, and so
+        do "beyond-train" and "beyond-test", which share no problem either: one is tuned on, the other asked.
         """
         ...
 
     def verify(self, example: Example, answer: str) -> bool:
         """True when `answer` is right and is nothing but an answer."""
         ...
+
+
+def is_beyond(split: Split) -> bool:
+    """Whether a split lies outside the ranges that are trained on."""
+    return split.startswith("beyond")
 
 
 def is_held_out(task: str, canonical: str) -> bool:
@@ -79,7 +86,7 @@ def draw_problem(
     """Draw with `draw(rng, beyond)` until a problem falls into `split`."""
     if split not in get_args(Split):
         raise RequestError(f"split {split!r} is unknown; expected one of {', '.join(get_args(Split))}")
-    problem = draw(rng, split == "beyond")
-    while split != "beyond" and is_held_out(task, canonical(problem)) != (split == "test"):
-        problem = draw(rng, False)
+    problem = draw(rng, is_beyond(split))
+    while split != "beyond" and is_held_out(task, canonical(problem)) != split.endswith("test"):
+        problem = draw(rng, is_beyond(split))
     return problem

@@ -15,7 +15,7 @@ from random import Random
 
 from araio.errors import RequestError
 from araio.train.tasks.answers import normalize
-from araio.train.tasks.base import Domain, Example, Split, draw_problem
+from araio.train.tasks.base import Domain, Example, Split, draw_problem, is_beyond
 from araio.train.tasks.words import ADJECTIVES, ANIMALS, NAMES
 
 __all__ = ["MAX_LENGTH", "Recall"]
@@ -98,7 +98,7 @@ def level_of(length: int) -> str:
 
 def draw_length(rng: Random, split: Split) -> int:
     """Log-uniform, so that a test is not made of its longest."""
-    shortest, longest = BEYOND_LENGTHS if split == "beyond" else TRAIN_LENGTHS
+    shortest, longest = BEYOND_LENGTHS if is_beyond(split) else TRAIN_LENGTHS
     return round(math.exp(rng.uniform(math.log(shortest), math.log(longest))))
 
 
