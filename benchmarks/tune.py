@@ -28,7 +28,8 @@ from araio.adapt.answers import ask
 from araio.adapt.behaviour import paired_interval
 from araio.adapt.lessons import read_lessons
 from araio.adapt.relevance import relevant_experts
-from araio.adapt.tune import Tuner, TuneSettings
+from araio.adapt.tune import Tuner
+from araio.adapt.tune_settings import TuneSettings
 from araio.api import Model
 from araio.eval.prompts import BUNDLED_DOMAINS, Prompt, read_prompts
 from araio.eval.wilson import wilson_interval

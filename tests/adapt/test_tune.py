@@ -16,7 +16,8 @@ from araio.adapt.partly_trained import PartlyTrained, train_only, tuned_tensors
 from araio.adapt.relevance import relevant_experts
 from araio.adapt.scores import score
 from araio.adapt.statistics import observe
-from araio.adapt.tune import Tuner, TuneSettings
+from araio.adapt.tune import Tuner
+from araio.adapt.tune_settings import TuneSettings
 from araio.config import ModelConfig
 from araio.errors import AdapterError, ProfileError, TrainingError
 from araio.formats.checkpoint import Checkpoint

@@ -49,7 +49,12 @@ REPORTS = [
 ]
 # Dumps of SGLang's are files of PyTorch's; whoever reads one has PyTorch.
 DUMPS = [PACKAGE / "traces" / "importers" / "sglang.py"]
-TRAINING = [*(PACKAGE / "train").glob("*.py"), PACKAGE / "cli" / "commands" / "train.py"]
+TRAINING = [
+    *(PACKAGE / "train").glob("*.py"),
+    PACKAGE / "adapt" / "tune.py",
+    PACKAGE / "adapt" / "partly_trained.py",
+    PACKAGE / "cli" / "commands" / "train.py",
+]
 
 
 def test_running_needs_exactly_the_base_dependencies():

@@ -24,7 +24,8 @@ from araio.errors import RequestError, TrainingError
 from araio.expert_profile import ExpertProfile
 
 if TYPE_CHECKING:
-    from araio.adapt.tune import Tuner, TuneReport, TuneSettings
+    from araio.adapt.tune import Tuner
+    from araio.adapt.tune_settings import TuneReport, TuneSettings
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -141,7 +142,7 @@ def _settings(
 ) -> TuneSettings:
     """What was asked for, checked before a model is loaded; and whether it can be trained here at all."""
     try:
-        from araio.adapt.tune import TuneSettings
+        from araio.adapt.tune_settings import TuneSettings
     except ModuleNotFoundError:
         raise TrainingError(
             "tuning needs PyTorch, which is not installed: pip install 'araio[train]', or scripts/install "
