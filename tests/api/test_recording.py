@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import araio
+from araio.engine.request import SamplingParams
 from araio.errors import RequestError, TraceError
 from araio.kernels.ops import PAGE
 from araio.testing.checkpoints import write_tiny_checkpoint
@@ -105,6 +106,25 @@ def test_tokens_from_the_prefix_cache_are_marked_and_their_routes_are_not_guesse
     assert not trace.weights[cached].any()
     assert trace.counts.n.sum() == (len(prompt) + 5) * trace.n_layers * trace.header.top_k
     assert recording.tokens == trace.tokens == 2 * len(prompt)
+
+
+def test_a_request_may_end_in_the_step_in_which_another_finds_its_prompt(model, tmp_path):
+    prompt = [place % 90 + 1 for place in range(2 * PAGE + 5)]
+    model.complete(prompt, max_tokens=1)
+    engine = model.engine
+    with model.trace(tmp_path / "x.moetrace") as recording:
+        ends = engine.submit([1, 2, 3], SamplingParams(max_tokens=3), [])
+        engine.step()
+        engine.step()
+        finds = engine.submit(prompt, SamplingParams(max_tokens=2), [])
+        engine.step()
+        assert ends.is_done
+        assert finds.cached_tokens == 2 * PAGE
+        while engine.step():
+            pass
+    trace = recording.trace()
+    lengths = sorted(rows.stop - rows.start for rows in trace.sequences)
+    assert lengths == [3 + 2, len(prompt) + 1]
 
 
 def test_requests_side_by_side_have_their_own_sequences(model, tmp_path):

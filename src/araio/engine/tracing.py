@@ -110,6 +110,8 @@ class Recorder:
             self._keep(step)
             if self._pending_rows >= BLOCK_ROWS:
                 self.flush()
+                # Here, behind a whole step: one that is being kept may hold the last tokens of a request.
+                self._met = {job: met for job, met in self._met.items() if not job.is_done}
         except Exception as error:  # noqa: BLE001 - no request is to blame; raised when the trace is closed
             self.error, self._is_over = error, True
 
@@ -123,14 +125,12 @@ class Recorder:
             self._write(steps, scores)
         if self._kept.events is not None:
             self._writer.add_cache_events(self._kept.events.take())
-        self._met = {job: met for job, met in self._met.items() if not job.is_done}
 
     # ------------------------------------------------------------------ behind each step
 
     def _keep(self, step: EngineStep) -> None:
-        met = self._met
         for part in step.parts:
-            if part.job not in met:
+            if part.job not in self._met:
                 self._meet(part)
         self._steps.append(step)
         if self._kept.margins is not None:
@@ -154,7 +154,6 @@ class Recorder:
         if part.is_prompt and 0 < part.start == job.cached_tokens:
             if self._steps:
                 self.flush()
-                self._met[job] = met
             self._before.append(self._cached(job, met))
             self._count(part.start)
             self._rows_of[met.domain] += part.start
