@@ -22,6 +22,7 @@ from araio.engine.job import Job
 from araio.engine.margins import Margins
 from araio.engine.watch import Drafted, EngineStep, Ran
 from araio.kernels.ops import Int32Array
+from araio.nn.mask import masks_of
 from araio.tensors import Float32Array
 from araio.traces import Phase, Rows, Segment, TraceWriter, Valid
 from araio.weights.cache_events import CacheEventLog
@@ -185,14 +186,16 @@ class Recorder:
 
     def _write(self, steps: Sequence[EngineStep], scores: Sequence[Sequence[Float32Array]]) -> None:
         kept = self._kept
+        parts = [part for step in steps for part in step.parts]
         rows = self._rows(
-            [part for step in steps for part in step.parts],
+            parts,
             _joined(kept.places, [step.experts for step in steps]),
             _joined(kept.places, [step.weights for step in steps]) if kept.weights else None,
         )
         if kept.margins is not None:
             layers = zip(kept.places, _joined(kept.places, scores), strict=True)
-            rows = rows._replace(margin=[kept.margins.of(place, layer) for place, layer in layers])
+            masks = masks_of([part.job.mask for part in parts], [part.tokens for part in parts])
+            rows = rows._replace(margin=[kept.margins.of(place, layer, masks) for place, layer in layers])
         self._writer.add(rows)
         for domain, count in zip(*np.unique(rows.domain, return_counts=True), strict=True):
             self._rows_of[int(domain)] += int(count)
