@@ -86,7 +86,7 @@ class Margins:
         bias = self._routers[place].e_score_correction_bias
         if kept is not None and bias is None:
             scores = np.where(kept, scores, HIDDEN)
-        elif kept is not None:
+        elif kept is not None and bias is not None:
             bias = np.where(kept, bias, HIDDEN)
         ids, chosen_by = self._ops.route(scores, bias, self._rule)
         if bias is not None:
