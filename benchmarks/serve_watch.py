@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from araio.errors import AraioError
 
-__all__ = ["Sample", "Watch", "WatchError"]
+__all__ = ["Sample", "Watch", "WatchError", "gauge"]
 
 REST_S = 120.0  # for a server to come to rest
 SETTLE_S = 2.0  # in which it must stay so
@@ -76,9 +76,9 @@ class Watch:
                 process.num_fds(),
                 process.num_threads(),
                 len(children),
-                _gauge(text, "kv_cache_usage_perc"),
-                int(_gauge(text, "num_requests_running")),
-                int(_gauge(text, "num_requests_waiting")),
+                gauge(text, "kv_cache_usage_perc"),
+                int(gauge(text, "num_requests_running")),
+                int(gauge(text, "num_requests_waiting")),
             )
         except (httpx2.HTTPError, psutil.Error) as error:
             raise WatchError(f"the server can no longer be watched: {error!r}") from error
@@ -105,7 +105,7 @@ class Watch:
         )
 
 
-def _gauge(text: str, name: str) -> float:
+def gauge(text: str, name: str) -> float:
     """The value of a gauge, whatever prefix its name has, over all of its labels."""
     values = [
         sample.value

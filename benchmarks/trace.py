@@ -108,10 +108,16 @@ def measure(model: araio.Model, case: Case, rounds: int, folder: Path) -> dict[s
         "unit": "tokens/s",
         "value": case.tokens / statistics.median(entry.wall_s for entry in traced),
         "peer": case.tokens / statistics.median(entry.wall_s for entry in plain),
-        "slower": statistics.median(ours.wall_s / theirs.wall_s for ours, theirs in pairs) - 1,
-        "slower_cpu": statistics.median(ours.cpu_s / theirs.cpu_s for ours, theirs in pairs) - 1,
+        "slower": slower([ours.wall_s / theirs.wall_s for ours, theirs in pairs]),
+        "slower_cpu": slower([ours.cpu_s / theirs.cpu_s for ours, theirs in pairs]),
         "close_s": statistics.median(closing),
     }
+
+
+def slower(ratios: list[float]) -> list[float]:
+    """By how much: the median of the rounds, and the quartiles below and above it."""
+    low, median, high = (quarter - 1 for quarter in statistics.quantiles(ratios, n=4))
+    return [median, low, high]
 
 
 def answer(model: araio.Model, case: Case) -> None:
@@ -137,13 +143,18 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         f"{report['model']}: with a recording and without, {report['rounds']} rounds, {report['date']}",
         f"{report['machine']['name']}",
-        f"{'':<22}{'recorded':>12}{'without':>12}{'slower by':>12}{'cpu':>8}{'closing':>12}",
+        f"{'':<22}{'recorded':>10}{'without':>10}{'slower by (quartiles)':>28}{'cpu':>28}{'closing':>10}",
     ]
     for row in report["rows"]:
-        speeds = f"{row['value']:>12,.0f}{row['peer']:>12,.0f}"
-        shares = f"{row['slower']:>12.1%}{row['slower_cpu']:>8.1%}"
-        lines.append(f"{row['name']:<22}{speeds}{shares}{row['close_s'] * 1e3:>9,.0f} ms")
+        speeds = f"{row['value']:>10,.0f}{row['peer']:>10,.0f}"
+        shares = f"{spread(row['slower']):>28}{spread(row['slower_cpu']):>28}"
+        lines.append(f"{row['name']:<22}{speeds}{shares}{row['close_s'] * 1e3:>7,.0f} ms")
     return "\n".join(lines)
+
+
+def spread(shares: list[float]) -> str:
+    median, low, high = shares
+    return f"{median:.1%} ({low:.1%} to {high:.1%})"
 
 
 if __name__ == "__main__":

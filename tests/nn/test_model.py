@@ -10,6 +10,7 @@ import pytest
 
 from araio.kernels.ops import FeedForward
 from araio.kernels.select import select
+from araio.nn.batch import LONG, Segment, Unwanted
 from araio.nn.model import Model
 from araio.nn.moe import MoE
 from araio.testing.checkpoints import FAMILIES, write_tiny_checkpoint
@@ -80,7 +81,7 @@ def test_a_layer_needs_only_the_experts_it_asked_for(model: Model) -> None:
     assert experts is not None
     source = CountingExperts({layer: experts})
     x = np.random.default_rng(1).standard_normal((3, model.config.hidden_size)).astype(np.float32)
-    batch = SimpleNamespace(routes=None, is_decoded=np.ones(3, np.bool_), masks=())
+    batch = SimpleNamespace(routes=None, is_decoded=np.ones(3, np.bool_), masks=(), pause=lambda: None)
     np.testing.assert_array_equal(replace(moe, experts=source)(x, x, batch), moe(x, x, batch))
     ids, _ = moe.gate(x, batch.is_decoded)
     assert source.asked == [(layer, set(ids.ravel().tolist()))]
@@ -108,6 +109,23 @@ def test_an_interrupted_step_can_be_repeated(model: Model) -> None:
     resumed = model.forward(IDS[10:], cache)
     whole = model.forward(IDS, model.new_cache("float32"))
     np.testing.assert_allclose(resumed, whole[10:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("tokens", "per_layer"), [(LONG - 1, (1, 1)), (LONG, (2, 3))])
+def test_a_long_step_may_be_stopped_within_a_layer(
+    model: Model, tokens: int, per_layer: tuple[int, int]
+) -> None:
+    cache, dense = model.new_cache(), model.config.first_k_dense_replace
+    segment = Segment(np.arange(tokens), cache, absorbed=False)
+    asked = []
+    model.step([segment], is_unwanted=lambda: asked.append(0) is not None)
+    routed = model.config.num_hidden_layers - dense
+    assert len(asked) == dense * per_layer[0] + routed * per_layer[1]
+    for last in range(len(asked)):
+        left = iter([False] * last + [True])
+        with pytest.raises(Unwanted):
+            model.step([segment], is_unwanted=lambda left=left: next(left))
+    assert cache.length == 0
 
 
 def test_truncating_the_cache_forgets_what_was_drafted(model: Model) -> None:

@@ -22,6 +22,9 @@ from araio.tensors import Float32Array
 
 __all__ = ["Batch", "Routes", "Segment", "Span", "Unwanted"]
 
+LONG = 64
+"""Tokens of a step from which on a layer of a large model may take longer than who cancelled it waits."""
+
 
 class Unwanted(Exception):  # noqa: N818 - nothing went wrong
     """A step was stopped because nobody wants what it would give."""
@@ -111,6 +114,15 @@ class Batch:
         self.ids = segments[0].ids if one else np.concatenate([segment.ids for segment in segments])
         self.rotation = rotary(positions[0] if one else np.concatenate(positions))
         self.slots = slots[0] if one else np.concatenate(slots)
+
+    def pause(self) -> None:
+        """Between the parts of a layer, which take long in a long step; a short one goes on to the next.
+
+        Raises:
+            Unwanted: nobody wants the step any more.
+        """
+        if len(self.ids) >= LONG and self.is_unwanted():
+            raise Unwanted
 
 
 def _is_wanted() -> bool:

@@ -24,7 +24,12 @@ class Block:
     mlp: SwiGLU | MoE
 
     def __call__(self, x: Float32Array, batch: Batch) -> Float32Array:
-        """Map x (T, D) of a step's tokens to (T, D), writing their latents to the cache."""
+        """Map x (T, D) of a step's tokens to (T, D), writing their latents to the cache.
+
+        Raises:
+            Unwanted: as the batch said.
+        """
         x = x + self.self_attn(self.input_layernorm(x), batch)
+        batch.pause()
         y = self.post_attention_layernorm(x)
         return x + (self.mlp(y, x, batch) if isinstance(self.mlp, MoE) else self.mlp(y))

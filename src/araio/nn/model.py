@@ -93,8 +93,8 @@ class Model:
 
         segments  one or more, each of another sequence, all in one pool
         routes    gets what each routed layer chose, if given
-        is_unwanted  asked before each layer, and between experts that are waited for; the step stops where
-                     it says so
+        is_unwanted  asked before each layer, in a long step between its parts, and between experts that are
+                     waited for; the step stops where it says so
         returns   (T, D) for the tokens of all segments in their order, as `forward`
 
         Raises:

@@ -65,7 +65,7 @@ class MoE:
         batch     of the step; its routes get the choice
 
         Raises:
-            Unwanted: as the batch said, while experts were waited for.
+            Unwanted: as the batch said, before the experts or while they were waited for.
         """
         ids, weights = self.gate(x, batch.is_decoded, batch.masks)
         if batch.routes is not None:
@@ -76,6 +76,7 @@ class MoE:
             known = residual if shared is None else residual + shared
             self.lookahead(self.gate.layer, known, batch.is_decoded, batch.masks)
         if self.observer is None and (experts := ticket.at_hand()) is not None:
+            batch.pause()
             y = self.ops.experts(x, ids, weights, experts)
         else:
             y = self._as_they_arrive(x, ids, weights, ticket, residual, batch)
