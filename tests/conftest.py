@@ -55,6 +55,7 @@ def make_receipt() -> Callable[..., Receipt]:
         flops=128_000_000,
         dense_flops=512_000_000,
         memory_bytes=45_600_000,
+        weight_bytes=45_000_000,
         streamed=None,
         queue_s=0.001,
         prefill_s=0.189,

@@ -10,6 +10,8 @@ from araio.errors import BudgetError, ProfileError, RequestError
 from araio.expert_profile import ExpertProfile
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.testing.profiles import profile_of
+from araio.weights import load
+from araio.weights.machine_memory import MachineMemory
 
 MIB = 1 << 20
 KEEP = [0, 1, 2, 4, 5, 8, 9, 12, 13]
@@ -107,6 +109,7 @@ def test_profiles_that_do_not_fit_the_model_are_refused(folder, model, profile) 
         approximate.chat("hi", profile="math")
 
 
+@pytest.mark.usefixtures("small_process")
 def test_pinned_experts_stay_and_the_text_is_the_same(large, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     whole = araio.load(large)
@@ -125,6 +128,7 @@ def test_pinned_experts_stay_and_the_text_is_the_same(large, monkeypatch, tmp_pa
     assert plain.experts.counters.pinned == 0
 
 
+@pytest.mark.usefixtures("small_process")
 def test_a_budget_without_room_for_the_profile_says_what_is_enough(large, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     whole = araio.load(large)
@@ -138,8 +142,14 @@ def test_a_budget_without_room_for_the_profile_says_what_is_enough(large, monkey
     assert "MiB are enough" in str(refusal.value)
 
 
+@pytest.fixture
+def small_process(monkeypatch):
+    """What the process has taken for tests before does not count."""
+    monkeypatch.setattr(load, "machine_memory", lambda: MachineMemory(1 << 40, 1 << 40, 0))
+
+
 def _streaming_ram(folder: Path, budget: dict[str, object]) -> int:
-    """A budget in which about half of the experts have a place, whatever the process takes by now."""
+    """A budget in which about half of the experts have a place."""
     with pytest.raises(BudgetError) as refusal:
         araio.load(folder, ram=MIB, **budget)
     least = float(str(refusal.value).split(": ")[1].split(" MiB are the least")[0])

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import araio
+from araio.engine.request import SamplingParams
 from araio.errors import RequestError, TraceError
 from araio.kernels.ops import PAGE
 from araio.testing.checkpoints import write_tiny_checkpoint
+from araio.testing.profiles import profile_of
 from araio.traces import Phase, Segment, Trace, Valid
 
 QUESTION = "What is 47 + 38 - 12?"
@@ -107,6 +109,25 @@ def test_tokens_from_the_prefix_cache_are_marked_and_their_routes_are_not_guesse
     assert recording.tokens == trace.tokens == 2 * len(prompt)
 
 
+def test_a_request_may_end_in_the_step_in_which_another_finds_its_prompt(model, tmp_path):
+    prompt = [place % 90 + 1 for place in range(2 * PAGE + 5)]
+    model.complete(prompt, max_tokens=1)
+    engine = model.engine
+    with model.trace(tmp_path / "x.moetrace") as recording:
+        ends = engine.submit([1, 2, 3], SamplingParams(max_tokens=3), [])
+        engine.step()
+        engine.step()
+        finds = engine.submit(prompt, SamplingParams(max_tokens=2), [])
+        engine.step()
+        assert ends.is_done
+        assert finds.cached_tokens == 2 * PAGE
+        while engine.step():
+            pass
+    trace = recording.trace()
+    lengths = sorted(rows.stop - rows.start for rows in trace.sequences)
+    assert lengths == [3 + 2, len(prompt) + 1]
+
+
 def test_requests_side_by_side_have_their_own_sequences(model, tmp_path):
     prompts = [[5 + number, 6, 7, 8 + number] * (number + 1) for number in range(6)]
     with model.trace(tmp_path / "x.moetrace") as recording, ThreadPoolExecutor(6) as threads:
@@ -197,6 +218,40 @@ def test_a_margin_is_what_the_choice_was_ahead_by(model, tmp_path):
             expected = ranked[model.config.num_experts_per_tok - 1] - ranked[model.config.num_experts_per_tok]
             assert trace.column("margin")[token, place] == pytest.approx(expected, abs=2e-3)
     assert all(router.on_scores is None or router.layer in scores for router in model.network.routers)
+
+
+@pytest.mark.parametrize("family", ["v2-lite", "v2", "v3"])
+def test_a_margin_under_a_mask_is_among_what_the_mask_leaves(tmp_path, family):
+    write_tiny_checkpoint(tmp_path / "tiny", family)
+    model, scores = araio.load(tmp_path / "tiny", speculate="off"), {}
+    config, k = model.config, model.config.num_experts_per_tok
+    size = config.n_routed_experts // config.n_group
+    keep = [group * size + place for group in range(config.n_group) for place in range(size) if place != 1]
+    mask = profile_of(config, keep, model.fingerprint)
+    routers = {router.layer: router for router in model.network.routers}
+    for layer in config.moe_layers:
+        routers[layer].on_scores = scores.__setitem__
+    with model.trace(tmp_path / "x.moetrace", margin=True) as recording:
+        model.complete([1, 2, 3], max_tokens=1, profile=mask)
+    margins = recording.trace().column("margin")
+    for place, layer in enumerate(config.moe_layers):
+        hidden = np.setdiff1d(np.arange(config.n_routed_experts), keep)
+        logits = scores[layer].astype(np.float64)
+        bias = routers[layer].e_score_correction_bias
+        if bias is None:
+            logits[:, hidden] = -np.inf
+            by_choice = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        else:
+            by_choice = 1 / (1 + np.exp(-logits)) + bias
+            by_choice[:, hidden] = -np.inf
+        for token in range(3):
+            groups = by_choice[token].reshape(-1, size)
+            best = range(len(groups))
+            if config.topk_method != "greedy":
+                summed = 1 if bias is None else 2
+                best = np.argsort(-np.sort(groups)[:, -summed:].sum(1))[: config.topk_group]
+            ranked = -np.sort(-groups[list(best)].ravel())
+            assert margins[token, place] == pytest.approx(ranked[k - 1] - ranked[k], abs=2e-3)
 
 
 def test_a_recording_that_is_full_goes_no_further(model, tmp_path):

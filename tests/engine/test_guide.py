@@ -9,12 +9,14 @@ import araio
 from araio.engine.engine import Engine
 from araio.engine.generate import generate
 from araio.engine.guide import FormGuide, SingleCallGuide, ThinkingGuide, ThinkingTags
+from araio.engine.output import TextOutput
 from araio.engine.request import SamplingParams
 from araio.engine.sampling import Sampler
 from araio.errors import RequestError
 from araio.kernels import native
 from araio.text.deepseek import CALL_BEGIN, CALL_END, CALLS_BEGIN, CALLS_END, SEPARATOR
 from araio.text.tokenizer import Span
+from araio.text.tool_calls import ToolCallSplitter
 
 pytestmark = pytest.mark.native
 
@@ -327,6 +329,22 @@ def test_an_answer_ends_behind_its_first_call(pocket) -> None:
         guide.accept(token)
     guide.accept(tokenizer.token_id(CALL_END))
     assert guide.forced() == tokenizer.eos_id
+
+
+def test_a_call_is_one_whatever_tag_of_thinking_comes_within_it(pocket) -> None:
+    tokenizer = pocket.tokenizer
+    said = f"{CALLS_BEGIN}{CALL_BEGIN}function{SEPARATOR}add</think>\n```json\n{{}}\n```{CALL_END}"
+    thinking = ThinkingGuide(
+        tokenizer, ThinkingTags(tokenizer), False, answer=SingleCallGuide(tokenizer, tokenizer.eos_id)
+    )
+    transcript, output = ToolCallSplitter(), TextOutput(tokenizer, ())
+    for token in tokenizer.encode_spans([Span(said, is_trusted=True)]):
+        assert thinking.forced() is None
+        thinking.accept(token)
+        if not thinking.is_silent:
+            transcript.push(output.push(token)[0])
+    assert [call.name for call in transcript.calls] == ["add"], "as the client is told"
+    assert thinking.forced() == tokenizer.eos_id
 
 
 def test_what_is_no_call_ends_nothing(pocket) -> None:

@@ -42,6 +42,7 @@ def test_the_work_of_drafts_counts(job):
     assert receipt.flops == main.flops(WORK) + module.flops(DRAFTS) > main.flops(WORK)
     assert receipt.dense_flops == main.dense_flops(WORK) + module.dense_flops(DRAFTS)
     assert receipt.memory_bytes == 1230 + 567
+    assert receipt.weight_bytes == 1200 + 560
     assert (receipt.draft_tokens, receipt.accepted_draft_tokens) == (3, 1)
 
 

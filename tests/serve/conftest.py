@@ -25,6 +25,7 @@ from araio.serve.launch import server_of
 from araio.serve.server import Server, bind
 from araio.serve.service import Service
 from araio.serve.settings import Settings
+from araio.testing.waiting import PATIENCE_S
 
 
 @dataclass
@@ -72,21 +73,21 @@ class Toy:
 
     def start(self) -> Toy:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_S)
         return self
 
     def stop(self) -> None:
         self.gate.set()
         self.drain.seconds = 0
         self.drain.begin()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(10)
+        client.settimeout(PATIENCE_S)
         client.connect(self.address)
         return client
 
@@ -197,12 +198,12 @@ class Live:
         self.url = f"http://127.0.0.1:{self.address[1]}"
         self.thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
         self.thread.start()
-        assert ready.wait(30)
+        assert ready.wait(PATIENCE_S)
 
     def stop(self) -> None:
         self.server.drain.seconds = 0
         self.server.drain.begin()
-        self.thread.join(30)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
 
@@ -231,14 +232,16 @@ def start_live() -> Iterator[Callable[..., Live]]:
 @pytest.fixture(scope="session")
 def http(live: Live) -> Iterator[httpx.Client]:
     """A client of the session's server."""
-    with httpx.Client(base_url=live.url, timeout=120) as client:
+    with httpx.Client(base_url=live.url, timeout=PATIENCE_S) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def client(live: Live) -> Iterator[openai.OpenAI]:
     """OpenAI's own client of it, which does not try again what fails."""
-    with openai.OpenAI(base_url=f"{live.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+    with openai.OpenAI(
+        base_url=f"{live.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
+    ) as client:
         yield client
 
 

@@ -19,15 +19,18 @@ import pytest
 
 from araio.serve.app import create_app
 from araio.serve.guard import OPEN_FOLDER, OPEN_PATHS
+from araio.testing.waiting import PATIENCE_S, eventually
 
 KEY = "first-key"
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "What is 47 + 38 - 12?"}]
 MIB = 1 << 20
+MOST_WORK_S = 10
+"""Of the processor, which does not grow when others keep it busy."""
 
 
 def connect(server: Any) -> socket.socket:
-    client = socket.create_connection(server.address, timeout=30)
+    client = socket.create_connection(server.address, timeout=PATIENCE_S)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing resets
     return client
 
@@ -40,12 +43,14 @@ def send_chat(client: socket.socket, **given: Any) -> None:
 
 def post(server: Any, content: bytes, path: str = CHAT) -> httpx.Response:
     headers = {"Content-Type": "application/json"}
-    return httpx.post(f"{server.url}{path}", content=content, headers=headers, timeout=60)
+    return httpx.post(f"{server.url}{path}", content=content, headers=headers, timeout=PATIENCE_S)
 
 
 def answers(server: Any) -> None:
     """A well-formed request is answered well."""
-    reply = httpx.post(f"{server.url}{CHAT}", json={"messages": MESSAGES, "max_tokens": 3}, timeout=60)
+    reply = httpx.post(
+        f"{server.url}{CHAT}", json={"messages": MESSAGES, "max_tokens": 3}, timeout=PATIENCE_S
+    )
     assert reply.status_code == 200, reply.text
 
 
@@ -56,13 +61,6 @@ def open_files() -> int:
 def memory() -> int:
     gc.collect()
     return psutil.Process().memory_info().rss
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 10) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ def test_every_route_needs_a_key_but_health_and_the_page(start_live: Callable[..
     found = {(method, route.path) for route in routes_of(app) for method in route.methods}
     assert {("GET", "/metrics"), ("POST", CHAT), ("GET", "/openapi.json"), ("GET", "/ready")} <= found
     open_ones = set()
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
         for method, path in sorted(found):
             concrete = path.replace("{name}", "main.js").replace("{model_id:path}", "pocket")
             assert "{" not in concrete, "a kind of path that this test does not know"
@@ -209,9 +207,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_documents_that_cost_more_than_they_hold(as_before: Callable[..., Any], name: str) -> None:
     server = as_before(lambda server: post(server, HOSTILE[name]))
-    began = time.monotonic()
+    began = time.process_time()
     reply = post(server, HOSTILE[name])
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < MOST_WORK_S
     post(server, HOSTILE[name])  # what one leaves behind could be taken for a heap in pieces
     assert reply.status_code in ((200, 400) if name == "half a pair" else (400,)), reply.text[:300]
     if reply.status_code == 400:
@@ -231,9 +229,9 @@ ELSEWHERE = {
 @pytest.mark.parametrize("path", ELSEWHERE)
 @pytest.mark.parametrize("value", [b"[" + b"0," * 390_000 + b"0]", b'"' + b"ab " * 2_500_000 + b'"'], ids=len)
 def test_other_routes_refuse_them_too(live: Any, path: str, value: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     reply = post(live, ELSEWHERE[path] % value, path)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < MOST_WORK_S
     assert reply.status_code == 400
     assert len(reply.content) < 4096
 
@@ -264,7 +262,7 @@ EXTREMES = [
 @pytest.mark.parametrize("name", NUMBERS.split())
 def test_numbers_at_their_extremes(live: Any, name: str) -> None:
     messages = json.dumps(MESSAGES)
-    with httpx.Client(base_url=live.url, timeout=60) as client:
+    with httpx.Client(base_url=live.url, timeout=PATIENCE_S) as client:
         for value in EXTREMES:
             bound = "" if name in ("max_tokens", "max_completion_tokens") else ', "max_tokens": 2'
             if bound == "" and value in ("2147483647",):

@@ -127,3 +127,9 @@ def test_what_cannot_be_continued_is_refused_by_name(client, given, param):
     with pytest.raises(openai.BadRequestError) as caught:
         create(client, **given)
     assert caught.value.param == param
+
+
+def test_more_to_score_than_can_be_kept_is_the_fault_of_what_was_sent(http):
+    asked = {"prompt": [5] * 30_000, "echo": True, "logprobs": 20, "max_tokens": 0}
+    reply = http.post("/v1/completions", json=asked)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "logprobs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from araio.errors import RequestError
 from araio.serve.nesting import MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES, nesting_failure
 from araio.serve.origins import Origins
 from araio.serve.settings import Settings
+from araio.testing.waiting import eventually
 
 KEY = "first-key"
 WITH_KEY = f"Authorization: Bearer {KEY}"
@@ -176,8 +176,7 @@ def test_a_key_has_so_many_requests_under_way(toy: Callable[..., Any]) -> None:
     ]
     for thread in threads:
         thread.start()
-    while server.drain.running < 2:
-        time.sleep(0.01)
+    eventually(lambda: server.drain.running == 2)
     busy = server.post("/echo", b"{}", WITH_KEY)
     assert busy.status == 429
     assert int(busy.headers["retry-after"]) >= 1
@@ -197,10 +196,7 @@ def test_without_keys_only_the_queue_has_a_limit(toy: Callable[..., Any]) -> Non
     waiting = [threading.Thread(target=server.post, args=("/wait",)) for _ in range(3)]
     for thread in waiting:
         thread.start()
-    deadline = time.monotonic() + 10
-    while server.drain.running < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: server.drain.running == 3)
     assert server.post("/echo").status == 200
     server.gate.set()
     for thread in waiting:
@@ -212,8 +208,7 @@ def test_a_server_that_is_about_to_end_sends_new_requests_elsewhere(toy: Callabl
     replies: list[Any] = []
     waiting = threading.Thread(target=lambda: replies.append(server.post("/wait")))
     waiting.start()
-    while not server.drain.running:
-        time.sleep(0.01)
+    eventually(lambda: server.drain.running)
     server.drain.begin()
     for reply in (server.get("/ready"), server.post("/echo")):
         assert reply.status == 503

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import socket
-import time
 from typing import Any
 
 import pytest
+
+from araio.testing.waiting import eventually
 
 MARK = 123_457
 """Entries of a list as there is no other."""
@@ -33,8 +34,5 @@ def test_what_nobody_knows_is_forgotten(live: Any, is_stream: bool, place: str) 
     running = live.service.model.engine.state
     with socket.create_connection(live.address) as client:
         client.sendall(f"{head}Content-Type: application/json\r\n\r\n{content}".encode())
-        until = time.monotonic() + 10
-        while not running().running and time.monotonic() < until:
-            time.sleep(0.01)
-        assert running().running == 1
+        eventually(lambda: running().running == 1)
         assert marked() == 0

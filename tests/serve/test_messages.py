@@ -163,7 +163,7 @@ def test_a_stream_is_made_of_events_that_say_their_type(http):
 def test_what_the_guard_refuses_is_told_in_anthropics_words(start_live):
     server = start_live(body_bytes=1024)
     asked = {"model": "pocket", "max_tokens": 64, "messages": [{"role": "user", "content": "x" * 2000}]}
-    refused = httpx.post(f"{server.url}/v1/messages", json=asked)
+    refused = httpx.post(f"{server.url}/v1/messages", json=asked, timeout=60)
     assert (refused.status_code, refused.json()["error"]["type"]) == (413, "request_too_large")
 
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from araio.serve.errors import ApiError
 from araio.serve.messages_events import MessageEvents
 from araio.serve.schema_messages import MessagesRequest
+from araio.serve.usage import receipt_of
 
 BASE = {"model": "pocket", "max_tokens": 64, "messages": [{"role": "user", "content": "2 + 2"}]}
 EVENT = TypeAdapter(RawMessageStreamEvent)
@@ -38,7 +39,7 @@ def test_the_document_is_what_the_client_reads(answered):
     usage = message.usage
     assert usage.input_tokens + usage.cache_read_input_tokens == answer.usage["prompt_tokens"]
     assert 0 < usage.output_tokens_details.thinking_tokens < usage.output_tokens
-    assert document["usage"]["araio"] == answer.usage["araio"]
+    assert document["usage"]["araio"] == receipt_of(answer)
 
 
 def test_events_come_in_the_order_of_the_api(answered):

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from araio.engine.watch import EngineState
 from araio.serve.metrics import Metrics
+from araio.testing.waiting import eventually
 from araio.weights.counters import StreamCounters
 
 IDLE = EngineState(running=0, waiting=0, free_pages=8, total_pages=8, prefix_queries=0, prefix_hits=0)
@@ -35,11 +36,11 @@ def plain(text: str) -> dict[str, float]:
 
 
 def scrape(server: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    return read(httpx.get(f"{server.url}/metrics").text)
+    return read(httpx.get(f"{server.url}/metrics", timeout=60).text)
 
 
 def values(server: Any) -> dict[str, float]:
-    return plain(httpx.get(f"{server.url}/metrics").text)
+    return plain(httpx.get(f"{server.url}/metrics", timeout=60).text)
 
 
 def chat(server: Any, **given: Any) -> httpx.Response:
@@ -130,10 +131,9 @@ def test_seconds_of_a_request_add_up(start_live: Callable[..., Any]) -> None:
     e2e = found["araio:e2e_request_latency_seconds_sum"]
     assert e2e == pytest.approx(first + rest)
     assert 0 < e2e < whole
-    parts = ("queue", "prefill", "decode")
-    assert sum(found[f"araio:request_{part}_time_seconds_sum"] for part in parts) == pytest.approx(
-        e2e, rel=0.2, abs=0.05
-    )
+    # The engine's own seconds begin once its thread has taken the request.
+    parts = sum(found[f"araio:request_{part}_time_seconds_sum"] for part in ("queue", "prefill", "decode"))
+    assert rest < parts <= e2e * (1 + 1e-9)
 
 
 def test_requests_that_run_wait_or_leave_are_seen(start_live: Callable[..., Any]) -> None:
@@ -180,13 +180,6 @@ def test_requests_that_run_wait_or_leave_are_seen(start_live: Callable[..., Any]
 def never_ends(server: Any) -> dict[str, int]:
     """A bias under which no answer ends by itself."""
     return {str(end): -100 for end in server.service.model.config.eos_token_id}
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 10) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_refusals_are_counted_by_their_reason(toy: Callable[..., Any]) -> None:

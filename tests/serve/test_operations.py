@@ -1,11 +1,11 @@
 """Routes beside the answers."""
 
 import json
-import time
 
 import httpx2 as httpx
 
 import araio
+from araio.testing.waiting import eventually
 
 
 def test_what_is_served(http, client):
@@ -42,9 +42,7 @@ def test_more_than_the_queue_holds_is_told_to_come_again(start_live):
             assert reply.status_code == 503
             assert int(reply.headers["retry-after"]) > 0
             assert reply.json()["error"]["code"] == "queue_full"
-        until = time.monotonic() + 5
-        while live.service.pending and time.monotonic() < until:
-            time.sleep(0.01)
+        eventually(lambda: live.service.pending == 0)
         assert http.post("/v1/completions", json=short).status_code == 200
 
 
@@ -91,6 +89,15 @@ def test_a_cache_that_is_smaller_than_the_context_is_what_there_is_room_for(star
         error = http.post("/v1/completions", json={"prompt": [5] * 500}).json()["error"]
         assert (error["code"], error["type"]) == ("cache_full", "exceed_context_size_error")
         assert (error["n_prompt_tokens"], error["n_ctx"]) == (500, room)
+        text = "word " * 500
+        for path, param, body in (
+            ("/v1/chat/completions", "messages", {"messages": [{"role": "user", "content": text}]}),
+            ("/v1/completions", "prompt", {"prompt": text}),
+            ("/v1/responses", "input", {"input": text}),
+            ("/v1/messages", "messages", {"messages": [{"role": "user", "content": text}], "max_tokens": 9}),
+        ):
+            error = http.post(path, json={"model": "pocket", **body}).json()["error"]
+            assert (error["code"], error["param"]) == ("cache_full", param)
 
 
 ENDLESS = {"prompt": "a", "max_tokens": 50_000, "logit_bias": {"1": -100}, "stream": True}

@@ -1,6 +1,10 @@
 """`profile` in the four dialects: the same masked text as from Python, and names that are not known."""
 
+import base64
+import io
+
 import httpx2 as httpx
+import numpy as np
 import pytest
 
 import araio
@@ -76,6 +80,21 @@ def test_models_lists_what_may_be_asked_for(client, profile):
     math, every = card["araio"]["profiles"]
     assert math == {"name": "math", "id": profile.id, "experts": 100, "is_default": False}
     assert every["name"] == "every"
+
+
+def test_answers_to_one_prompt_have_their_mask_too(client, pocket, profile):
+    asked = {"messages": MESSAGES, "max_tokens": TOKENS, "seed": 0, "n": 2, "profile": "math"}
+    choices = client.post("/v1/chat/completions", json=asked).json()["choices"]
+    for seed, choice in enumerate(choices):
+        alone = pocket.chat(QUESTION, seed=seed, max_tokens=TOKENS, profile=profile)
+        assert (choice["message"].get("reasoning_content") or "") == alone.reasoning
+
+
+def test_routes_that_are_told_are_those_that_the_mask_leaves(client):
+    asked = {"prompt": "Once upon a time", "max_tokens": 8, "return_routed_experts": True, "profile": "math"}
+    (choice,) = client.post("/v1/completions", json=asked).json()["choices"]
+    experts = np.load(io.BytesIO(base64.b64decode(choice["routed_experts"])))
+    assert set(experts.ravel().tolist()) <= set(KEEP)
 
 
 def test_a_server_without_profiles_says_so(http):

@@ -58,6 +58,69 @@ def test_a_name_is_no_path(folder, tmp_path, start_live, name):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_cannot_be_recorded_is_refused_by_the_field_that_is_at_fault(folder, tmp_path, start_live):
+    live = start_live(folder, traces=tmp_path / "traces")
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        for body, param in (
+            ({"name": "../x"}, "name"),
+            ({"name": "x", "domain": "\u202e"}, "domain"),
+            ({"name": "x", "domain": ""}, "domain"),
+            ({"name": "x", "text": 1}, "text"),
+        ):
+            reply = client.post(START, json=body)
+            assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+        form = {"Content-Type": "text/plain"}
+        assert client.post(START, content='{"name": "x"}', headers=form).status_code == 415
+        unknown = client.post(START, json={"name": "x", "start_step": 3})
+        assert unknown.status_code == 200, "as everywhere, a field that nobody knows is ignored"
+        assert client.post(START, json={"name": "y"}).json()["error"]["param"] == "name"
+
+
+def test_a_trace_has_a_limit(folder, tmp_path, start_live):
+    live = start_live(folder, traces=tmp_path, trace_tokens=10)
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        client.post(START, json={"name": "math"})
+        for _ in range(4):
+            complete(client, [1, 2, 3])
+        ended = client.post(STOP).json()
+    assert ended["tokens"] == 4 * 6, "counts go on"
+    assert ended["trace"]["is_full"]
+    assert Trace.open(tmp_path / "math.moetrace").tokens == ended["trace"]["tokens"] == 10
+
+
+def test_a_folder_that_cannot_be_is_the_servers_fault_and_not_told(folder, tmp_path, start_live):
+    (tmp_path / "traces").write_text("a file")
+    live = start_live(folder, traces=tmp_path / "traces")
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        failed = client.post(START, json={"name": "math"})
+        assert (failed.status_code, failed.json()["error"]["code"]) == (500, "internal_error")
+        assert str(tmp_path) not in failed.text
+        complete(client, [1, 2, 3])
+
+
+def test_what_somebody_else_records_is_not_named(folder, tmp_path, start_live):
+    live = start_live(folder, traces=tmp_path, keys=("first-key", "second-key"))
+    mine, other = ({"x-api-key": key} for key in ("first-key", "second-key"))
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        client.post(START, json={"name": "secret"}, headers=mine)
+        refused = client.post(START, json={"name": "x"}, headers=other)
+        assert (refused.status_code, "secret" in refused.text) == (400, False)
+        assert client.post(START, headers=other).json()["trace"] is None
+        assert client.post(STOP, headers=other).json()["trace"] is None
+        assert client.post(DUMP, headers=mine).json()["trace"]["name"] == "secret"
+
+
+def test_a_recording_that_failed_does_not_keep_the_server_from_ending(folder, tmp_path, start_live, caplog):
+    live = start_live(folder, traces=tmp_path)
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        client.post(START, json={"name": "math"})
+        complete(client, [1, 2, 3])
+    live.service.model.recording._recorder.error = KeyError("a mistake of ours")
+    live.stop()
+    assert "the recording had failed" in caplog.text
+    assert live.service._threads._shutdown
+
+
 def test_without_a_folder_counts_are_recorded_and_no_trace(folder, start_live):
     live = start_live(folder)
     with httpx.Client(base_url=live.url, timeout=60) as client:

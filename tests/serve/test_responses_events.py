@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from araio.serve.errors import ApiError
 from araio.serve.responses_events import ResponseEvents
 from araio.serve.schema_responses import ResponsesRequest
+from araio.serve.usage import receipt_of
 
 ADD = {"type": "function", "name": "add", "parameters": {"type": "object"}, "strict": True}
 EVENT = TypeAdapter(ResponseStreamEvent)
@@ -28,7 +29,7 @@ def test_the_document_is_what_the_client_reads(answered):
     assert (reasoning.status, message.status) == ("completed", "completed")
     assert response.usage.input_tokens == answer.usage["prompt_tokens"]
     assert response.usage.output_tokens_details.reasoning_tokens > 0
-    assert document["usage"]["araio"] == answer.usage["araio"]
+    assert document["usage"]["araio"] == receipt_of(answer)
 
 
 def test_events_come_in_the_order_of_the_api(answered):

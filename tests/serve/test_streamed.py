@@ -64,7 +64,7 @@ def test_experts_from_disk_give_the_text_of_those_in_memory(in_little, resident,
     )
     experts = answer["usage"]["araio"]["experts"]
     assert experts["missed"] > 0
-    metrics = httpx.get(f"{live.url}/metrics").text
+    metrics = httpx.get(f"{live.url}/metrics", timeout=60).text
     missed = re.search(r'^araio_experts_total\{.*outcome="missed".*\} (\S+)$', metrics, re.MULTILINE)
     assert float(missed[1]) >= experts["missed"]
     by_layer = {
@@ -79,7 +79,7 @@ def test_experts_from_disk_give_the_text_of_those_in_memory(in_little, resident,
     assert len(by_layer["hit"]) == len(by_layer["missed"]) == len(in_little.config.moe_layers)
     assert sum(by_layer["missed"]) == float(missed[1])
     assert sum(by_layer["hit"]) > 0
-    model = httpx.get(f"{live.url}/v1/models").json()["data"][0]
+    model = httpx.get(f"{live.url}/v1/models", timeout=60).json()["data"][0]
     assert model["araio"]["conversations"] is False, "pocket in fewer bits is pocket"
     assert model["max_model_len"] == 4096
 

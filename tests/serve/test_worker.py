@@ -8,6 +8,7 @@ import araio
 from araio.serve.errors import ApiError
 from araio.serve.steps import merged
 from araio.serve.worker import Worker
+from araio.testing.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def run(model, work, **options):
         worker = Worker(model.engine, **options)
         worker.start()
         try:
-            return await asyncio.wait_for(work(worker), 60)
+            return await asyncio.wait_for(work(worker), PATIENCE_S)
         finally:
             await asyncio.to_thread(worker.stop)
             assert not worker.is_alive

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from araio import env
+from araio.api.model import Model
 from araio.config import ModelConfig
 from araio.engine.request import read_generation_defaults, read_stop_ids
 from araio.engine.speculate import Speculate, check_speculate
@@ -29,7 +30,6 @@ from araio.weights.locate import locate
 
 if TYPE_CHECKING:
     from araio.costs.tariff import Tariff
-from araio.api.model import Model
 
 __all__ = ["ProfileMode", "load"]
 

@@ -220,7 +220,8 @@ def check_domain(name: str) -> str:
     """
     if not name.strip() or len(name) > LONGEST_DOMAIN or not name.isprintable():
         raise RequestError(
-            f"the domain is {shown(name)}; expected a name of 1 to {LONGEST_DOMAIN} printable characters"
+            f"the domain is {shown(name)}; expected a name of 1 to {LONGEST_DOMAIN} printable characters",
+            param="domain",
         )
     return name
 

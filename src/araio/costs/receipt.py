@@ -76,6 +76,7 @@ class Receipt:
     flops                  that were run, those of wrong drafts included
     dense_flops            of a model of the same size without experts to choose from
     memory_bytes           of weights and cache that were read, this request's share of each step
+    weight_bytes           of those, the weights
     streamed               what was read from disk; None where all weights are in memory
     """
 
@@ -93,6 +94,7 @@ class Receipt:
     flops: int
     dense_flops: int
     memory_bytes: int
+    weight_bytes: int
     streamed: StreamedWork | None
     queue_s: float
     prefill_s: float

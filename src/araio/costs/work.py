@@ -116,4 +116,9 @@ class Work:
     @property
     def memory_bytes(self) -> int:
         """Everything that was read."""
-        return self.weight_bytes + self.expert_bytes + self.cache_bytes
+        return self.weights_read + self.cache_bytes
+
+    @property
+    def weights_read(self) -> int:
+        """Bytes of weights that were read, experts among them."""
+        return self.weight_bytes + self.expert_bytes

@@ -87,7 +87,6 @@ class Engine:
         self._speculation = Speculation(speculate)
         position_bytes = self._pool.position_bytes
         meter = choose_meter() if meter is None else meter
-        self._streamed = streamed
         self._ledger = Ledger(model, position_bytes, meter, streamed)
         self._runner = Runner(
             model, self._drafter, self._prefix, self._ledger, self._watchers, retire=self._retire

@@ -85,6 +85,7 @@ class SingleCallGuide:
         self._stream = tokenizer.stream()
         self._calls = ToolCallSplitter()
         self._eos_id = eos_id
+        self._silent = ThinkingTags(tokenizer).tags
 
     def forced(self) -> int | None:
         """The end, once there is a whole call."""
@@ -94,8 +95,9 @@ class SingleCallGuide:
         """All: until then the model is free."""
 
     def accept(self, token_id: int) -> None:
-        """The answer goes on."""
-        self._calls.push(self._stream.push(token_id))
+        """The answer goes on; a tag of thinking gives no text there, and is no part of a call."""
+        if token_id not in self._silent:
+            self._calls.push(self._stream.push(token_id))
 
 
 class ThinkingTags:

@@ -136,5 +136,8 @@ class Preparer:
         sampling: Mapping[str, Any],
     ) -> Generation:
         params = params_from(dict(sampling), self._defaults)
-        job = self._engine.prepare(ids, params, self._stop_ids, thinking, watches=watch_experts, mask=mask)
+        with blaming("prompt"):
+            job = self._engine.prepare(
+                ids, params, self._stop_ids, thinking, watches=watch_experts, mask=mask
+            )
         return Generation(self._model, job, transcript, self._receipts, thinking)

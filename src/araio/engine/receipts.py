@@ -61,6 +61,7 @@ class Receipts:
             flops=rates.flops(work) + drafts.flops(of_drafts),
             dense_flops=rates.dense_flops(work) + drafts.dense_flops(of_drafts),
             memory_bytes=work.memory_bytes + of_drafts.memory_bytes,
+            weight_bytes=work.weights_read + of_drafts.weights_read,
             streamed=job.streamed,
             queue_s=job.queue_s,
             prefill_s=max(0.0, prefill_s - job.queue_s),

@@ -47,7 +47,7 @@ class Runner:
         watchers: Watchers,
         retire: Callable[[Job], None],
     ) -> None:
-        self.model = model
+        self._model = model
         self._drafter = drafter
         self._prefix = prefix
         self._ledger = ledger
@@ -63,9 +63,9 @@ class Runner:
         try:
             segments = [work.job.segment(work.tokens) for work in plan]
             parts = ran(plan, segments)
-            hidden = self.model.step(segments, routes, lambda: is_unwanted(plan))
+            hidden = self._model.step(segments, routes, lambda: is_unwanted(plan))
             rows = wanted_rows(plan)
-            logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
+            logits = self._model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
         except Unwanted:
             return []  # its requests end with the next step
         except Exception as error:  # noqa: BLE001 - kept as the request's own
@@ -128,7 +128,7 @@ class Runner:
         watched = None
         try:
             if job.watches == "all" or (job.watches is not None and work.wanted):
-                watched = routes_of(rows, routes, self.model.config.num_experts_per_tok)
+                watched = routes_of(rows, routes, self._model.config.num_experts_per_tok)
             followers = job.take(work.tokens, logits, watched)
         except Exception as error:  # noqa: BLE001 - kept as the request's own
             self._fail(job, error)

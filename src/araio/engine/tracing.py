@@ -22,6 +22,7 @@ from araio.engine.job import Job
 from araio.engine.margins import Margins
 from araio.engine.watch import Drafted, EngineStep, Ran
 from araio.kernels.ops import Int32Array
+from araio.nn.mask import masks_of
 from araio.tensors import Float32Array
 from araio.traces import Phase, Rows, Segment, TraceWriter, Valid
 from araio.weights.cache_events import CacheEventLog
@@ -110,6 +111,8 @@ class Recorder:
             self._keep(step)
             if self._pending_rows >= BLOCK_ROWS:
                 self.flush()
+                # Here, behind a whole step: one that is being kept may hold the last tokens of a request.
+                self._met = {job: met for job, met in self._met.items() if not job.is_done}
         except Exception as error:  # noqa: BLE001 - no request is to blame; raised when the trace is closed
             self.error, self._is_over = error, True
 
@@ -123,14 +126,12 @@ class Recorder:
             self._write(steps, scores)
         if self._kept.events is not None:
             self._writer.add_cache_events(self._kept.events.take())
-        self._met = {job: met for job, met in self._met.items() if not job.is_done}
 
     # ------------------------------------------------------------------ behind each step
 
     def _keep(self, step: EngineStep) -> None:
-        met = self._met
         for part in step.parts:
-            if part.job not in met:
+            if part.job not in self._met:
                 self._meet(part)
         self._steps.append(step)
         if self._kept.margins is not None:
@@ -154,7 +155,6 @@ class Recorder:
         if part.is_prompt and 0 < part.start == job.cached_tokens:
             if self._steps:
                 self.flush()
-                self._met[job] = met
             self._before.append(self._cached(job, met))
             self._count(part.start)
             self._rows_of[met.domain] += part.start
@@ -186,14 +186,16 @@ class Recorder:
 
     def _write(self, steps: Sequence[EngineStep], scores: Sequence[Sequence[Float32Array]]) -> None:
         kept = self._kept
+        parts = [part for step in steps for part in step.parts]
         rows = self._rows(
-            [part for step in steps for part in step.parts],
+            parts,
             _joined(kept.places, [step.experts for step in steps]),
             _joined(kept.places, [step.weights for step in steps]) if kept.weights else None,
         )
         if kept.margins is not None:
             layers = zip(kept.places, _joined(kept.places, scores), strict=True)
-            rows = rows._replace(margin=[kept.margins.of(place, layer) for place, layer in layers])
+            masks = masks_of([part.job.mask for part in parts], [part.tokens for part in parts])
+            rows = rows._replace(margin=[kept.margins.of(place, layer, masks) for place, layer in layers])
         self._writer.add(rows)
         for domain, count in zip(*np.unique(rows.domain, return_counts=True), strict=True):
             self._rows_of[int(domain)] += int(count)

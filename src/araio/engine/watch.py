@@ -1,7 +1,7 @@
 """What the engine shows of itself: `EngineStep`, what a step ran, and `EngineState`, how things stand.
 
-Plain values for metrics, live pages and recordings; nothing is computed for them unless somebody looks. Read
-`engine.py` for where they come from, `tracing.py` for who keeps them.
+Plain values for metrics, live pages and recordings; little is computed for them unless somebody looks. Read
+`runner.py` for where they come from, `tracing.py` for who keeps them.
 """
 
 from __future__ import annotations

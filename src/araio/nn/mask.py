@@ -19,9 +19,10 @@ from araio.expert_profile import ExpertProfile
 from araio.kernels.ops import Int32Array, Route
 from araio.tensors import Float32Array
 
-__all__ = ["ExpertMask", "MaskedRows", "Masks", "masks_of", "route_among"]
+__all__ = ["HIDDEN", "ExpertMask", "MaskedRows", "Masks", "masks_of", "route_among"]
 
 HIDDEN = np.float32(-np.inf)
+"""What takes the place of an expert's bias, or of its logit, where a mask hides it."""
 
 
 class ExpertMask:

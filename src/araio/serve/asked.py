@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import Response
 
 from araio.engine.generation import Generation
+from araio.serve.errors import naming
 from araio.serve.service import Service, new_id
 from araio.serve.sse import EventStream
 from araio.serve.steps import Steps, merged
@@ -31,6 +32,9 @@ class Asked(ABC):
     prefix  of its id, by which it can be controlled
     count   answers that it comes to
     """
+
+    fields: ClassVar[Mapping[str, str]] = {}
+    """What the dialect calls fields that have another name in Python."""
 
     def __init__(self, service: Service, holder: str, prefix: str, count: int) -> None:
         self.service = service
@@ -57,7 +61,7 @@ class Asked(ABC):
 
     def answering(self) -> AbstractAsyncContextManager[list[Steps]]:
         """Runs the answers while the block lasts."""
-        return self.service.answering(self._holder, self._id, self._count, self.prepare)
+        return self.service.answering(self._holder, self._id, self._count, self._prepared)
 
     def head(self, kind: str) -> dict[str, Any]:
         """Keys that every document of the answer has.
@@ -71,6 +75,10 @@ class Asked(ABC):
             "model": self.service.name,
             "system_fingerprint": self.service.fingerprint,
         }
+
+    def _prepared(self) -> Sequence[Generation]:
+        with naming(self.fields):
+            return self.prepare()
 
     async def _whole(self) -> bytes:
         async with self.answering() as flows:

@@ -6,8 +6,8 @@ What is asked is checked by `schema_chat.py` and prepared by `araio.api`; what c
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Response
 
@@ -43,6 +43,8 @@ async def chat_completions(body: ChatRequest, service: ServiceOf, holder: Holder
 
 class AskedChat(Asked):
     """One request under way."""
+
+    fields: ClassVar[Mapping[str, str]] = {"prompt": "messages", "thinking_budget": "thinking_token_budget"}
 
     def __init__(self, body: ChatRequest, service: Service, holder: str) -> None:
         super().__init__(service, holder, "chatcmpl", body.choices)

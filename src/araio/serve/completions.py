@@ -7,8 +7,8 @@ shape of what comes back.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Response
 
@@ -46,6 +46,8 @@ async def completions(body: CompletionRequest, service: ServiceOf, holder: Holde
 
 class AskedCompletion(Asked):
     """One request under way."""
+
+    fields: ClassVar[Mapping[str, str]] = {"prompt_logprobs": "logprobs"}
 
     def __init__(self, body: CompletionRequest, service: Service, holder: str) -> None:
         super().__init__(service, holder, "cmpl", len(body.prompts) * body.choices)

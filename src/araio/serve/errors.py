@@ -9,7 +9,8 @@ and the object says itself that it is an error. Read `app.py` for where they are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi.exceptions import HTTPException
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from araio.errors import (
+    AraioError,
     CacheFullError,
     CheckpointError,
     ContextError,
@@ -37,6 +39,7 @@ __all__ = [
     "error_response",
     "invalid",
     "message_error_body",
+    "naming",
 ]
 
 INVALID = "invalid_request_error"
@@ -132,6 +135,19 @@ def check_count(param: str, found: int, limit: int, name: str) -> None:
         raise invalid(f"{param} comes to {found}; this server's limit {name} is {limit}", param)
 
 
+@contextmanager
+def naming(fields: Mapping[str, str]) -> Iterator[None]:
+    """Errors that come up within are about what was sent, under the name that the dialect has for it.
+
+    fields  names of the dialect by those that the model's own interface has for the same
+    """
+    try:
+        yield
+    except AraioError as error:
+        error.param = fields.get(error.param or "", error.param)
+        raise
+
+
 def api_error(error: Exception) -> ApiError:
     """What a client is told of an exception, wherever it came up."""
     match error:
@@ -141,6 +157,7 @@ def api_error(error: Exception) -> ApiError:
             return ApiError(
                 400,
                 str(error),
+                param=error.param,
                 code="context_length_exceeded",
                 kind="exceed_context_size_error",
                 more={"n_prompt_tokens": error.tokens, "n_ctx": error.limit},
@@ -151,6 +168,7 @@ def api_error(error: Exception) -> ApiError:
             return ApiError(
                 400,
                 str(error),
+                param=error.param,
                 code="cache_full",
                 kind="exceed_context_size_error",
                 more={"n_prompt_tokens": error.tokens, "n_ctx": error.limit},

@@ -10,15 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from araio.serve.errors import invalid
+from araio.serve.schema import RequestBody
 from araio.serve.service import Service
 from araio.serve.state import Holder, ServiceOf
+from araio.serve.strict_json import JsonRoute
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["experts"])
+router = APIRouter(route_class=JsonRoute, tags=["experts"])
 
 
 class Counts(BaseModel):
@@ -54,14 +56,12 @@ class Recording(Counts):
     trace: WrittenTrace | None = None
 
 
-class ToRecord(BaseModel):
+class ToRecord(RequestBody):
     """What to record: counts alone, or with a name a trace as well, where the server was given a folder.
 
     domain  of the requests in the trace
     text    keep their tokens
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str | None = Field(None, max_length=64)
     domain: str = Field("all", max_length=64)
@@ -77,9 +77,11 @@ async def experts(service: ServiceOf) -> ExpertsAtWork:
 @router.post("/start_expert_distribution_record")
 async def start_recording(service: ServiceOf, holder: Holder, asked: ToRecord | None = None) -> Recording:
     """Begin to record; counts that run begin anew."""
-    if asked is not None and (name := asked.name) is not None:
-        wanted = asked
-        await service.start(lambda: service.recordings.start(holder, name, wanted.domain, wanted.text))
+    if asked is not None:
+        asked.check_fields()
+        if (name := asked.name) is not None:
+            domain, text = asked.domain, asked.text
+            await service.start(lambda: service.recordings.start(holder, name, domain, text))
     service.experts.start(holder)
     return _recording(service, holder, service.recordings.describe(holder))
 

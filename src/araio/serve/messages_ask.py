@@ -42,8 +42,8 @@ from araio.serve.schema_messages import (
 __all__ = ["ask_of", "conversation_of"]
 
 PARAGRAPH = "\n\n"
+FIELDS = {"prompt": "messages", "stop": "stop_sequences", "response_format": "output_config.format"}
 # Of `tool_choice`: Anthropic's word to OpenAI's.
-FIELDS = {"stop": "stop_sequences", "response_format": "output_config.format"}
 MODES = {"auto": "auto", "any": "required", "none": "none"}
 
 

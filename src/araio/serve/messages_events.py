@@ -26,6 +26,7 @@ from araio.serve.messages_document import (
     ToolUseBlock,
 )
 from araio.serve.schema_messages import MessagesRequest
+from araio.serve.usage import receipt_of
 
 __all__ = ["MessageEvents"]
 
@@ -144,5 +145,5 @@ def _usage(answer: Answer) -> MessageUsage:
         cache_read_input_tokens=cached,
         output_tokens=usage["completion_tokens"],
         output_tokens_details=OutputTokensDetails(thinking_tokens=thinking),
-        araio=usage["araio"],
+        araio=receipt_of(answer),
     )

@@ -19,6 +19,7 @@ from araio.api.recording import Recording
 from araio.errors import RequestError, TraceError
 from araio.lens.domains import domains_of_experts
 from araio.traces import Trace
+from araio.traces.claim import storage_errors
 
 __all__ = ["Recordings", "domains_of"]
 
@@ -28,12 +29,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Recordings:
     """Those of one server, one at a time.
 
-    folder  that they go to; None where nobody may record
+    folder      that they go to; None where nobody may record
+    max_tokens  of one of them; it goes no further then
     """
 
-    def __init__(self, model: Model, folder: Path | None) -> None:
+    def __init__(self, model: Model, folder: Path | None, max_tokens: int) -> None:
         self._model = model
         self._folder = folder
+        self._most = max_tokens
         self._lock = Lock()
         self._recording: Recording | None = None
         self._holder = ""
@@ -49,8 +52,8 @@ class Recordings:
         holder  who begins it
 
         Raises:
-            RequestError: no folder was given, a name that is no plain one or is taken, or a recording that
-                runs already.
+            RequestError: no folder was given, a name that is no plain one or is taken, a domain that has no
+                printable name, or a recording that runs already.
             TraceError: the disk refuses.
         """
         if self._folder is None:
@@ -64,12 +67,18 @@ class Recordings:
             )
         with self._lock:
             if self._recording is not None:
-                raise RequestError(f"{self._recording.path.name} is being recorded; stop that first")
-            self._folder.mkdir(parents=True, exist_ok=True)
+                # What others call theirs is their business.
+                is_own = self._holder == holder
+                found = f"{self._recording.path.stem!r} is" if is_own else "somebody else's trace is"
+                advice = "stop that first" if is_own else "wait for its end, or send no name"
+                raise RequestError(f"{found} being recorded; {advice}", param="name")
             path = self._folder / f"{name}.moetrace"
-            if path.exists():
+            with storage_errors(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                is_taken = path.exists()
+            if is_taken:
                 raise RequestError(f"there is a trace {name!r}; give another name", param="name")
-            recording = self._model.trace(path, domain=domain, text=text)
+            recording = self._model.trace(path, domain=domain, text=text, max_tokens=self._most)
             recording.start()
             self._recording, self._holder = recording, holder
 

@@ -16,9 +16,8 @@ from pydantic import BaseModel
 
 from araio.engine.answer import Answer, Step
 from araio.engine.generation import Generation
-from araio.errors import AraioError
 from araio.serve.ask import Ask
-from araio.serve.errors import ApiError
+from araio.serve.errors import ApiError, naming
 from araio.serve.service import Service
 from araio.serve.sse import EventStream, data_event
 from araio.serve.steps import Steps
@@ -104,11 +103,8 @@ class Relay:
 
     def _prepare(self) -> list[Generation]:
         ask = self._ask()
-        try:
+        with naming(ask.fields):
             return [self._service.model.prepare(ask.messages, **ask.options)]
-        except AraioError as error:
-            error.param = ask.fields.get(error.param or "", error.param)
-            raise
 
 
 def typed_events(documents: Sequence[dict[str, Any]]) -> bytes:

@@ -36,7 +36,12 @@ from araio.serve.schema_responses import (
 
 __all__ = ["ask_of"]
 
-FIELDS = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format"}
+FIELDS = {
+    "prompt": "input",
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+}
 
 
 def ask_of(request: ResponsesRequest) -> Ask:

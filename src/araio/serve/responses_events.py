@@ -34,6 +34,7 @@ from araio.serve.responses_document import (
     Status,
 )
 from araio.serve.schema_responses import Reasoning, ResponsesRequest, TextConfig
+from araio.serve.usage import receipt_of
 
 __all__ = ["ResponseEvents"]
 
@@ -173,7 +174,7 @@ def _usage(answer: Answer) -> ResponseUsage:
             reasoning_tokens=usage["completion_tokens_details"]["reasoning_tokens"]
         ),
         total_tokens=usage["total_tokens"],
-        araio=usage["araio"],
+        araio=receipt_of(answer),
     )
 
 

@@ -96,7 +96,7 @@ class Service:
         self.conversations = _without_drafts(model.config) not in small
         domains = None if settings.trace is None else domains_of(model, settings.trace)
         self.experts = ExpertCounts(model.config, domains)
-        self.recordings = Recordings(model, settings.traces)
+        self.recordings = Recordings(model, settings.traces, settings.trace_tokens)
         model.engine.watch(self._watch)
         self.metrics = Metrics(self.name, model.engine.state, streamed, self.experts.by_layer, hits)
         self.worker = Worker(model.engine, backlog=settings.backlog_tokens, on_token=self.metrics.token)
@@ -192,11 +192,14 @@ class Service:
     def close(self) -> None:
         """End the threads, and complete a trace that is being written."""
         self.worker.stop()
+        # Before the recording: one of them may be about to begin it.
+        self._threads.shutdown(wait=True, cancel_futures=True)
         try:
             self.recordings.stop()
         except AraioError as error:
             log.warning("the recording ended with the server: %s", error)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        except Exception:
+            log.exception("the recording had failed before the server ended")
 
     @contextmanager
     def _admitted(self, count: int) -> Iterator[None]:

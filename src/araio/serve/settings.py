@@ -55,6 +55,7 @@ class Settings:
     n, top_logprobs, stop, stop_characters, messages, tools  counts in a request
     prompts          of one request for completions
     schema_bytes     of a JSON schema, as text
+    trace_tokens     of a trace that is recorded
 
     Raises:
         RequestError: a value out of its range, a host or an origin that no request can have, or an address
@@ -88,6 +89,7 @@ class Settings:
     tools: int = limit(128, 1, 1024)
     prompts: int = limit(64, 1, 1024)
     schema_bytes: int = limit(64 * KIB, KIB, MIB)
+    trace_tokens: int = limit(1 << 22, 1, 1 << 32)
 
     def __post_init__(self) -> None:
         if self.reasoning_field not in ("reasoning_content", "reasoning"):

@@ -1,7 +1,8 @@
 """`usage`: the token counts of an answer under every name that clients look for, and its receipt.
 
 `prompt_tokens_details` and `completion_tokens_details` are OpenAI's, the hits and misses of the prompt cache
-DeepSeek's, and what stands under `araio` is the receipt of `costs/receipt.py`.
+DeepSeek's. What stands under `araio` is the receipt of `costs/receipt.py`, some of it under shorter names as
+well, which clients of servers may look for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,21 @@ from typing import Any
 from araio.engine.answer import Answer
 from araio.serve.steps import Steps
 
-__all__ = ["running_usage", "usage_of"]
+__all__ = ["receipt_of", "running_usage", "usage_of", "usage_of_prompts"]
+
+
+def receipt_of(answer: Answer) -> dict[str, Any]:
+    """The receipt of an answer under its own names, and the short ones of servers beside them."""
+    receipt = answer.receipt
+    streamed = receipt.streamed
+    return {
+        **receipt.to_json(),
+        "weight_bytes_read": receipt.weight_bytes,
+        "experts_loaded": 0 if streamed is None else streamed.prefetched + streamed.missed,
+        "cache_hit_rate": receipt.expert_hits,
+        "gco2e": receipt.grams_co2e,
+        "cost": receipt.money,
+    }
 
 
 def usage_of(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -24,7 +39,7 @@ def usage_of(answers: Sequence[Answer]) -> dict[str, Any]:
         sum(answer.usage["completion_tokens"] for answer in answers),
         sum(answer.usage["completion_tokens_details"]["reasoning_tokens"] for answer in answers),
     )
-    receipts = [answer.usage["araio"] for answer in answers]
+    receipts = [receipt_of(answer) for answer in answers]
     return {**counted, "araio": receipts[0] if len(receipts) == 1 else {"choices": receipts}}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE_MS = 20_000
+PATIENCE_MS = 120_000
 PACE_S = 0.01
 
 # pocket thinks for a tenth of a second, too short to stop it or to see it fold.

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from araio.testing.waiting import eventually
+
 SUM = "What is 47 + 38 - 12?"
 Ask = Callable[[Any, str], None]
 
@@ -39,11 +41,11 @@ def test_pointing_at_a_token_lights_its_experts_and_no_others(answered: Any) -> 
     page = answered
     page.locator(".token").nth(12).hover()
     page.locator("table.experts caption", has_text="Token 13").wait_for()
-    page.wait_for_timeout(100)
     token = kept_tokens(page)[12]
     expected = sorted([row, expert] for row, ids in enumerate(token["experts"]) for expert in ids)
     assert len(expected) == 5 * 4
-    assert sorted(page.evaluate(LIT_CELLS, [5, 32])) == expected
+    # The map is drawn with the next frame.
+    eventually(lambda: sorted(page.evaluate(LIT_CELLS, [5, 32])) == expected)
     shown = [row.locator("b").all_inner_texts() for row in page.locator("table.experts tr").all()]
     assert [sorted(map(int, ids)) for ids in shown] == [sorted(ids) for ids in token["experts"]]
     weights = [
@@ -101,6 +103,17 @@ def test_all_requests_are_shown_on_demand(answered: Any) -> None:
         page.get_by_text("All requests").click()
     page.locator("#map").hover(position={"x": 40, "y": 30})
     assert "tokens" in page.locator("#map-readout").inner_text()
+
+
+def test_a_light_of_no_domain_is_not_taken_for_one_that_is_lit_now(answered: Any) -> None:
+    page = answered
+    colour = "(one) => getComputedStyle(one).backgroundColor"
+    page.locator("#panel").evaluate("(panel) => panel.toggleAttribute('data-domains', true)")
+    page.locator("#legend-domains").evaluate(
+        "(list) => list.insertAdjacentHTML('beforeend', '<li><i class=swatch data-hue=none></i></li>')"
+    )
+    lit, none = ".legend.scale [data-hue=lit]", "#legend-domains [data-hue=none]"
+    assert page.locator(lit).evaluate(colour) != page.locator(none).evaluate(colour)
 
 
 def test_on_a_phone_the_experts_are_behind_a_button(open_page: Callable[..., Any], ask: Ask) -> None:

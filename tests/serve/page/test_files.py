@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from araio.serve.static import page_files
+from araio.testing.waiting import PATIENCE_S
 
 from .conftest import ServedPage
 
 
 def fetch(server: ServedPage, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
