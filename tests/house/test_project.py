@@ -54,6 +54,7 @@ TRAINING = [
     PACKAGE / "adapt" / "tune.py",
     PACKAGE / "adapt" / "partly_trained.py",
     PACKAGE / "cli" / "commands" / "train.py",
+    PACKAGE / "cli" / "commands" / "tune.py",
 ]
 
 
