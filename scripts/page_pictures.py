@@ -11,8 +11,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -46,9 +47,15 @@ def main() -> None:
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """The address of a server with pocket."""
-    command = [sys.executable, "-m", "araio", "serve", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+    """The address of a server with pocket, and with a trace that says which domain each expert serves."""
+    araio = [sys.executable, "-m", "araio"]
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        trace = f"{folder}/pocket.moetrace"
+        subprocess.run([*araio, "trace", "pocket", "--out", trace], check=True)
+        command = [*araio, "serve", "--port", "0", "--json", "--trace", trace]
+        server = stack.enter_context(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        )
         assert server.stdout is not None
         try:
             yield json.loads(server.stdout.readline())["url"].removesuffix("/v1")
