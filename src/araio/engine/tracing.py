@@ -115,6 +115,11 @@ class Recorder:
 
     def flush(self) -> None:
         """Make rows of all that was kept, and hand them to the writer."""
+        self._hand_over()
+        self._met = {job: met for job, met in self._met.items() if not job.is_done}
+
+    def _hand_over(self) -> None:
+        """The same, behind which requests of the step that is being kept are still known."""
         before, steps, scores = self._before, self._steps, self._scores
         self._before, self._steps, self._scores, self._pending_rows = [], [], [], 0
         for rows in before:
@@ -123,14 +128,12 @@ class Recorder:
             self._write(steps, scores)
         if self._kept.events is not None:
             self._writer.add_cache_events(self._kept.events.take())
-        self._met = {job: met for job, met in self._met.items() if not job.is_done}
 
     # ------------------------------------------------------------------ behind each step
 
     def _keep(self, step: EngineStep) -> None:
-        met = self._met
         for part in step.parts:
-            if part.job not in met:
+            if part.job not in self._met:
                 self._meet(part)
         self._steps.append(step)
         if self._kept.margins is not None:
@@ -153,8 +156,7 @@ class Recorder:
         # A recording that begins in the middle of a request has not seen what ran before it.
         if part.is_prompt and 0 < part.start == job.cached_tokens:
             if self._steps:
-                self.flush()
-                self._met[job] = met
+                self._hand_over()
             self._before.append(self._cached(job, met))
             self._count(part.start)
             self._rows_of[met.domain] += part.start
