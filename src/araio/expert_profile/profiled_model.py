@@ -6,9 +6,10 @@ Read `profile.py` for who compares.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from araio.config import ModelConfig
+from araio.json_reader import shown
 
 __all__ = ["ProfiledModel"]
 
@@ -41,6 +42,17 @@ class ProfiledModel:
             config.topk_group,
             tuple(config.moe_layers),
         )
+
+    def difference(self, config: ModelConfig, fingerprint: str | None = None) -> str | None:
+        """What tells this model from that of a config, as the end of a sentence; None if nothing does.
+
+        fingerprint  of that model's routers; None leaves them out
+        """
+        there = ProfiledModel.of(self.name, config, fingerprint or self.fingerprint)
+        for key, value in asdict(there).items():
+            if value != (own := getattr(self, key)):
+                return f"{self.name}, whose {key} = {shown(own)}; this model has {shown(value)}"
+        return None
 
     def group_counts(self, ids: Sequence[int]) -> list[int]:
         """How many of these experts each group has; a group's experts are neighbours."""
