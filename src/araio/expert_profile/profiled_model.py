@@ -49,7 +49,8 @@ class ProfiledModel:
         fingerprint  of that model's routers; None leaves them out
         """
         there = ProfiledModel.of(self.name, config, fingerprint or self.fingerprint)
-        for key, value in asdict(there).items():
+        # A hash tells people nothing, so it comes last.
+        for key, value in sorted(asdict(there).items(), key=lambda entry: entry[0] == "fingerprint"):
             if value != (own := getattr(self, key)):
                 return f"{self.name}, whose {key} = {shown(own)}; this model has {shown(value)}"
         return None
