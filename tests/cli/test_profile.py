@@ -119,7 +119,7 @@ def test_statistics_of_another_model_are_refused(call, fitted, tmp_path):
         *("--keep", 0.5, "-o", tmp_path / "x.json"),
     )
     assert code == 2
-    assert "was made for pocket" in err
+    assert "what was seen is of pocket" in err
     assert not (tmp_path / "x.json").exists()
 
 
