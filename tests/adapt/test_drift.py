@@ -51,7 +51,7 @@ def naive(model, profile, one):
 def test_the_distance_is_that_of_both_models_logits(pocket, calibration, asked, monkeypatch):
     half = profile(calibration, pocket.config, 0.5)
     # Pieces that cut prompts and answers anywhere.
-    monkeypatch.setattr("araio.adapt.drift.PREFILL_CHUNK", 11)
+    monkeypatch.setattr("araio.api.model.PREFILL_CHUNK", 11)
     found = drift(pocket, half, asked)
     kl, agrees, loss, whole_loss = map(
         np.concatenate, zip(*(naive(pocket, half, one) for one in asked), strict=True)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import araio
 from araio.adapt.behaviour import Accuracy
 from araio.adapt.calibration import calibrate
 from araio.adapt.evaluate import evaluate, steps_of
@@ -90,3 +91,12 @@ def test_what_speaks_against_a_profile(measured, changes, objection):
     found = replace(measured, own=replace(measured.own, behaviour=behaviour))
     assert found.objections == ([] if objection is None else [objection])
     assert found.to_json()["accepted"] is (objection is None)
+
+
+def test_a_model_that_has_a_mask_is_no_whole_to_compare_with(calibration, prompts, pocket):
+    profile = fit(calibration, pocket.config, Target(keep=0.75), name="some").profile
+    masked = araio.load("pocket", profile=profile, profile_mode="mask")
+    with pytest.raises(ProfileError, match=r"pocket \(mask some\) does not answer as the whole model does"):
+        evaluate(masked, profile, prompts, max_tokens=20)
+    with pytest.raises(ProfileError, match="load it without a mask"):
+        calibrate(masked, prompts)

@@ -1,5 +1,7 @@
 """From prompts to a profile: what is seen, kept on disk, cut to size, and warned of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,14 @@ def test_a_cut_off_calibration_is_told(calibration, tmp_path):
         Calibration.from_file(path)
 
 
+def test_a_calibration_of_what_are_no_sums_is_refused(calibration, tmp_path):
+    name, seen = next(iter(calibration.sources.items()))
+    path = tmp_path / "seen.safetensors"
+    replace(calibration, sources={name: replace(seen, turned=seen.turned * np.nan)}).save(path)
+    with pytest.raises(ProfileError, match=r"seen\.safetensors.*sums of 'task:chain' hold what no sum is"):
+        Calibration.from_file(path)
+
+
 def test_a_file_that_cannot_be_written_is_told(calibration, tmp_path):
     with pytest.raises(ProfileError, match="cannot be written"):
         calibration.save(tmp_path / "nowhere" / "seen.safetensors")
@@ -136,6 +146,11 @@ def test_what_is_unknown_is_refused(pocket, calibration):
         fit(calibration, pocket.config, Target(keep=0.5), name="x", score_name="best")
     with pytest.raises(ProfileError, match="nothing is known to protect as 'all'; expected super, opening"):
         fit(calibration, pocket.config, Target(keep=0.5), name="x", protect=["all"])
+
+
+def test_what_was_seen_of_another_model_is_refused(calibration, tiny):
+    with pytest.raises(ProfileError, match="what was seen is of pocket, whose n_routed_experts = 32"):
+        fit(calibration, tiny.config, Target(keep=0.5), name="x", equal_groups=True)
 
 
 def test_a_model_without_experts_has_nothing_to_choose_from(tmp_path):

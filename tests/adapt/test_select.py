@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araio.adapt.select import Target, least_per_group, select, smallest_covering
+from araio.adapt.select import Target, select, smallest_covering
 from araio.errors import ProfileError
+from araio.expert_profile.group_rule import least_per_group
 from araio.kernels.reference import route
 from araio.testing.checkpoints import FAMILIES, tiny_config
 

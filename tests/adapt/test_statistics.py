@@ -100,7 +100,7 @@ def test_the_prediction_module_is_a_layer_of_its_own(model, ids):
 
 def test_pieces_of_a_long_sequence_add_up(model, monkeypatch, ids):
     whole = observe(model, ids)
-    monkeypatch.setattr("araio.adapt.statistics.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("araio.api.model.PREFILL_CHUNK", 7)
     pieces = observe(model, ids)
     for name in SUMS:
         np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=1e-4, atol=1e-5)

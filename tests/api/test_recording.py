@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import araio
-from araio.engine.request import SamplingParams
 from araio.errors import RequestError, TraceError
 from araio.kernels.ops import PAGE
 from araio.testing.checkpoints import write_tiny_checkpoint
@@ -109,23 +108,22 @@ def test_tokens_from_the_prefix_cache_are_marked_and_their_routes_are_not_guesse
     assert recording.tokens == trace.tokens == 2 * len(prompt)
 
 
-def test_a_request_may_end_in_the_step_in_which_another_finds_its_prompt(model, tmp_path):
-    prompt = [place % 90 + 1 for place in range(2 * PAGE + 5)]
+def test_a_request_may_end_in_the_step_in_which_another_begins_behind_the_prefix_cache(model, tmp_path):
+    prompt = [2 + place % 90 for place in range(2 * PAGE + 5)]
     model.complete(prompt, max_tokens=1)
-    engine = model.engine
+    ending, begins = (model.prepare_text(ids, max_tokens=2).job for ids in ([1, 2, 3], prompt))
     with model.trace(tmp_path / "x.moetrace") as recording:
-        ends = engine.submit([1, 2, 3], SamplingParams(max_tokens=3), [])
-        engine.step()
-        engine.step()
-        finds = engine.submit(prompt, SamplingParams(max_tokens=2), [])
-        engine.step()
-        assert ends.is_done
-        assert finds.cached_tokens == 2 * PAGE
-        while engine.step():
-            pass
+        model.engine.enter(ending)
+        model.engine.step()
+        model.engine.enter(begins)
+        model.engine.step()
+        assert ending.is_done
+        assert begins.length == len(prompt)
+        model.engine.step()
     trace = recording.trace()
-    lengths = sorted(rows.stop - rows.start for rows in trace.sequences)
-    assert lengths == [3 + 2, len(prompt) + 1]
+    assert [rows.stop - rows.start for rows in trace.sequences] == [4, len(prompt) + 1]
+    assert trace.column("position")[trace.sequences[0]].tolist() == [0, 1, 2, 3]
+    assert (trace.column("valid") == Valid.CACHED).sum() == 2 * PAGE
 
 
 def test_requests_side_by_side_have_their_own_sequences(model, tmp_path):

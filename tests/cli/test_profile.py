@@ -40,6 +40,19 @@ def fitted(tmp_path_factory):
     return folder
 
 
+def test_what_was_seen_is_kept_where_too_little_was_asked_for(call, tmp_path):
+    seen = tmp_path / "seen.safetensors"
+    asked = ["--prompts", "task:chain", "--n", 1, "--max-tokens", 5, "--save-statistics", seen]
+    code, _, err = call("profile", "fit", "pocket", *asked, "--keep", 0.01, "-o", tmp_path / "x.json")
+    assert code != 0
+    assert "keep = 0.01 leaves 1 of 32 experts" in err
+    assert [path.name for path in tmp_path.iterdir()] == [seen.name]
+    code, _, err = call(
+        "profile", "fit", "pocket", "--statistics", seen, "--keep", 0.75, "-o", tmp_path / "x.json"
+    )
+    assert code == 0, err
+
+
 def test_fit_says_what_it_keeps_and_what_to_do_next(call, tmp_path):
     target = tmp_path / "math.json"
     code, out, err = call(
@@ -106,7 +119,7 @@ def test_statistics_of_another_model_are_refused(call, fitted, tmp_path):
         *("--keep", 0.5, "-o", tmp_path / "x.json"),
     )
     assert code == 2
-    assert "was made for pocket" in err
+    assert "what was seen is of pocket" in err
     assert not (tmp_path / "x.json").exists()
 
 

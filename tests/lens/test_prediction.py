@@ -48,6 +48,17 @@ def test_a_rule_is_learned_and_holds_only_where_it_was_learned() -> None:
     assert np.isnan(one.foreign["one layer"]).all()
 
 
+def test_experts_that_were_never_seen_are_not_all_guessed_at_once() -> None:
+    """Learned from experts 0 to 3, tried on 4 to 7: the fifth guess is one of these, whatever ties them."""
+    seq = np.repeat(np.arange(8), 40)
+    ids = np.arange(320) % 4 + 4 * (seq % 2)
+    found = prediction(
+        Routes.from_arrays(np.repeat(ids[:, None, None], 2, axis=1), 8, seq=seq), guessed=(4, 5)
+    )
+    for guess in ("most used", "one layer", "three layers"):
+        assert found.recall[guess].tolist() == [[0.0, 0.25]], guess
+
+
 def test_the_token_before_is_that_of_the_same_sequence() -> None:
     """Each sequence has its own expert: the token before knows it, but for the first of a sequence."""
     seq = np.repeat(np.arange(16), 10)

@@ -41,10 +41,9 @@ def test_overlap_windows_and_runs_are_those_of_a_loop(routes: Routes) -> None:
             _same(found.within[layer, place], seen)
         for place, run in enumerate((2, 3)):
             sizes = []
-            for s in range(routes.sequences):
-                of_sequence = [chosen[t] for t in np.flatnonzero(routes.seq == s)]
-                begins = range(0, len(of_sequence) // run * run, run)
-                sizes += [len(set().union(*of_sequence[begin : begin + run])) for begin in begins]
+            for stretch in _stretches(routes):
+                begins = range(0, len(stretch) // run * run, run)
+                sizes += [len(set().union(*(chosen[t] for t in stretch[at : at + run]))) for at in begins]
             _same(found.union[layer, place], sizes)
         same = [
             sum((routes.counts[d, layer] / routes.domain_tokens[d]) ** 2) / routes.top_k
@@ -56,6 +55,17 @@ def test_overlap_windows_and_runs_are_those_of_a_loop(routes: Routes) -> None:
             for s in range(routes.sequences)
         ]
         assert found.per_sequence[layer] == pytest.approx(np.mean(whole))
+
+
+def _stretches(routes: Routes) -> list[list[int]]:
+    """Tokens of one sequence whose positions leave no gap."""
+    found: list[list[int]] = []
+    for token, place in enumerate(zip(routes.seq, routes.position, strict=True)):
+        if token and place == (routes.seq[token - 1], routes.position[token - 1] + 1):
+            found[-1].append(token)
+        else:
+            found.append([token])
+    return found
 
 
 def _same(found: float, values: list[float]) -> None:
@@ -77,8 +87,11 @@ def test_nothing_reaches_over_the_border_of_two_sequences() -> None:
 
 def test_a_gap_in_positions_is_no_neighbour() -> None:
     ids = np.array([0, 0, 0])[:, None, None]
-    found = reuse(Routes.from_arrays(ids, 3, position=np.array([0, 5, 6])), lags=(1, 5, 6))
+    routes = Routes.from_arrays(ids, 3, position=np.array([0, 5, 6]))
+    found = reuse(routes, lags=(1, 5, 6), runs=(2, 3))
     assert found.overlap.tolist() == [[1.0, 1.0, 1.0]]
+    assert found.union[0, 0] == 1
+    assert np.isnan(found.union[0, 1])
     assert found.previous[0].tolist() == [0, 1]
 
 

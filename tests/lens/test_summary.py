@@ -157,6 +157,15 @@ def test_few_sequences_and_few_tokens_are_told_by_domain() -> None:
     assert f"{LEAST_CHOICES * 16 // 4} would choose each expert" in told["few_tokens"][0]
 
 
+def test_short_texts_of_one_domain_are_told() -> None:
+    seq = np.repeat(np.arange(40), np.repeat([200, 20], 20))
+    header = TraceHeader(n_routed_experts=4, top_k=1, domains=("law", "poems"))
+    columns = {"seq": seq, "domain": seq // 20}
+    told = texts(Trace.from_arrays(header, expert_ids=(seq % 4)[:, None, None], **columns))
+    assert told["uneven_texts"][0].startswith("texts of poems are short")
+    assert "about 3.0 times" in told["uneven_texts"][0]
+
+
 def test_experts_that_nobody_chose_are_told_with_the_worst_layer() -> None:
     header = TraceHeader(n_routed_experts=16, top_k=4, layers=(1, 2, 3))
     ids = planted_routes(1).experts.copy()

@@ -154,6 +154,14 @@ def test_what_lies_beside_the_weights_comes_along(pair):
     assert not list(pair.target.parent.glob("*.partial"))
 
 
+def test_classes_that_the_config_names_come_along(tiny, tmp_path):
+    (tiny / "modeling_own.py").write_text("# a class")
+    (tiny / "LICENSE-MODEL").write_text("terms")
+    export(tiny, tmp_path / "cut", profile_for(tiny, 3))
+    assert (tmp_path / "cut" / "modeling_own.py").read_text() == "# a class"
+    assert (tmp_path / "cut" / "LICENSE-MODEL").read_text() == "terms"
+
+
 @pytest.fixture
 def tiny(tmp_path):
     write_tiny_checkpoint(tmp_path / "tiny", "v3")

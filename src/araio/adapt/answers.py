@@ -17,9 +17,10 @@ import numpy.typing as npt
 from araio.api import Model
 from araio.engine.answer import Answer
 from araio.engine.generation import Generation
+from araio.errors import ProfileError
 from araio.eval.prompts import Prompt
 
-__all__ = ["Asked", "ask"]
+__all__ = ["Asked", "ask", "check_whole"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Asked:
     def is_finished(self) -> bool:
         """Whether the answer ended by itself and not at a limit."""
         return self.answer.finish_reason != "length"
+
+
+def check_whole(model: Model) -> None:
+    """Refuse a model whose own answers, which all is compared with, would be those of a mask.
+
+    Raises:
+        ProfileError: it is one, or an approximation.
+    """
+    if model.label != model.name:
+        raise ProfileError(
+            f"{model.label} does not answer as the whole model does; load it without a mask and without an "
+            "approximation"
+        )
 
 
 def ask(

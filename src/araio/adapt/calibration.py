@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from araio.adapt.answers import ask
+from araio.adapt.answers import ask, check_whole
 from araio.adapt.statistics import SUMS, ExpertStatistics, observe
 from araio.api import Model
 from araio.errors import ConfigError, FormatError, ProfileError
@@ -81,9 +81,11 @@ class Calibration:
                 for name, array in arrays.items():
                     writer.append(name, array)
             staged.replace(path)
-        except OSError as error:
+        except BaseException as error:
             staged.unlink(missing_ok=True)
-            raise ProfileError(f"{path}: cannot be written ({error.strerror})") from None
+            if isinstance(error, OSError):
+                raise ProfileError(f"{path}: cannot be written ({error.strerror})") from None
+            raise
 
     @classmethod
     def from_file(cls, path: Path) -> Calibration:
@@ -114,6 +116,8 @@ def _read(file: SafetensorsFile) -> Calibration:
         sums = {name: file.read(f"{place}.{name}") for name in SUMS}
         if any(array.shape != shape or array.dtype != np.float64 for array in sums.values()):
             raise ValueError(f"sums of {entry['name']!r} are not float64 of shape {list(shape)}")
+        if not all(np.isfinite(array).all() and (array >= 0).all() for array in sums.values()):
+            raise ValueError(f"sums of {entry['name']!r} hold what no sum is")
         sources[entry["name"]] = ExpertStatistics(layers, entry["sequences"], entry["tokens"], **sums)
     if not sources:
         raise ValueError("no source")
@@ -146,10 +150,11 @@ def calibrate(
     on_prompt   called twice for each prompt: when it is answered and when it was looked at
 
     Raises:
-        ProfileError: a model without experts.
+        ProfileError: a model without experts, or with a mask.
         RequestError, TextError, CacheFullError: a prompt that cannot be asked.
         GenerationError: the model's output is not a number.
     """
+    check_whole(model)
     described = profiled_model(model)
     options: dict[str, Any] = {"temperature": 0, "repetition_penalty": 1, "max_tokens": max_tokens}
     if generate:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from araio.adapt.answers import Asked
 from araio.api import Model
-from araio.engine.generate import PREFILL_CHUNK
 from araio.errors import GenerationError
 from araio.eval.divergence import compare
 from araio.expert_profile import ExpertProfile
@@ -88,9 +87,8 @@ def _columns(model: Model, mask: ExpertMask, one: Asked) -> Iterator[npt.NDArray
     """Of the positions in front of generated tokens, as `divergence.compare` gives them."""
     network, ids = model.network, one.ids
     caches = [LatentCache(network.new_pool(len(ids))) for _ in range(2)]
-    chunk = min(PREFILL_CHUNK, model.budget.chunk)
-    for start in range(0, len(ids) - 1, chunk):
-        stop = min(start + chunk, len(ids) - 1)
+    for start in range(0, len(ids) - 1, model.chunk):
+        stop = min(start + model.chunk, len(ids) - 1)
         first = max(start, one.prompt_tokens - 1)
         with model.engine.lock:
             whole = network.forward(ids[start:stop], caches[0])

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import araio
-from araio.adapt.answers import Asked, ask
+from araio.adapt.answers import Asked, ask, check_whole
 from araio.adapt.behaviour import Behaviour, behaviour
 from araio.adapt.drift import Drift, drift
 from araio.adapt.savings import MOST_SEQUENCES, Savings, savings
@@ -119,10 +119,11 @@ def evaluate(
                 the two were compared; and for each answer that is decoded again
 
     Raises:
-        ProfileError: a profile of another model.
+        ProfileError: a profile of another model, or a model that has a mask already.
         RequestError, TextError, CacheFullError: a prompt that cannot be asked.
         GenerationError: what the model gives is not a number.
     """
+    check_whole(model)
     profile.check(model.config, model.fingerprint)
     begun_s = time.perf_counter()
     domains: dict[str, list[Prompt]] = {}

@@ -76,6 +76,8 @@ def fit(
             f"nothing is known to protect as {unknown[0]!r}; expected {', '.join(PROTECTIONS)}"
         )
     model, layers = calibration.model, calibration.model.layers
+    if (found := model.difference(config)) is not None:
+        raise ProfileError(f"what was seen is of {found}; calibrate this model itself")
     sources = [seen.rows(layers) for seen in calibration.sources.values()]
     scores = mixture([score(seen, score_name) for seen in sources])
     protected = np.zeros(scores.shape, bool)

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from araio.adapt.scores import BoolArray, Float64Array
 from araio.config import ModelConfig
 from araio.errors import ProfileError
+from araio.expert_profile.group_rule import least_per_group
 
-__all__ = ["Target", "least_per_group", "select", "smallest_covering"]
+__all__ = ["Target", "select", "smallest_covering"]
 
 # Of sums that are meant to be whole numbers, or the whole of a score.
 TINY = 1e-9
@@ -85,19 +86,6 @@ def select(
     }
 
 
-def least_per_group(config: ModelConfig) -> int:
-    """How many experts of each group a router needs to find all K, whichever groups win.
-
-    A sigmoid router scores a group by the sum of its best two.
-    """
-    least = math.ceil(config.num_experts_per_tok / _winners(config))
-    return max(least, 2) if config.topk_method == "noaux_tc" and config.n_group > 1 else least
-
-
-def _winners(config: ModelConfig) -> int:
-    return config.n_group if config.topk_method == "greedy" else config.topk_group
-
-
 def smallest_covering(scores: Float64Array, share: float, chosen: BoolArray | None = None) -> BoolArray:
     """The smallest set (E,) that holds `share` of the scores (E,): those in `chosen`, and the best others."""
     kept = np.zeros(len(scores), bool) if chosen is None else chosen.copy()
@@ -113,6 +101,11 @@ def _ranked(scores: Float64Array, first: BoolArray) -> npt.NDArray[np.int64]:
     return np.lexsort((np.arange(len(scores)), -scores, ~first))
 
 
+def _least(config: ModelConfig) -> int:
+    """How many experts of each group are kept whatever their scores."""
+    return math.ceil(least_per_group(config) * config.choice_groups / config.n_group)
+
+
 # ---------------------------------------------------------------------- equal groups
 
 
@@ -120,7 +113,7 @@ def _equal_counts(
     scores: Float64Array, layers: Sequence[int], config: ModelConfig, target: Target, forced: BoolArray
 ) -> int:
     """How many of each group are kept in every layer."""
-    size, least = config.n_routed_experts // config.n_group, least_per_group(config)
+    size, least = config.n_routed_experts // config.n_group, _least(config)
     most_forced, layer, group = _most_forced(forced, layers, config)
     if target.keep is not None:
         count = math.ceil(target.keep * size - TINY)
@@ -172,7 +165,7 @@ def _freely(
     scores: Float64Array, layers: Sequence[int], config: ModelConfig, target: Target, forced: BoolArray
 ) -> Iterator[BoolArray]:
     """What each layer's router needs, what is forced, and then the best of all groups."""
-    least = least_per_group(config)
+    least = _least(config)
     for layer, row, must in zip(layers, scores, forced, strict=True):
         needed = _best_of_groups(row, must, least, config) | must
         if target.coverage is not None:

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.api import Model
-from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.request import check_ids
 from araio.kernels.ops import Int32Array
 from araio.nn.kv_cache import LatentCache
@@ -166,9 +165,8 @@ def _run(model: Model, ids: npt.NDArray[np.int64], adder: _Adder) -> None:
     network = model.network
     # Pools of their own, no longer than the text: a context of 128k tokens may not fit beside the model.
     cache, mtp_cache = (LatentCache(network.new_pool(len(ids))) for _ in range(2))
-    chunk = min(PREFILL_CHUNK, model.budget.chunk)
-    for start in range(0, len(ids) - 1, chunk):
-        stop = min(start + chunk, len(ids) - 1)
+    for start in range(0, len(ids) - 1, model.chunk):
+        stop = min(start + model.chunk, len(ids) - 1)
         adder.start = start
         hidden = network.forward(ids[start:stop], cache)
         if network.mtp is not None:

@@ -20,23 +20,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from araio.api import passes
 from araio.api.recording import Layers, Recording, RecordingOptions
 from araio.config import ModelConfig
-from araio.engine.answer import Answer, Event, Finish
+from araio.engine.answer import Answer, Event, last_answer
 from araio.engine.engine import Engine
 from araio.engine.forms import ChatOptions
 from araio.engine.generate import PREFILL_CHUNK
 from araio.engine.generation import Generation
 from araio.engine.prepare import Preparer
 from araio.engine.profiles import AskedProfile, Profiles
-from araio.engine.request import check_ids
 from araio.engine.speculate import Speculate
 from araio.engine.tokens import Watch
-from araio.engine.transcript import timed
 from araio.meters.meter import Meter
 from araio.nn.approximations import Approximation
 from araio.nn.identity import router_fingerprint
-from araio.nn.mask import ExpertMask
 from araio.text.chat import ChatFormat
 from araio.text.tokenizer import Tokenizer
 from araio.weights.load import Loaded
@@ -61,8 +59,7 @@ class Model:
     budget   what each part of it may take of memory
     approximate  name of how other experts are chosen than the model's own router would; None if answers are
              exact, as they are, too, where `cached` was asked for and every expert is in memory
-    experts  where its experts come from, and what became of those that were asked for; None where all are in
-             memory
+    experts  where its experts come from, and what became of them; None where all are in memory
     adapter  whose experts are in place of its own; None where there is none
     profiles  those that it was given: requests may ask for them by name
     """
@@ -134,6 +131,11 @@ class Model:
         """The architecture, as `config.json` gives it."""
         return self.network.config
 
+    @property
+    def chunk(self) -> int:
+        """Tokens that run together where a whole sequence is given."""
+        return min(PREFILL_CHUNK, self.budget.chunk)
+
     @cached_property
     def fingerprint(self) -> str:
         """Which routers it has; see `nn.identity`. Traces and profiles of another model carry another one."""
@@ -153,7 +155,7 @@ class Model:
 
     def chat(self, messages: Messages, **sampling: Any) -> Answer:
         """Answer a question or continue a conversation; see `prepare` for what it raises."""
-        return _last(self.stream(messages, **sampling))
+        return last_answer(self.stream(messages, **sampling))
 
     def stream(self, messages: Messages, **sampling: Any) -> Iterator[Event]:
         """The same answer as `chat` in pieces: reasoning and content deltas, then one `Finish`.
@@ -166,7 +168,7 @@ class Model:
 
     def complete(self, text: str | Sequence[int], **sampling: Any) -> Answer:
         """Continue plain text, without a chat format: all that follows is `content`; see `prepare_text`."""
-        return _last(self._events(self.prepare_text(text, **sampling)))
+        return last_answer(self._events(self.prepare_text(text, **sampling)))
 
     def prepare(
         self,
@@ -244,13 +246,12 @@ class Model:
         profile  as in `engine.forms.ChatOptions`
 
         Raises:
-            RequestError: no ids, an id outside the vocabulary, more ids than the context holds, or a profile
-                that the model was not given.
+            RequestError: no ids, one outside the vocabulary, more than the context holds, an unknown profile.
             ProfileError: a profile of another model.
         """
         mask = self.profiles.mask(profile)
         with self.engine.lock:
-            return np.concatenate([self.network.logits(hidden) for hidden in self._forward(ids, mask)])
+            return passes.logits(self.network, ids, mask, self.chunk)
 
     def route(
         self, ids: Sequence[int], *, profile: AskedProfile | None = None
@@ -265,23 +266,8 @@ class Model:
             RequestError, ProfileError: as `logits`.
         """
         mask = self.profiles.mask(profile)
-        chosen: dict[int, list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]] = {
-            layer: [] for layer in self.config.moe_layers
-        }
         with self.engine.lock:
-            earlier = self.network.on_route
-            self.network.on_route = lambda layer, ids, weights: chosen[layer].append((ids, weights))
-            try:
-                for _ in self._forward(ids, mask):
-                    pass
-            finally:
-                self.network.on_route = earlier
-        shape = (len(ids), 0, self.config.num_experts_per_tok)
-        if not chosen:
-            return np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-        by_layer = [tuple(map(np.concatenate, zip(*pieces, strict=True))) for pieces in chosen.values()]
-        experts, weights = (np.stack(arrays, axis=1) for arrays in zip(*by_layer, strict=True))
-        return experts.astype(np.int32), weights.astype(np.float32)
+            return passes.chosen(self.network, ids, mask, self.chunk)
 
     def trace(
         self,
@@ -315,24 +301,6 @@ class Model:
         options = RecordingOptions(domain, text, weights, margin, layers, max_tokens, overwrite)
         return Recording(self, path, options)
 
-    def _forward(self, ids: Sequence[int], mask: ExpertMask | None) -> Iterator[npt.NDArray[np.float32]]:
-        """Final hidden states (T, D) of a whole sequence, chunk by chunk."""
-        check_ids(self.config, ids)
-        cache = self.network.new_cache()
-        array = np.asarray(ids, dtype=np.int64)
-        chunk = min(PREFILL_CHUNK, self.budget.chunk)
-        for start in range(0, len(array), chunk):
-            yield self.network.forward(array[start : start + chunk], cache, mask=mask)
-
     def _events(self, generation: Generation) -> Iterator[Event]:
         with closing(self.engine.tokens(generation.job)) as tokens:
-            for token, seconds in timed(tokens):
-                yield from generation.take(token, seconds).deltas
-        yield Finish(generation.answer())
-
-
-def _last(events: Iterator[Event]) -> Answer:
-    """Run a stream to its end and return the answer."""
-    *_, finish = events
-    assert isinstance(finish, Finish)
-    return finish.answer
+            yield from generation.events(tokens)

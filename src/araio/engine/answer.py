@@ -6,6 +6,7 @@ under its own key: the receipt. Read `api/model.py` next, which makes these.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
@@ -29,6 +30,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "last_answer",
 ]
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
@@ -171,3 +173,10 @@ class Finish:
 
 
 Event: TypeAlias = Delta | Finish
+
+
+def last_answer(events: Iterable[Event]) -> Answer:
+    """Run a stream to its end and return the answer."""
+    *_, finish = events
+    assert isinstance(finish, Finish)
+    return finish.answer

@@ -11,14 +11,14 @@ for the counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from araio.engine.answer import Answer, Step, TokenLogprob
+from araio.engine.answer import Answer, Event, Finish, Step, TokenLogprob
 from araio.engine.guide import ThinkingGuide
 from araio.engine.job import Job
 from araio.engine.tokens import GeneratedToken
-from araio.engine.transcript import Transcript
+from araio.engine.transcript import Transcript, timed
 
 if TYPE_CHECKING:
     from araio.engine.receipts import Receipts
@@ -74,6 +74,12 @@ class Generation:
     def take(self, token: GeneratedToken, seconds: float) -> Step:
         """The next token of the job, and the seconds that the engine took for it."""
         return self._transcript.add(token, seconds)
+
+    def events(self, tokens: Iterator[GeneratedToken]) -> Iterator[Event]:
+        """All that the tokens of the job give: deltas, then one `Finish`; raises what making them does."""
+        for token, seconds in timed(tokens):
+            yield from self.take(token, seconds).deltas
+        yield Finish(self.answer())
 
     def prompt_logprobs(self) -> tuple[TokenLogprob | None, ...] | None:
         """Of every token of the prompt, all of them once the answer begins; None if not asked for."""

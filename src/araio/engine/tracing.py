@@ -111,13 +111,16 @@ class Recorder:
             self._keep(step)
             if self._pending_rows >= BLOCK_ROWS:
                 self.flush()
-                # Here, behind a whole step: one that is being kept may hold the last tokens of a request.
-                self._met = {job: met for job, met in self._met.items() if not job.is_done}
         except Exception as error:  # noqa: BLE001 - no request is to blame; raised when the trace is closed
             self.error, self._is_over = error, True
 
     def flush(self) -> None:
         """Make rows of all that was kept, and hand them to the writer."""
+        self._hand_over()
+        self._met = {job: met for job, met in self._met.items() if not job.is_done}
+
+    def _hand_over(self) -> None:
+        """The same, behind which requests of the step that is being kept are still known."""
         before, steps, scores = self._before, self._steps, self._scores
         self._before, self._steps, self._scores, self._pending_rows = [], [], [], 0
         for rows in before:
@@ -154,7 +157,7 @@ class Recorder:
         # A recording that begins in the middle of a request has not seen what ran before it.
         if part.is_prompt and 0 < part.start == job.cached_tokens:
             if self._steps:
-                self.flush()
+                self._hand_over()
             self._before.append(self._cached(job, met))
             self._count(part.start)
             self._rows_of[met.domain] += part.start

@@ -1,7 +1,8 @@
 """`shortage`: whether a router that may choose some experts only can always choose as many as a token needs.
 
 A router with groups first chooses groups, and which of them win depends on the token; what is kept must do
-for each of the possible outcomes. Read `kernels/ops.py` for the rule itself.
+for each of the possible outcomes. `least_per_group` says how many of each group always do. Read
+`kernels/ops.py` for the rule itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from araio.config import ModelConfig
 
-__all__ = ["shortage"]
+__all__ = ["least_per_group", "shortage"]
 
 
 def shortage(counts: Sequence[int], config: ModelConfig) -> str | None:
@@ -38,3 +39,11 @@ def shortage(counts: Sequence[int], config: ModelConfig) -> str | None:
         return None
     groups = sorted(group for _, group in worst)
     return f"groups {groups} keep {total} together, and a token that they win needs {needed}"
+
+
+def least_per_group(config: ModelConfig) -> int:
+    """How many experts of each of `config.choice_groups` are enough for a token, whichever groups win."""
+    groups = config.choice_groups
+    winners = 1 if groups == 1 else config.topk_group
+    least = -(-config.num_experts_per_tok // winners)
+    return max(least, 2) if groups > 1 and config.has_router_bias else least

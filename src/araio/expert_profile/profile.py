@@ -103,12 +103,8 @@ class ExpertProfile:
         Raises:
             ProfileError: it says what differs, or which layer and groups keep too few.
         """
-        if (difference := self.model.difference(config, fingerprint)) is not None:
-            key, made_for, found = difference
-            raise self._failure(
-                f"was made for {self.model.name}, whose {key} = {shown(made_for)}; this model has "
-                f"{shown(found)}; fit one to it with `araio profile fit`"
-            )
+        if (found := self.model.difference(config, fingerprint)) is not None:
+            raise self._failure(f"was made for {found}; fit one to it with `araio profile fit`")
         for where, ids in self._sets():
             if (found := shortage(self.model.group_counts(ids), config)) is not None:
                 raise self._failure(f"{where} keeps too few experts: {found}")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from araio.config import ModelConfig
+from araio.json_reader import shown
 
 __all__ = ["ProfiledModel"]
 
@@ -43,15 +43,16 @@ class ProfiledModel:
             tuple(config.moe_layers),
         )
 
-    def difference(self, config: ModelConfig, fingerprint: str | None = None) -> tuple[str, Any, Any] | None:
-        """The first field that another model has otherwise, what it is here, and what it is there.
+    def difference(self, config: ModelConfig, fingerprint: str | None = None) -> str | None:
+        """What tells this model from that of a config, as the end of a sentence; None if nothing does.
 
-        fingerprint  of the other model's routers; None leaves them uncompared, as before weights are read
+        fingerprint  of that model's routers; None leaves them out
         """
-        other = asdict(ProfiledModel.of(self.name, config, fingerprint or self.fingerprint))
-        for key, here in asdict(self).items():
-            if here != other[key]:
-                return key, here, other[key]
+        there = ProfiledModel.of(self.name, config, fingerprint or self.fingerprint)
+        # A hash tells people nothing, so it comes last.
+        for key, value in sorted(asdict(there).items(), key=lambda entry: entry[0] == "fingerprint"):
+            if value != (own := getattr(self, key)):
+                return f"{self.name}, whose {key} = {shown(own)}; this model has {shown(value)}"
         return None
 
     def group_counts(self, ids: Sequence[int]) -> list[int]:

@@ -24,13 +24,16 @@ LEAST_CHOICES = 50
 UNEVEN = 0.25
 """Difference of two domains' shares of prompt tokens from which on it is told."""
 
+UNEVEN_NOISE = 1.25
+"""Noise of the domains over that of dealt ones, beyond which their shuffled sequences promise too much."""
+
 
 @dataclass(frozen=True)
 class Caution(Result):
     """One sentence, and the kind of thing that it warns of.
 
     kind  prefix_cached, no_decode, uneven_prompts, profile, no_weights, one_domain, few_sequences,
-          few_tokens, unseen_experts
+          few_tokens, uneven_texts, unseen_experts
     """
 
     kind: str
@@ -39,7 +42,8 @@ class Caution(Result):
 
 def cautions(trace: Trace, routes: Routes) -> tuple[Caution, ...]:
     """Everything about a trace, and the tokens of it that are looked at, that a reader must know."""
-    found = [*_of_trace(trace), *_of_prompts(trace), *_of_domains(routes), *_of_experts(routes)]
+    found = [*_of_trace(trace), *_of_prompts(trace), *_of_domains(routes)]
+    found += [*_of_lengths(routes), *_of_experts(routes)]
     return tuple(Caution(kind, text) for kind, text in found)
 
 
@@ -119,6 +123,26 @@ def _of_domains(routes: Routes) -> list[tuple[str, str]]:
                 )
             )
     return found
+
+
+def _of_lengths(routes: Routes) -> list[tuple[str, str]]:
+    """What dealing sequences does not keep: the tokens of each domain, by which its noise goes."""
+    present = np.flatnonzero(routes.domain_tokens)
+    tokens = routes.domain_tokens[present]
+    sequences = np.bincount(routes.sequence_domain, minlength=len(routes.domains))[present]
+    dealt = sequences * routes.tokens / routes.sequences
+    noise = float(np.sum(1 / tokens) / np.sum(1 / dealt))
+    if noise <= UNEVEN_NOISE:
+        return []
+    shortest = routes.domains[int(present[np.argmin(tokens / sequences)])]
+    return [
+        (
+            "uneven_texts",
+            f"texts of {shortest} are short beside those of other domains: of the information of domain, "
+            f"chance alone shows about {noise:.1f} times what shuffled sequences do, and its p is too small; "
+            "the floor of the divergence and the tests of single experts allow for that",
+        )
+    ]
 
 
 def _of_experts(routes: Routes) -> list[tuple[str, str]]:

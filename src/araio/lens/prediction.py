@@ -25,6 +25,7 @@ __all__ = ["GUESSES", "Prediction", "prediction"]
 GUESSES = ("most used", "previous token", "one layer", "three layers")
 BACK = {"one layer": 1, "three layers": 3}
 RIDGE = 30.0
+TIE = 1e-6  # by which the more used of two comes first, where a guess makes them alike
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,10 @@ class _Learned(NamedTuple):
             "most used": np.broadcast_to(most_used, (int(np.count_nonzero(split.test)), len(order))),
             "previous token": 2 * previous[split.test] + most_used,
         }
+        even = (rates + TIE * most_used).astype(np.float32)
         for guess, layers in BACK.items():
             near = known[split.test][:, -layers * len(rates) :]
-            scores[guess] = near @ _ridge(moments, rates, near.shape[1]) + rates.astype(np.float32)
+            scores[guess] = near @ _ridge(moments, rates, near.shape[1]) + even
         return scores
 
 

@@ -72,7 +72,7 @@ def reuse(
         overlap[layer] = [_mean_or_nan(_shared(ids, routes.n_experts, clock, lag)) / top_k for lag in lags]
         since = _since_last_use(ids, clock)[_has_previous(clock)].ravel()
         within[layer] = [_mean_or_nan((since <= window).astype(np.float64)) for window in windows]
-        union[layer] = [_union(ids, routes, run) for run in runs]
+        union[layer] = [_union(ids, clock, run) for run in runs]
     rates = routes.counts / np.maximum(routes.domain_tokens, 1)[:, None, None]
     share = top_k / routes.n_experts
     return Reuse(
@@ -121,11 +121,12 @@ def _since_last_use(ids: Int64Array, clock: Int64Array) -> Int64Array:
     return since.reshape(ids.shape)
 
 
-def _union(ids: Int64Array, routes: Routes, run: int) -> float:
+def _union(ids: Int64Array, clock: Int64Array, run: int) -> float:
     """Mean number of different experts of runs of so many tokens of a sequence, which do not overlap."""
-    place = np.arange(len(ids)) - np.searchsorted(routes.seq, routes.seq)
-    length = routes.sequence_tokens[routes.seq]
-    is_whole = place < length // run * run
+    begins = np.flatnonzero(~_has_previous(clock))  # of stretches without a gap
+    lengths = np.diff(np.append(begins, len(clock)))
+    place = np.arange(len(ids)) - np.repeat(begins, lengths)
+    is_whole = place < np.repeat(lengths // run * run, lengths)
     rows = ids[is_whole].reshape(-1, run * ids.shape[1])
     if not len(rows):
         return float("nan")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from araio.config import ModelConfig
 from araio.errors import ConfigError, ModelNotFoundError, RecipeError
+from araio.expert_profile.group_rule import least_per_group
 from araio.train.tasks import TASKS
 from araio.weights.locate import locate
 
@@ -228,10 +229,7 @@ def check_pool(stage: Stage, model: ModelConfig) -> None:
     if stage.expert_pool is None:
         return
     where, groups = f"stage {stage.name!r}:", model.choice_groups
-    # A group is scored by its two best, and the best groups together must have the experts of a token.
-    limit = 1 if groups == 1 else model.topk_group
-    of_group = max(-(-model.num_experts_per_tok // limit), 2 if groups > 1 and model.has_router_bias else 1)
-    sizes = range(of_group * groups, model.n_routed_experts + 1, groups)
+    sizes = range(least_per_group(model) * groups, model.n_routed_experts + 1, groups)
     pool = stage.expert_pool
     is_range = len(pool) == 2 and all(type(size) is int and size in sizes for size in pool)
     require(

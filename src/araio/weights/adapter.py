@@ -145,10 +145,8 @@ class Adapter:
             config, stored_fingerprint(config, source)
         )
         if difference is not None:
-            key, made_for, found = difference
             raise AdapterError(
-                f"adapter {self.name!r} was made for {self.model.name}, whose {key} = {shown(made_for)}; "
-                f"this model has {shown(found)}; tune this one with `araio tune`"
+                f"adapter {self.name!r} was made for {difference}; tune this one with `araio tune`"
             )
         self._check_shapes(config)
         first = source.read_weight(self.names[0])

@@ -198,8 +198,9 @@ def _write_others(folder: Path, source: Path, config: ModelConfig, profile: Expe
     for name in COPIED_FILES:
         if (source / name).exists() and name != "config.json":
             shutil.copyfile(source / name, folder / name)
-    for licence in source.glob("LICENSE*"):
-        shutil.copyfile(licence, folder / licence.name)
+    # A config may name classes of its repository (`auto_map`): without their files transformers refuses it.
+    for kept in [*source.glob("LICENSE*"), *source.glob("*.py")]:
+        shutil.copyfile(kept, folder / kept.name)
     config.save(folder / "config.json")
     profile.save(folder / PROFILE_NAME)
     write_text(folder / "README.md", _readme(source, config, profile))

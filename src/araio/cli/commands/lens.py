@@ -83,9 +83,8 @@ def command(
     trace = _opened(traces)
     other = None if compare_with is None else Trace.open(compare_with)
     text_of = None if report is None else text_of_tokens(trace.header, tokenizer)
+    comparison = None if other is None else compare(Routes.of(trace), Routes.of(other))
     summary = _summarised(trace, seed)
-    routes = Routes.of(trace)
-    comparison = None if other is None else compare(routes, Routes.of(other))
     ablation = None if ablate_model is None else _ablated(ablate_model, trace, n, remove, draws, seed)
     named = None if comparison is None or compare_with is None else (compare_with.name, comparison)
     if report is not None:

@@ -88,6 +88,8 @@ def command(
         seen = _calibrated(loaded, prompts or [], n, seed, generate, max_tokens)
     else:
         seen = Calibration.from_file(statistics.expanduser())
+    if save_statistics is not None:  # before anything is refused: what was seen took long
+        seen.save(save_statistics.expanduser())
     fitted = fit(
         seen,
         loaded.config,
@@ -98,8 +100,6 @@ def command(
         equal_groups=equal_groups,
     )
     fitted.profile.check(loaded.config, loaded.fingerprint)
-    if save_statistics is not None:
-        seen.save(save_statistics.expanduser())
     fitted.profile.save(out.expanduser())
     console = Console(stderr=True)
     for warning in fitted.warnings:
