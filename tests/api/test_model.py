@@ -63,7 +63,7 @@ def scripted(folder, text):
         logits=logits,
     )
     budget = SimpleNamespace(chunk=512, cache_tokens=1024)
-    loaded = SimpleNamespace(network=network, budget=budget, experts=None)
+    loaded = SimpleNamespace(network=network, budget=budget, experts=None, adapter=None)
     return Model("scripted", loaded, tokenizer, ChatFormat.from_folder(folder, tokenizer), {})
 
 

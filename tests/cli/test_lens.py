@@ -109,6 +109,9 @@ def test_traces_that_are_none_or_do_not_fit_are_refused_in_one_line(araio_comman
         ([trace, "--ablate", "pocket", "--n", 1], "not those of pocket"),
         ([trace, "--report", tmp_path / "missing" / "x.html"], "x.html"),
         ([trace, "--plot", tmp_path / "x.bmp"], "x.bmp"),
+        ([tmp_path / "nowhere", "--plot", tmp_path / "missing" / "x.png"], "there is no folder"),
+        ([tmp_path / "nowhere", "--ablate", "nobody"], "called 'nobody'"),
+        ([tmp_path / "nowhere", "--ablate", "pocket", "--remove", 2], "--remove is 2.0; expected a share"),
     ):
         done = araio_command("lens", *arguments)
         assert done.returncode == 2, arguments

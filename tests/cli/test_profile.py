@@ -112,6 +112,31 @@ def test_mistakes_of_fit_are_one_line(call, tmp_path, options, message):
     assert not (tmp_path / "x.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--score", "eazy"], "no score 'eazy'; expected one of easy, reap"),
+        (["--protect", "super,sinks"], "nothing is known to protect as 'sinks'"),
+        (["--out", "missing/x.json"], "--out missing/x.json: there is no folder missing"),
+        (["--out", "."], "--out .: is a folder; expected the name of a file"),
+        (
+            ["--save-statistics", "missing/x.safetensors"],
+            "--save-statistics missing/x.safetensors: there is no",
+        ),
+    ],
+)
+def test_what_can_be_told_is_told_before_the_model_runs(call, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    where = [] if "--out" in options else ["--out", "x.json"]
+    # Of a model that is not there: whatever looks for it first would say so instead.
+    code, _, err = call(
+        "profile", "fit", "nobody", "--prompts", "task:chain", "--keep", 0.5, *where, *options
+    )
+    assert code == 2
+    assert err.startswith("error: ")
+    assert message in err
+
+
 def test_statistics_of_another_model_are_refused(call, fitted, tmp_path):
     write_tiny_checkpoint(tmp_path / "tiny", "v3")
     code, _, err = call(

@@ -127,6 +127,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded(araio_command):
         (["--port", "70000"], "port is 70000"),
         (["--reasoning-field", "thoughts"], "expected reasoning_content or reasoning"),
         (["--api-key-file", "/nowhere/keys"], "/nowhere/keys"),
+        (["--traces", __file__], "is a file; expected a folder"),
         (["--max-batch", "0"], "max_batch is 0"),
         (["nowhere"], "nowhere"),
     ],

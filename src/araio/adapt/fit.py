@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from araio.adapt.calibration import Calibration
-from araio.adapt.scores import BoolArray, mixture, opening_experts, score, super_experts
+from araio.adapt.scores import SCORES, BoolArray, mixture, opening_experts, score, super_experts
 from araio.adapt.select import Target, select
 from araio.adapt.statistics import ExpertStatistics
 from araio.config import ModelConfig
 from araio.errors import ProfileError
 from araio.expert_profile import ExpertProfile
 
-__all__ = ["PROTECTIONS", "Fitted", "fit"]
+__all__ = ["PROTECTIONS", "Fitted", "check_names", "fit"]
 
 ENOUGH_HITS = 50
 """Tokens that an expert should have been chosen for before its score is believed."""
@@ -49,6 +49,21 @@ class Fitted:
     warnings: tuple[str, ...]
 
 
+def check_names(score_name: str, protect: Collection[str]) -> None:
+    """Look at a score and at protections before anything runs, which may take hours.
+
+    Raises:
+        ProfileError: a name that is none of `scores.SCORES`, or of `PROTECTIONS`.
+    """
+    if score_name not in SCORES:
+        raise ProfileError(f"no score {score_name!r}; expected one of {', '.join(SCORES)}")
+    unknown = [entry for entry in protect if entry not in _PROTECTIONS]
+    if unknown:
+        raise ProfileError(
+            f"nothing is known to protect as {unknown[0]!r}; expected {', '.join(PROTECTIONS)}"
+        )
+
+
 def fit(
     calibration: Calibration,
     config: ModelConfig,
@@ -70,11 +85,7 @@ def fit(
         ProfileError: an unknown score or protection, a calibration of another model, or a target that cannot
             be met.
     """
-    unknown = [entry for entry in protect if entry not in _PROTECTIONS]
-    if unknown:
-        raise ProfileError(
-            f"nothing is known to protect as {unknown[0]!r}; expected {', '.join(PROTECTIONS)}"
-        )
+    check_names(score_name, protect)
     model, layers = calibration.model, calibration.model.layers
     if (found := model.difference(config)) is not None:
         raise ProfileError(f"what was seen is of {found}; calibrate this model itself")

@@ -13,6 +13,7 @@ from rich.console import Console
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.lens_table import ablation_table, comparison_table, findings
 from araio.cli.numbers import bytes_text
+from araio.cli.out_file import check_out
 from araio.cli.progress import note, progress_bar
 from araio.cli.token_text import text_of_tokens
 from araio.errors import RequestError
@@ -21,6 +22,7 @@ from araio.lens.compare import Comparison, compare
 from araio.lens.routes import Routes
 from araio.lens.summary import PARTS, Summary, summarise
 from araio.traces.trace import Trace
+from araio.weights.locate import locate
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -80,6 +82,12 @@ def command(
 
     Every number stands beside what chance alone gives. Record traces with `araio trace`.
     """
+    check_out(report, "--report")
+    check_out(plot, "--plot")
+    if ablate_model is not None:
+        locate(ablate_model)
+        if not 0 < remove < 1:
+            raise RequestError(f"--remove is {remove}; expected a share above 0 and below 1, as in 0.25")
     trace = _opened(traces)
     other = None if compare_with is None else Trace.open(compare_with)
     text_of = None if report is None else text_of_tokens(trace.header, tokenizer)

@@ -146,12 +146,13 @@ def _pair(shares: tuple[float, float]) -> str:
 
 def _savings_lines(saved: Savings) -> list[str]:
     share = 1 - saved.kept_bytes / saved.whole_bytes
-    disk = "nothing to export"
+    disk = ""
     if saved.whole_disk_bytes is not None and saved.kept_disk_bytes is not None:
-        disk = f"{bytes_text(saved.kept_disk_bytes)} of {bytes_text(saved.whole_disk_bytes)} on disk"
+        disk = f", and {bytes_text(saved.kept_disk_bytes)} of {bytes_text(saved.whole_disk_bytes)} on disk"
+    title = "exported" if disk else "kept experts alone, which cannot be exported as they are"
     lines = [
-        f"exported: {bytes_text(saved.kept_bytes)} of {bytes_text(saved.whole_bytes)} in memory, {share:.0%} "
-        f"less, and {disk}; each token reads as many experts as before"
+        f"{title}: {bytes_text(saved.kept_bytes)} of {bytes_text(saved.whole_bytes)} in memory, {share:.0%} "
+        f"less{disk}; each token reads as many experts as before"
     ]
     if saved.pinned is None or saved.unpinned is None:
         return [*lines, f"pinned: not measured, {saved.reason}"]

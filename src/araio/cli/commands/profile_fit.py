@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 
 from araio.adapt.calibration import MAX_TOKENS, Calibration, calibrate
-from araio.adapt.fit import PROTECTIONS, Fitted, fit
+from araio.adapt.fit import PROTECTIONS, Fitted, check_names, fit
 from araio.adapt.scores import SCORES
 from araio.adapt.select import Target
 from araio.api import Model
 from araio.cli.load_options import Ram, Threads, load_by
+from araio.cli.out_file import check_out
 from araio.cli.progress import note, progress_bar
 from araio.cli.prompt_options import PromptFiles, PromptNumber, PromptSeed
 from araio.errors import ProfileError
@@ -83,6 +84,11 @@ def command(
     target = Target(keep=keep, coverage=coverage)
     if (statistics is None) == (not prompts):
         raise ProfileError("say what to fit to by one of --prompts and --statistics")
+    # Whatever can be told now is told before the model runs: that may take hours.
+    protected = () if protect == "none" else tuple(entry.strip() for entry in protect.split(","))
+    check_names(score, protected)
+    check_out(out, "--out")
+    check_out(save_statistics, "--save-statistics")
     loaded = load_by(model, speculate="off", ram=ram, cache_tokens=None, threads=threads)
     if statistics is None:
         seen = _calibrated(loaded, prompts or [], n, seed, generate, max_tokens)
@@ -96,7 +102,7 @@ def command(
         target,
         name=name or out.stem,
         score_name=score,
-        protect=() if protect == "none" else [entry.strip() for entry in protect.split(",")],
+        protect=protected,
         equal_groups=equal_groups,
     )
     fitted.profile.check(loaded.config, loaded.fingerprint)

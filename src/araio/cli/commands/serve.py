@@ -137,6 +137,10 @@ def command(
         trace=None if trace is None else trace.expanduser(),
         **_limits(limit or [], queue),
     )
+    if traces is not None and traces.expanduser().is_file():
+        raise RequestError(
+            f"--traces {traces}: is a file; expected a folder, which is made if it is not there"
+        )
     if api_key_file is not None and (warning := file_warning(api_key_file)) is not None:
         _note(warning)
     _begin_log()
