@@ -124,8 +124,12 @@ def test_the_strongest_come_first() -> None:
     named = strongest(use, (4, 5, 6))
     assert {(one.layer - 4, one.expert): one.domain for one in named}.items() >= PLANTED.items()
     for domain in range(3):
-        ratios = [one.ratio for one in named if one.domain == domain]
-        assert ratios == sorted(ratios, reverse=True)
+        mine = [(one.layer - 4, one.expert) for one in named if one.domain == domain]
+        ahead = [
+            use.relative[domain, layer, expert] - np.delete(use.relative[:, layer, expert], domain).max()
+            for layer, expert in mine
+        ]
+        assert ahead == sorted(ahead, reverse=True)
     assert all(one.low < one.relative < one.high and one.adjusted_p <= 0.05 for one in named)
     assert len(strongest(use, (4, 5, 6), most=1)) == 3
 

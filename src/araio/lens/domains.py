@@ -190,11 +190,16 @@ class ServingExpert(Result):
 
 
 def strongest(use: DomainUse, layers: tuple[int, ...], most: int = 20) -> tuple[ServingExpert, ...]:
-    """Of each domain the experts that serve it with the largest ratio, at most so many, the largest first."""
+    """Of each domain the experts that serve it furthest ahead of any other, at most so many, best first.
+
+    By the difference, not the ratio, which is largest where nobody uses an expert much.
+    """
     found = []
     for domain in range(len(use.relative)):
         places = np.argwhere(use.serves == domain)
-        order = np.argsort(-use.ratio[domain][tuple(places.T)], kind="stable")[:most]
+        others = np.delete(use.relative, domain, axis=0)
+        ahead = use.relative[domain] - np.fmax.reduce(others, axis=0, initial=0.0)  # NaN has no tokens
+        order = np.argsort(-ahead[tuple(places.T)], kind="stable")[:most]
         for layer, expert in places[order].tolist():
             arrays = (use.relative, use.low, use.high, use.ratio, use.adjusted_p)
             numbers = (float(array[domain, layer, expert]) for array in arrays)
