@@ -115,7 +115,7 @@ def test_mistakes_of_fit_are_one_line(call, tmp_path, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--score", "eazy"], "no score 'eazy'; expected one of easy, reap"),
+        (["--score", "easiest"], "no score 'easiest'; expected one of easy, reap"),
         (["--protect", "super,sinks"], "nothing is known to protect as 'sinks'"),
         (["--out", "missing/x.json"], "--out missing/x.json: there is no folder missing"),
         (["--out", "."], "--out .: is a folder; expected the name of a file"),

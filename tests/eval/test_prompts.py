@@ -73,7 +73,7 @@ def test_sources_follow_each_other_and_files_are_read_whole(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"promt": "Why?"}', 'either "prompt" or "messages"'),
+        ('{"question": "Why?"}', 'either "prompt" or "messages"'),
         ('{"prompt": "Why?", "messages": []}', 'either "prompt" or "messages"'),
         ('{"prompt": " "}', "is empty"),
         ('{"prompt": 3}', '"prompt" is 3'),
