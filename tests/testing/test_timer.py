@@ -29,8 +29,10 @@ class Watched:
         step, logits = self.model.step, self.model.logits
 
         def watched_step(segments):
-            self.first_caches = self.first_caches or [cache for _, cache, _ in segments]
-            self.steps.append([(ids.tolist(), cache.length, absorbed) for ids, cache, absorbed in segments])
+            self.first_caches = self.first_caches or [segment.cache for segment in segments]
+            self.steps.append(
+                [(ids.tolist(), cache.length, absorbed) for ids, cache, absorbed, _ in segments]
+            )
             return step(segments)
 
         def watched_logits(hidden):

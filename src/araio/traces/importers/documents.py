@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
@@ -89,7 +90,9 @@ def npy_array(content: bytes, where: str) -> Array:
     try:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, is_fortran, dtype = read(stream, max_header_size=_MAX_NPY_HEADER)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a header that Python 2 may have written
+            shape, is_fortran, dtype = read(stream, max_header_size=_MAX_NPY_HEADER)
     # What NumPy lets through of the tokenizer and the parser that it reads the header with.
     except (ValueError, TypeError, EOFError, SyntaxError, TokenError, RecursionError) as error:
         raise TraceError(f"{where}: is no .npy file ({error})") from None
