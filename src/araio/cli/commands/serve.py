@@ -126,6 +126,11 @@ def command(
     MODEL is `pocket`, which comes with araio and is the default, or the folder of a checkpoint or a store.
     Only this machine can reach it unless --host says otherwise, and then a key is needed.
     """
+    folder = None if traces is None else traces.expanduser()
+    if folder is not None and folder.is_file():
+        raise RequestError(
+            f"--traces {traces}: is a file; expected a folder, which is made if it is not there"
+        )
     settings = Settings(
         host=host or env.get("ARAIO_HOST"),
         port=_port() if port is None else port,
@@ -133,14 +138,10 @@ def command(
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
         reasoning_field=cast(ReasoningField, reasoning_field),
-        traces=None if traces is None else traces.expanduser(),
+        traces=folder,
         trace=None if trace is None else trace.expanduser(),
         **_limits(limit or [], queue),
     )
-    if traces is not None and traces.expanduser().is_file():
-        raise RequestError(
-            f"--traces {traces}: is a file; expected a folder, which is made if it is not there"
-        )
     if api_key_file is not None and (warning := file_warning(api_key_file)) is not None:
         _note(warning)
     _begin_log()
