@@ -154,7 +154,7 @@ def evaluate(
     names = task_names(tasks)
     if split not in get_args(HeldOut):
         raise RequestError(f"split is {split!r}; expected one of {', '.join(get_args(HeldOut))}")
-    check_counts(n, workers, max_tokens)
+    check_counts(n=n, workers=workers, max_tokens=max_tokens)
     questions = [Question(name, index, seed, split) for name in names for index in range(n)]
     graded: list[Graded] = []
     started = time.perf_counter()
@@ -167,9 +167,9 @@ def evaluate(
     return Report(model.label, split, seed, max_tokens, seconds, results)
 
 
-def check_counts(n: int, workers: int, max_tokens: int) -> None:
-    """Raises RequestError for a count below 1."""
-    for field, value in (("n", n), ("workers", workers), ("max_tokens", max_tokens)):
+def check_counts(**counts: int) -> None:
+    """Raises RequestError for a count below 1, by its name."""
+    for field, value in counts.items():
         if value < 1:
             raise RequestError(f"{field} is {value}; expected 1 or more")
 

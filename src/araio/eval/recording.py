@@ -13,6 +13,7 @@ from araio.api import Model
 from araio.api.recording import Recording
 from araio.engine.generation import Generation
 from araio.errors import CacheFullError, RequestError, TextError
+from araio.eval.accuracy import check_counts
 from araio.eval.prompts import Prompt
 
 __all__ = ["Recorded", "record"]
@@ -58,9 +59,7 @@ def record(
         RequestError: a number below 1.
         GenerationError: the model's output is not a number.
     """
-    for name, value in (("batch", batch), ("max_tokens", max_tokens)):
-        if value < 1:
-            raise RequestError(f"{name} is {value}; expected 1 or more")
+    check_counts(batch=batch, max_tokens=max_tokens)
     recorded = Recorded() if recorded is None else recorded
     waiting, running = deque(enumerate(prompts, seed)), list[Generation]()
     try:

@@ -94,7 +94,7 @@ def command(
     names = task_names(None if tasks is None else [name.strip() for name in tasks.split(",")])
     if text is not None and kl is None:
         raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
-    check_counts(n, workers, max_tokens)
+    check_counts(n=n, workers=workers, max_tokens=max_tokens)
     if kl is not None and approximate == "cached":
         raise RequestError(
             "cached changes decoded tokens alone, and --kl reads prompts; `araio run` measures it"

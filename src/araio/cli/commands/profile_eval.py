@@ -63,7 +63,7 @@ def command(
 
     Problems of `task:` and `domain:` are those of the test split, which nothing is fitted to.
     """
-    check_counts(n, 1, max_tokens)
+    check_counts(n=n, max_tokens=max_tokens)
     if not prompts:
         raise RequestError("say what to measure on: --prompts FILE, task:NAMES or domain:NAME")
     measured_profile = ExpertProfile.from_file(profile.expanduser())

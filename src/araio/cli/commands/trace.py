@@ -21,6 +21,7 @@ from araio.cli.progress import note, progress_bar
 from araio.cli.prompt_options import PromptFiles, PromptNumber, PromptSeed
 from araio.cli.trace_text import folder_bytes
 from araio.errors import RequestError
+from araio.eval.accuracy import check_counts
 from araio.eval.prompts import BUNDLED_DOMAINS, Prompt, read_prompts
 from araio.eval.recording import Recorded, record
 from araio.train.tasks import Split
@@ -84,6 +85,7 @@ def command(
     keeps what was recorded.
     """
     check_domain(domain)
+    check_counts(batch=batch, max_tokens=max_tokens)
     asked = read_prompts(_sources(prompts, tasks), n=n, seed=seed, split=split)
     name = model or env.get("ARAIO_MODEL")
     path = Path(f"{Path(name).resolve().name}.moetrace") if out is None else out.expanduser()
@@ -97,7 +99,7 @@ def command(
         cache_tokens=cache_tokens,
         io=io,
         approximate=approximate,
-        max_batch=max(1, batch),
+        max_batch=batch,
     )
     recording = loaded.trace(path, domain=domain, text=text, weights=weights, margin=margin, overwrite=force)
     recorded, began_s = Recorded(), time.monotonic()
