@@ -34,6 +34,7 @@ def test_prompts_alone_can_be_looked_at(pocket):
     seen = calibrate(pocket, prompts, generate=False)
     jobs = [pocket.prepare(prompt.messages).job.prompt for prompt in prompts]
     assert seen.whole.tokens == sum(map(len, jobs))
+    assert seen.habits is None  # nothing was decoded
     expected = observe(pocket, np.append(jobs[0], 0)) + observe(pocket, np.append(jobs[1], 0))
     main = expected.rows(pocket.config.moe_layers)
     np.testing.assert_array_equal(seen.whole.rows(main.layers).turned, main.turned)
@@ -54,6 +55,9 @@ def test_what_a_file_says_of_domains_makes_sources_of_them(tiny):
 def test_a_file_keeps_all_of_it(calibration, tmp_path):
     calibration.save(tmp_path / "seen.safetensors")
     read = Calibration.from_file(tmp_path / "seen.safetensors")
+    assert set(read.habits) == {"rates", "spread", "weights"}
+    for name, array in calibration.habits.items():
+        np.testing.assert_array_equal(read.habits[name], array)
     assert (read.model, read.generated, read.cut_off) == (
         calibration.model,
         calibration.generated,

@@ -1,12 +1,17 @@
 """Profiles from `araio.load` on: pinned without a trace in the text, or as a mask that every place names."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import araio
+from araio.adapt.calibration import calibrate
+from araio.adapt.fit import fit
+from araio.adapt.select import Target
 from araio.errors import BudgetError, ProfileError, RequestError
+from araio.eval.prompts import Prompt
 from araio.expert_profile import ExpertProfile
 from araio.testing.checkpoints import write_tiny_checkpoint
 from araio.testing.profiles import profile_of
@@ -129,7 +134,9 @@ def test_pinned_experts_stay_and_the_text_is_the_same(large, monkeypatch, tmp_pa
 
 
 @pytest.mark.usefixtures("small_process")
-def test_a_budget_without_room_for_the_profile_says_what_is_enough(large, monkeypatch, tmp_path) -> None:
+def test_walls_need_room_and_a_profile_runs_in_any_budget_that_the_model_runs_in(
+    large, monkeypatch, tmp_path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     whole = araio.load(large)
     profile = profile_of(whole.config, range(28), whole.fingerprint)
@@ -138,8 +145,29 @@ def test_a_budget_without_room_for_the_profile_says_what_is_enough(large, monkey
     with pytest.raises(
         BudgetError, match=r"84 experts are to stay in memory, and .* have room for"
     ) as refusal:
-        araio.load(large, ram=ram, profile=profile, **budget)
+        araio.load(large, ram=ram, pins=profile.keep, **budget)
     assert "MiB are enough" in str(refusal.value)
+    pinned = araio.load(large, ram=ram, profile=profile, **budget)
+    assert pinned.chat("hi", **ASK).content == whole.chat("hi", **ASK).content
+
+
+@pytest.mark.usefixtures("small_process")
+def test_a_run_begins_with_what_the_profile_learned(large, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    whole = araio.load(large)
+    prompts = [Prompt(({"role": "user", "content": text},), None, "mine") for text in ("hi", "and now?")]
+    seen = calibrate(whole, prompts, max_tokens=20)
+    profile = fit(seen, whole.config, Target(keep=0.5), name="math").profile
+    budget = {"cache_tokens": 512, "io": "buffered"}
+    pinned = araio.load(large, ram=_streaming_ram(large, budget), profile=profile, **budget)
+    learned = pinned.experts.policy.habits()
+    for name, array in profile.habits.items():
+        np.testing.assert_array_equal(learned[name], array)
+    assert pinned.experts.counters.reads > 0  # what was worth most is there before anybody asks
+    assert pinned.chat("hi", **ASK).content == whole.chat("hi", **ASK).content
+    broken = replace(profile, habits={"rates": np.zeros((3, 5), np.float32)})
+    with pytest.raises(ProfileError, match=r"of habits has \['rates'\]; expected \['rates', 'spread'"):
+        araio.load(large, ram=_streaming_ram(large, budget), profile=broken, **budget)
 
 
 @pytest.fixture

@@ -36,6 +36,36 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     assert profile.experts == 2 * len(KEEP)
 
 
+def test_arrays_of_habits_come_back_to_the_last_bit(tmp_path):
+    habits = {"rates": np.random.default_rng(0).random((2, 16), np.float32), "none": np.zeros((0, 3), "f4")}
+    profile = replace(profile_of(V3, KEEP), habits=habits)
+    profile.save(tmp_path / "math.json")
+    read = ExpertProfile.from_file(tmp_path / "math.json").habits
+    assert list(read) == list(habits)
+    for name, array in habits.items():
+        np.testing.assert_array_equal(read[name], array)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ([1.0], "habits"),
+        ({"shape": [1]}, "habits.rates is no array"),
+        ({"shape": [1], "float32": "?"}, "habits.rates.float32 is no base64"),
+        (
+            {"shape": [2], "float32": "AAAAAA=="},
+            r"habits.rates has 4 bytes; expected 4 for each number of \[2\]",
+        ),
+        ({"shape": [-1], "float32": ""}, "shape"),
+        ({"shape": [1], "float32": "AADAfw=="}, "habits.rates holds what is no number"),
+    ],
+)
+def test_arrays_that_are_damaged_are_refused(tmp_path, entry, message):
+    document = profile_of(V3, KEEP).to_json() | {"habits": {"rates": entry}}
+    with pytest.raises(ProfileError, match=message):
+        ExpertProfile.from_file(written(tmp_path, document))
+
+
 def test_ids_of_numpy_are_saved_as_well(tmp_path):
     keep = {np.int64(layer): np.array(KEEP) for layer in V3.moe_layers}
     profile = replace(profile_of(V3, KEEP), keep=keep, scores={1: np.ones(16, np.float32)})

@@ -1,11 +1,14 @@
 """Policies against their formulas, and what they are for: memory in the order in which it is missed least."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from araio.testing.routes import DOMAINS, FITTED
 from araio.weights import policies
-from araio.weights.policies import LRU, Forecast, Policy, TwoRates
+from araio.weights.policies import LRU, Forecast, Policy, TwoRates, uses_of
+from araio.weights.regression import Regression
 from araio.weights.simulate import replay
 
 EXPERTS = 6
@@ -144,3 +147,49 @@ def test_the_default_misses_less_than_its_yardsticks(recipe, share: float) -> No
     yardstick = min(misses(LRU(keys)), misses(one_rate))
     assert misses(rates) < 0.97 * yardstick
     assert misses(Forecast(keys, 64)) < min(0.97 * yardstick, 1.01 * misses(rates))
+
+
+@pytest.mark.parametrize("kind", [TwoRates, Forecast, Regression])
+def test_habits_go_on_elsewhere(kind: type[TwoRates] | type[Forecast] | type[Regression]) -> None:
+    made = replace(FITTED, layers=2, experts=16, chosen=4).make(60, seed=0)
+    routes, scores = made.routes.astype(np.int64), made.scores
+    first, second = kind(32, 16), kind(3 * 16, 16)  # the other has a layer more, which knows nothing
+    play_routes(first, routes[:40], scores[:40])
+    second.adopt(first.habits())
+    for name, array in second.habits().items():
+        np.testing.assert_array_equal(array[:2], first.habits()[name])
+    assert (second.lasting()[:32] == first.lasting().astype(np.float32)).all()
+    assert not second.lasting()[32:].any()
+    # What was just used aside, the other ranks as the first does, once both have seen the same.
+    play_routes(first, routes[40:], scores[40:])
+    play_routes(second, routes[40:], scores[40:])
+    ranked = np.corrcoef(first.priorities(np.arange(32)), second.priorities(np.arange(32)))
+    assert ranked[0, 1] > 0.8
+
+
+def play_routes(policy: Policy, routes: np.ndarray, scores: np.ndarray) -> None:
+    for token, place in np.ndindex(*routes.shape[:2]):
+        policy.use(np.sort(routes[token, place]) + place * 16, 1.0, scores[token, place])
+
+
+@pytest.mark.parametrize(
+    ("habits", "message"),
+    [
+        ({}, r"has \[\]; expected \['follows', 'rates'\]"),
+        ({"rates": np.zeros((1, 6)), "follows": np.zeros((1, 6, 5))}, r"follows is \[1, 6, 5\]"),
+        (
+            {"rates": np.zeros((2, 6)), "follows": np.zeros((1, 6, 6))},
+            r"rates is \[2, 6\]; expected \[1, 6\]",
+        ),
+    ],
+)
+def test_habits_of_others_are_refused(habits: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Forecast(EXPERTS, EXPERTS).adopt(habits)
+
+
+def test_a_step_counts_by_its_tokens() -> None:
+    one, few, prompt = np.array([[3, 1]]), np.array([[3, 1], [1, 2]]), np.array([[1, 2]] * 30 + [[1, 3]] * 10)
+    assert [uses_of(ids)[0].tolist() for ids in (one, few, prompt)] == [[3, 1], [1, 2, 3], [1, 2, 3]]
+    assert uses_of(one)[1] == uses_of(few)[1] == 1.0
+    assert uses_of(prompt)[1] == pytest.approx([1.0, 0.75, 0.25])

@@ -117,7 +117,7 @@ def test_scores_that_are_all_alike_and_long_runs_stay_finite() -> None:
     worth = policy.priorities(ALL)
     assert np.isfinite(worth).all()
     assert worth[:3].min() > worth[3:].max()
-    spread = policy._layers[0]._spread
+    spread = policy._layers[0].spread
     assert np.linalg.eigvalsh(spread.astype(np.float64)).min() > 0
 
 
@@ -143,7 +143,7 @@ def test_an_interrupt_while_it_learns_costs_only_what_was_not_yet_learned(
             play(policy, chosen, scores)
     play(policy, chosen, scores)
     assert np.isfinite(policy.priorities(ALL)).all()
-    assert policy._layers[0]._weights.any()
+    assert policy._layers[0].weights.any()
 
 
 def test_what_lasts_is_a_beginning_elsewhere() -> None:
@@ -159,7 +159,7 @@ def test_its_size_is_what_it_says() -> None:
     held = sum(
         array.nbytes
         for layer in policy._layers
-        for array in (layer._spread, layer._weights, layer._inputs, layer._guesses)
+        for array in (layer.spread, layer.weights, layer._inputs, layer._guesses)
     )
     assert Regression.bytes(3 * 64, 64) == held
 

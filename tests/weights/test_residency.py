@@ -117,7 +117,11 @@ class BytePlaces:
 LAYERS, EXPERTS, K = (1, 2, 4), 6, 2
 
 
-def by_hand(count: int, pins: dict[int, Collection[int]] | None = None) -> tuple[StreamedExperts, HandReader]:
+def by_hand(
+    count: int,
+    pins: dict[int, Collection[int]] | None = None,
+    prefers: dict[int, Collection[int]] | None = None,
+) -> tuple[StreamedExperts, HandReader]:
     files = SimpleNamespace(
         record=SimpleNamespace(bytes=8),
         paths=[Path("experts")],
@@ -126,7 +130,7 @@ def by_hand(count: int, pins: dict[int, Collection[int]] | None = None) -> tuple
     )
     reader = HandReader()
     policy = Forecast(len(LAYERS) * EXPERTS, EXPERTS)
-    return StreamedExperts(files, reader, BytePlaces(count), policy, LAYERS, EXPERTS, pins), reader
+    return StreamedExperts(files, reader, BytePlaces(count), policy, LAYERS, EXPERTS, pins, prefers), reader
 
 
 def key(layer: int, expert: int) -> int:
@@ -335,6 +339,24 @@ def test_pins_never_leave_once_they_are_there() -> None:
     before = source.counters
     use(source, 1, [0, 5])
     assert source.counters.since(before).pinned == 2
+
+
+def test_what_is_preferred_stays_before_its_equals_and_leaves_for_what_is_used_again_and_again() -> None:
+    for preferred in (0, 1):
+        source, _ = by_hand(6, prefers={1: [preferred]})
+        use(source, 1, [0, 1])
+        use(source, 2, [3, 4])
+        use(source, 4, [1, 2])
+        use(source, 1, [2])
+        assert in_memory(source, 1) == {preferred, 2}
+        before = source.counters
+        use(source, 1, [preferred])
+        assert source.counters.since(before).pinned == 1
+        for _ in range(40):
+            for layer in LAYERS:
+                for ids in ([2, 3], [4, 5]):
+                    use(source, layer, ids)
+        assert preferred not in in_memory(source, 1)
 
 
 def test_half_of_the_places_at_most_are_read_ahead_into() -> None:

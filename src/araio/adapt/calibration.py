@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from araio.adapt.answers import ask, check_whole
-from araio.adapt.statistics import SUMS, ExpertStatistics, observe
+from araio.adapt.statistics import SUMS, ExpertStatistics, RecordedRoutes, observe
 from araio.api import Model
 from araio.errors import ConfigError, FormatError, ProfileError
 from araio.eval.prompts import Prompt
@@ -25,10 +25,14 @@ from araio.expert_profile import ProfiledModel
 from araio.formats.safetensors import SafetensorsFile
 from araio.formats.tensor_file import TensorFileWriter
 from araio.json_reader import ObjectReader, parse_object
+from araio.weights.habits import HabitLearner
+from araio.weights.policies import Habits
 
 __all__ = ["MAX_TOKENS", "Calibration", "calibrate", "profiled_model"]
 
 FORMAT, VERSION = "araio-calibration", 1
+HABITS = "habits."
+DTYPES = {"<f8": "F64", "<f4": "F32"}
 
 MAX_TOKENS = 4096
 """Most tokens of an answer that is calibrated on, if nobody says otherwise."""
@@ -41,12 +45,14 @@ class Calibration:
     sources    statistics by where prompts came from, in the order in which that appears
     generated  answers were there; else prompts alone
     cut_off    answers that ended at their limit
+    habits     what a cache of experts learned from these answers; None where there were none
     """
 
     model: ProfiledModel
     sources: Mapping[str, ExpertStatistics]
     generated: bool
     cut_off: int = 0
+    habits: Habits | None = None
 
     @property
     def whole(self) -> ExpertStatistics:
@@ -72,7 +78,8 @@ class Calibration:
             for place, seen in enumerate(self.sources.values())
             for name in SUMS
         }
-        tensors = {name: ("F64", array.shape) for name, array in arrays.items()}
+        arrays |= {f"{HABITS}{name}": array for name, array in (self.habits or {}).items()}
+        tensors = {name: (DTYPES[array.dtype.str], array.shape) for name, array in arrays.items()}
         staged = path.with_name(path.name + ".partial")
         try:
             with TensorFileWriter(
@@ -121,7 +128,10 @@ def _read(file: SafetensorsFile) -> Calibration:
         sources[entry["name"]] = ExpertStatistics(layers, entry["sequences"], entry["tokens"], **sums)
     if not sources:
         raise ValueError("no source")
-    return Calibration(model, sources, document["generated"], document["cut_off"])
+    habits = {name.removeprefix(HABITS): file.read(name) for name in file if name.startswith(HABITS)}
+    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in habits.values()):
+        raise ValueError("habits hold what no number is")
+    return Calibration(model, sources, document["generated"], document["cut_off"], habits or None)
 
 
 def profiled_model(model: Model) -> ProfiledModel:
@@ -160,17 +170,20 @@ def calibrate(
     if generate:
         asked = ask(model, prompts, lambda answered: on_prompt(), **options)
         cut_off = sum(not one.is_finished for one in asked)
-        sequences = [one.ids for one in asked]
+        sequences = [(one.ids, one.prompt_tokens) for one in asked]
     else:
         # The last token of a sequence does not run; there is none behind a prompt.
         prepared = [model.prepare(prompt.messages, **options).job.prompt for prompt in prompts]
-        cut_off, sequences = 0, [np.append(ids, ids[-1:]) for ids in prepared]
+        cut_off, sequences = 0, [(np.append(ids, ids[-1:]), len(ids)) for ids in prepared]
     sources: dict[str, ExpertStatistics] = {}
-    for prompt, ids in zip(prompts, sequences, strict=True):
-        name, seen = _name(prompt), observe(model, ids)
+    learner = HabitLearner(model.config.moe_layers, model.config.n_routed_experts)
+    for prompt, (ids, prompt_tokens) in zip(prompts, sequences, strict=True):
+        routes = RecordedRoutes(learner.layers, wants_scores=learner.wants_scores)
+        name, seen = _name(prompt), observe(model, ids, routes)
         sources[name] = sources[name] + seen if name in sources else seen
+        learner.learn(routes.ids, routes.scores, prompt_tokens)
         on_prompt()
-    return Calibration(described, sources, generate, cut_off)
+    return Calibration(described, sources, generate, cut_off, learner.habits)
 
 
 def _name(prompt: Prompt) -> str:

@@ -104,6 +104,7 @@ def fit(
         _method(target, score_name, protect, equal_groups),
         _seen(calibration),
         {layer: row.tolist() for layer, row in zip(layers, scores.round(9), strict=True)},
+        habits=calibration.habits,
     )
     profile.check(config)
     return Fitted(profile, tuple(_warnings(calibration, kept)))

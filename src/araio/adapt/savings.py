@@ -1,15 +1,15 @@
-"""`savings`: what a profile saves: bytes of a smaller model, and reads where its experts stay in memory.
+"""`savings`: what a profile saves: bytes of a smaller model, and reads where experts come from disk.
 
 The second changes no answer, since every expert is still there; so it is measured on the text that the whole
 model wrote, token by token as in decoding, with as many places in memory as the kept experts need: once with
-them pinned, and once with the places left to the policy of the cache. Both begin with empty memory, and the
-first half of the text does not count. Read `weights/prune.py` for the smaller model.
+the profile pinned, and once without it. Both begin with empty memory, and the first half of the text does not
+count. Read `weights/prune.py` for the smaller model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -102,8 +102,8 @@ def savings(
         return Savings(whole, kept, whole_disk, kept_disk, places, None, None, reason)
     texts = asked[:MOST_SEQUENCES]
     try:
-        unpinned = measure_streamed(model, places, {}, texts, on_sequence)
-        pinned = measure_streamed(model, places, profile.keep, texts, on_sequence)
+        unpinned = measure_streamed(model, places, None, texts, on_sequence)
+        pinned = measure_streamed(model, places, profile, texts, on_sequence)
     except BudgetError as error:
         return Savings(whole, kept, whole_disk, kept_disk, places, None, None, str(error))
     return Savings(whole, kept, whole_disk, kept_disk, places, pinned, unpinned)
@@ -112,15 +112,17 @@ def savings(
 def measure_streamed(
     model: Model,
     places: int,
-    pins: Mapping[int, Sequence[int]],
+    profile: ExpertProfile | None,
     asked: Sequence[Asked],
     on_sequence: Callable[[], None],
 ) -> Streamed:
     """Decode texts with so many places for experts, the second half of them counted.
 
-    pins  experts by layer that stay
+    profile  that is pinned, if any
     """
-    memory = Memory(pins=pins, gives_way=False, remembers=False)
+    memory = Memory(gives_way=False, remembers=False)
+    if profile is not None:
+        memory = replace(memory, prefers=profile.keep, habits=profile.habits)
     network, experts = open_with_places(locate(model.name), places, model.network.ops, memory)
     replay = _Replay(network, experts, model.engine.meter)
     for place, one in enumerate(asked):

@@ -21,9 +21,10 @@ from araio.engine.request import check_ids
 from araio.kernels.ops import Int32Array
 from araio.nn.kv_cache import LatentCache
 from araio.nn.moe import MoE
+from araio.nn.router import OnScores
 from araio.tensors import Float32Array
 
-__all__ = ["SUMS", "ExpertStatistics", "observe"]
+__all__ = ["SUMS", "ExpertStatistics", "RecordedRoutes", "observe"]
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -88,15 +89,51 @@ SUMS = tuple(field.name for field in fields(ExpertStatistics) if field.type == "
 """The fields that are arrays."""
 
 
+class RecordedRoutes:
+    """What the main model's layers chose for one sequence, and what their routers thought of all experts.
+
+    wants_scores  keep the latter, too
+    """
+
+    def __init__(self, layers: Sequence[int], *, wants_scores: bool) -> None:
+        self._ids: dict[int, list[Int32Array]] = {layer: [] for layer in layers}
+        self._scores: dict[int, list[Float32Array]] = {layer: [] for layer in layers}
+        self._wants_scores = wants_scores
+
+    def note(self, layer: int, ids: Int32Array) -> None:
+        """A step's choice (T, K); of layers that were not named, nothing is kept."""
+        if layer in self._ids:
+            self._ids[layer].append(ids)
+
+    def note_scores(self, layer: int, scores: Float32Array) -> None:
+        """A step's scores (T, E)."""
+        if self._wants_scores and layer in self._scores:
+            self._scores[layer].append(scores)
+
+    @property
+    def ids(self) -> Int32Array:
+        """Of all tokens (T, L, K)."""
+        return np.stack([np.concatenate(steps) for steps in self._ids.values()], axis=1)
+
+    @property
+    def scores(self) -> Float32Array | None:
+        """Of all tokens (T, L, E); None where they are not wanted."""
+        if not self._wants_scores:
+            return None
+        return np.stack([np.concatenate(steps) for steps in self._scores.values()], axis=1)
+
+
 class _Adder:
     """The observer of all layers: adds what it sees.
 
-    start  position of the step's first token in its sequence
-    seen   what it has added to
+    start   position of the step's first token in its sequence
+    seen    what it has added to
+    routes  told of every choice
     """
 
-    def __init__(self, statistics: ExpertStatistics) -> None:
+    def __init__(self, statistics: ExpertStatistics, routes: RecordedRoutes | None) -> None:
         self.seen = statistics
+        self.routes = routes
         self._places = {layer: place for place, layer in enumerate(statistics.layers)}
         self.start = 0
 
@@ -110,6 +147,8 @@ class _Adder:
         added: Float32Array,
     ) -> None:
         """As `nn.moe.Observer`."""
+        if self.routes is not None:
+            self.routes.note(layer, ids)
         sums, place = self.seen, self._places[layer]
         gate = weights.astype(np.float64)
         norm = np.sqrt(np.square(answers, dtype=np.float64).sum(axis=2))
@@ -143,8 +182,12 @@ def turn(residual: Float32Array, added: Float32Array) -> Float64Array:
     return np.maximum(0.0, 1.0 - cosines)
 
 
-def observe(model: Model, sequence: Sequence[int] | npt.NDArray[np.int64]) -> ExpertStatistics:
+def observe(
+    model: Model, sequence: Sequence[int] | npt.NDArray[np.int64], routes: RecordedRoutes | None = None
+) -> ExpertStatistics:
     """What each expert does for one sequence of token ids, whose last token, not having run, does not count.
+
+    routes  filled with what was chosen
 
     Raises:
         RequestError: fewer than two ids, an id outside the vocabulary, or more ids than the context holds.
@@ -153,7 +196,8 @@ def observe(model: Model, sequence: Sequence[int] | npt.NDArray[np.int64]) -> Ex
     network = model.network
     blocks = [*network.layers, *([network.mtp.block] if network.mtp else [])]
     parts = [block.mlp for block in blocks if isinstance(block.mlp, MoE)]
-    adder = _Adder(ExpertStatistics.empty([part.gate.layer for part in parts], model.config.n_routed_experts))
+    layers = [part.gate.layer for part in parts]
+    adder = _Adder(ExpertStatistics.empty(layers, model.config.n_routed_experts), routes)
     ids = np.asarray(sequence, np.int64)
     with model.engine.lock, _observed(parts, adder):
         _run(model, ids, adder)
@@ -175,10 +219,25 @@ def _run(model: Model, ids: npt.NDArray[np.int64], adder: _Adder) -> None:
 
 @contextmanager
 def _observed(parts: Sequence[MoE], adder: _Adder) -> Iterator[None]:
+    told = [part.gate.on_scores for part in parts]
     try:
-        for part in parts:
+        for part, before in zip(parts, told, strict=True):
             part.observer = adder
+            if adder.routes is not None:
+                part.gate.on_scores = _both(before, adder.routes.note_scores)
         yield
     finally:
-        for part in parts:
-            part.observer = None
+        for part, before in zip(parts, told, strict=True):
+            part.observer, part.gate.on_scores = None, before
+
+
+def _both(first: OnScores | None, second: OnScores) -> OnScores:
+    """Tell two; a model whose experts are on disk listens already."""
+    if first is None:
+        return second
+
+    def tell(layer: int, scores: Float32Array) -> None:
+        first(layer, scores)
+        second(layer, scores)
+
+    return tell

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ProfileMode", "load"]
 
 ProfileMode: TypeAlias = Literal["pin", "mask"]
-"""What a profile does to every answer: nothing, its experts only stay in memory; or no others answer."""
+"""What a profile does to every answer: nothing, only reads become fewer; or no others answer."""
 
 GivenProfile: TypeAlias = str | Path | ExpertProfile
 """A profile, or the file of one."""
@@ -71,14 +71,16 @@ def load(
     cache_tokens  that all conversations together may hold; None takes a share of what is left
     io         how experts are read from disk: "direct", past the page cache, "uring", so by Linux' io_uring,
                "buffered", or "auto", direct where the file system can do it; None reads `ARAIO_IO`
-    pins       experts by layer that stay in memory once they are there
+    pins       experts by layer that never leave memory once they are there
     approximate  choose other experts than the model's own router would, for less work: "top-N", N of them for
                each token, or "cached", those in memory before others that are nearly as good. Answers change;
                `eval.approximation` measures how much. None is exact
     profile    a profile of this model, its file, or several of them. A request may ask for each by its name
                and is then answered by its experts alone; the first is used as `profile_mode` says
-    profile_mode  "pin": its experts stay in memory, and answers are as without; where all are in memory there
-               is nothing to do. "mask": every request that asks for no other is answered by its experts alone
+    profile_mode  "pin": its experts stay in memory unless others are clearly more likely to be used soon, and
+               the cache begins with what it learned when the profile was fitted; answers are as without.
+               Where all experts are in memory there is nothing to do. "mask": every request that asks for no
+               other is answered by its experts alone
     adapter    the folder of an adapter of `araio tune`, whose experts take the place of the model's own
     max_batch  requests that run together; more of them wait
     country    whose electricity receipts count grams of; `costs.tariff.choose_tariff` says what can be said
@@ -102,9 +104,9 @@ def load(
     mode = check_speculate(env.get("ARAIO_SPECULATE") if speculate is None else speculate)
     profiles = _profiles(profile)
     _check_profile_mode(profile_mode, profiles, approximate)
-    if profiles and profile_mode == "pin":
-        pins = _pinned(profiles[0], pins)
     memory = _memory(ram, cache_tokens, io, pins, drafts=mode == "on")
+    if profiles and profile_mode == "pin":
+        memory = _pinning(memory, profiles[0])
     if profiles and profile_mode == "mask":
         memory = replace(memory, mask=profiles[0].id)
     meter, tariff = choose_meter(tdp=tdp), _tariff(str(name), country, prices)
@@ -156,14 +158,12 @@ def _check_profile_mode(mode: str, profiles: Sequence[ExpertProfile], approximat
         )
 
 
-def _pinned(
-    profile: ExpertProfile, pins: Mapping[int, Collection[int]] | None
-) -> Mapping[int, Collection[int]]:
-    if pins is not None:
+def _pinning(memory: Memory, profile: ExpertProfile) -> Memory:
+    if memory.pins is not None:
         raise RequestError(
             f"both pins and profile {profile.name!r} say which experts stay in memory; leave one of them out"
         )
-    return profile.keep
+    return replace(memory, prefers=profile.keep, habits=profile.habits)
 
 
 def _tariff(name: str, country: str | None, prices: str | None) -> Tariff | None:
@@ -200,7 +200,7 @@ def _memory(
         raise RequestError(f"ram is {size}; expected a whole number of bytes, or a size such as '6GiB'")
     if cache_tokens is not None and not _is_count(cache_tokens):
         raise RequestError(f"cache_tokens is {cache_tokens}; expected a whole number from 1 on")
-    return Memory(size or None, cache_tokens, env.get("ARAIO_IO") if io is None else io, pins, drafts)
+    return Memory(size or None, cache_tokens, env.get("ARAIO_IO") if io is None else io, pins, drafts=drafts)
 
 
 def _is_count(number: Any) -> bool:

@@ -24,13 +24,15 @@ from araio.atomic import write_text
 from araio.config import ModelConfig
 from araio.errors import ConfigError, ProfileError
 from araio.expert_profile.group_rule import shortage
+from araio.expert_profile.habits import pack_habits
 from araio.expert_profile.profiled_model import ProfiledModel
 from araio.expert_profile.reading import FORMAT, VERSION, read_parts
 from araio.json_reader import read_object, shown
+from araio.tensors import Float32Array
 
 __all__ = ["ExpertProfile"]
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 128 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -45,6 +47,7 @@ class ExpertProfile:
     calibration  on what: {"sequences", "tokens", "sources"}
     scores       of all experts by layer, the higher the more they are needed; None where they were not kept
     evaluation   what it costs, as `araio profile eval` measured it; None until then
+    habits       what a cache of experts learned on the calibration, `weights/habits.py`; None if nothing
 
     Raises:
         ProfileError: parts that do not fit together.
@@ -58,6 +61,7 @@ class ExpertProfile:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[int, Sequence[float]] | None = None
     evaluation: Mapping[str, Any] | None = None
+    habits: Mapping[str, Float32Array] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -139,6 +143,7 @@ class ExpertProfile:
             "calibration": dict(self.calibration),
             "scores": None if self.scores is None else _lists(self.scores),
             "evaluation": None if self.evaluation is None else dict(self.evaluation),
+            "habits": None if self.habits is None else pack_habits(self.habits),
         }
 
     def save(self, path: str | Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from araio.config import MAX_EXPERTS, MAX_LAYERS
 from araio.errors import ConfigError
+from araio.expert_profile.habits import read_habits
 from araio.expert_profile.profiled_model import ProfiledModel
 from araio.json_reader import ObjectReader, shown
 
@@ -43,6 +44,7 @@ def read_parts(document: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": read_table(reader, "calibration") or {},
         "scores": read_by_layer(reader, "scores", _is_number),
         "evaluation": read_table(reader, "evaluation"),
+        "habits": read_habits(reader, "habits"),
     }
     reader.refuse_the_rest()
     return parts

@@ -6,7 +6,9 @@ trace that it belongs to, a whole layer's at a time. Read `residency.py` for whe
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy.typing as npt
 
 from araio.traces import CacheEvent, CacheEvents
 from araio.weights.places import Keys
+from araio.weights.tickets import Awaited
 
 __all__ = ["CacheEventLog"]
 
@@ -55,6 +58,14 @@ class CacheEventLog:
             oldest = len(self._entries.popleft().keys)
             self._count -= oldest
             self.dropped += oldest
+
+    def add_arrivals(self, awaited: Awaited, arrived: Sequence[int]) -> None:
+        """A layer has waited for these: for some a read had begun before it asked, so they are hits."""
+        waited_us = int((time.perf_counter() - awaited.began_s) * 1e6)
+        missing = [key for key in arrived if key in awaited.missing]
+        late = [key for key in arrived if key not in awaited.missing]
+        self.add(CacheEvent.MISS, np.array(missing, np.int64), waited_us)
+        self.add(CacheEvent.HIT, np.array(late, np.int64), waited_us)
 
     def take(self) -> CacheEvents:
         """All that is kept, in the order in which it happened; from here on it is the caller's."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from araio.codecs import codec
 from araio.config import ModelConfig
 from araio.disk.select import open_reader, require_io
-from araio.errors import AdapterError, BudgetError, CheckpointError
+from araio.errors import AdapterError, BudgetError, CheckpointError, ProfileError
 from araio.formats.checkpoint import Checkpoint
 from araio.formats.layout import expected_tensors, expert_of, stays_float32
 from araio.formats.manifest import MANIFEST_NAME
@@ -31,10 +31,10 @@ from araio.weights.adapter import Adapter
 from araio.weights.budget import Budget, Needs, check_room, split
 from araio.weights.build import ModelBuilder, bytes_held
 from araio.weights.expert_files import expert_files
+from araio.weights.habits import policy_for
 from araio.weights.machine_memory import machine_memory
-from araio.weights.policies import Forecast, Policy
+from araio.weights.policies import Habits, Policy
 from araio.weights.pressure import Pressure
-from araio.weights.regression import MOST_EXPERTS, Regression
 from araio.weights.residency import StreamedExperts
 from araio.weights.slots import Slots
 from araio.weights.usage import UsageFile
@@ -52,7 +52,9 @@ class Memory:
     ram           bytes for the whole process; None takes what the machine can spare
     cache_tokens  of the latent cache; None takes a share of what is left
     io            how experts are read from disk, one of `disk.select.IO_CHOICES`
-    pins          experts by layer that stay in memory once they are there
+    pins          experts by layer that never leave memory once they are there
+    prefers       experts by layer that leave only for what is clearly more likely to be used soon
+    habits        what the policy of another run has learned, for this one to begin with
     drafts        keep the multi-token-prediction module even where experts come from disk, which costs more
                   reads than it saves steps
     gives_way     give memory back while others on the machine are short of it
@@ -65,6 +67,8 @@ class Memory:
     cache_tokens: int | None = None
     io: str = "auto"
     pins: Mapping[int, Collection[int]] | None = None
+    prefers: Mapping[int, Collection[int]] | None = None
+    habits: Habits | None = None
     drafts: bool = False
     gives_way: bool = True
     remembers: bool = True
@@ -230,13 +234,8 @@ def _needs(checkpoint: Stored, config: ModelConfig, ops: Ops, widens: bool) -> N
     cached_layers = config.num_hidden_layers + len(config.mtp_layers[:1])
     token = cached_layers * config.latent_dim * LATENT_BYTES
     experts = config.n_routed_experts
-    policy = _policy_for(experts).bytes(layers * experts, experts) if layers else 0
+    policy = policy_for(experts).bytes(layers * experts, experts) if layers else 0
     return Needs(dense, token, record, routed, layers, policy)
-
-
-def _policy_for(experts: int) -> type[Regression] | type[Forecast]:
-    """The policy of a model by the experts of a layer: the one that misses least, where it is affordable."""
-    return Regression if experts <= MOST_EXPERTS else Forecast
 
 
 def _routed_layers(config: ModelConfig) -> list[int]:
@@ -264,13 +263,19 @@ def _streamed(
     for path in files.paths:
         reader.add(path)
     experts = config.n_routed_experts
-    policy = _policy_for(experts)(len(layers) * experts, experts)
-    places, pins = Slots(files.record, slots, ops), memory.pins or {}
+    policy = policy_for(experts)(len(layers) * experts, experts)
+    if memory.habits is not None:
+        try:
+            policy.adopt(memory.habits)
+        except ValueError as error:
+            raise ProfileError(f"what the profile says of habits {error}; fit it again") from None
+    places, pins, prefers = Slots(files.record, slots, ops), memory.pins or {}, memory.prefers or {}
     pressure = Pressure() if memory.gives_way else None
-    source = StreamedExperts(files, reader, places, policy, layers, experts, pins, pressure)
+    source = StreamedExperts(files, reader, places, policy, layers, experts, pins, prefers, pressure)
     if not memory.remembers:
         return source
-    usage = UsageFile(checkpoint.folder, files.paths, pins, (len(layers), experts), memory.mask)
+    kept = {layer: {*pins.get(layer, ()), *prefers.get(layer, ())} for layer in {*pins, *prefers}}
+    usage = UsageFile(checkpoint.folder, files.paths, kept, (len(layers), experts), memory.mask)
     # Also when the process ends; it must not keep the experts alive.
     weakref.finalize(source, _keep_usage, usage, policy)
     if (worth := usage.read()) is not None:

@@ -17,6 +17,9 @@ __all__ = ["FORESEEN", "NEEDED", "NOBODY", "Keys", "Places"]
 
 NOBODY = -1
 
+# What those that are preferred are worth beside their own worth, which is 1 for a use at the next turn.
+PREFERENCE = 0.1
+
 # What an expert in memory is kept for: what is foreseen leaves only for what is needed, and that never does.
 FORESEEN, NEEDED = 1, 2
 
@@ -30,17 +33,22 @@ class Places:
     is_ready     (count,) its expert is there, not on its way
     is_unproven  (count,) its expert was read because it was foreseen, and has not been used since
     is_pinned    (keys,) never leaves once it is there
+    is_preferred (keys,) leaves only for what is worth clearly more
     unused       experts that left without ever having been used
     on_leave     told of the keys of those that leave, if set
     """
 
-    def __init__(self, keys: int, count: int, pinned: Collection[int] = ()) -> None:
+    def __init__(
+        self, keys: int, count: int, pinned: Collection[int] = (), preferred: Collection[int] = ()
+    ) -> None:
         self.count = count
         self.slot_of = np.full(keys, NOBODY, np.int64)
         self.is_ready = np.zeros(count, np.bool_)
         self.is_unproven = np.zeros(count, np.bool_)
         self.is_pinned = np.zeros(keys, np.bool_)
         self.is_pinned[list(pinned)] = True
+        self.is_preferred = np.zeros(keys, np.bool_)
+        self.is_preferred[list(preferred)] = True
         self.unused = 0
         self.on_leave: Callable[[Keys], None] | None = None
         self._key_of = np.full(count, NOBODY, np.int64)
@@ -138,7 +146,8 @@ class Places:
         slots = np.flatnonzero(self.is_ready & (self._guard == guard))
         slots = slots[~self.is_pinned[self._key_of[slots]]]
         if wanted < len(slots):
-            worth = policy.priorities(self._key_of[slots])
+            keys = self._key_of[slots]
+            worth = policy.priorities(keys) + PREFERENCE * self.is_preferred[keys]
             slots = slots[np.argpartition(worth, wanted - 1)[:wanted]]
         self.unused += int(np.count_nonzero(self.is_unproven[slots]))
         if self.on_leave is not None:

@@ -15,18 +15,37 @@ near to the optimum anything that cannot see ahead can come.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from araio.kernels.ops import Int32Array
 from araio.tensors import Float32Array
 
-__all__ = ["LRU", "STAYS", "Forecast", "Policy", "TwoRates", "worth_of_chance"]
+__all__ = [
+    "LRU",
+    "STAYS",
+    "Forecast",
+    "Habits",
+    "Policy",
+    "TwoRates",
+    "check_habits",
+    "uses_of",
+    "worth_of_chance",
+]
 
 IntArray = NDArray[np.integer]
 Float64Array = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
+
+Habits: TypeAlias = Mapping[str, Float32Array]
+"""What a policy has learned, by name, each (L, ...) of its layers: to go on with it elsewhere."""
+
+# Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it: a
+# prompt, which touches nearly every expert, thus counts as one token and leaves in place what decoding uses.
+DECODED_TOKENS = 32
 
 # Chosen on synthetic traces and one of `pocket`; twice or half of any changes little.
 HALF_LIFE = 128.0  # turns of a layer
@@ -59,6 +78,16 @@ class Policy(Protocol):
     def remember(self, lasting: Float64Array) -> None:
         """Begin with what `lasting` gave elsewhere."""
 
+    def habits(self) -> Habits:
+        """All that was learned, where `lasting` is what is worth keeping of every run."""
+
+    def adopt(self, habits: Habits) -> None:
+        """Go on with what `habits` gave elsewhere, for as many layers as it has.
+
+        Raises:
+            ValueError: it is of another policy, or of layers with other numbers of experts.
+        """
+
 
 class LRU:
     """The least recently used leaves first, whatever its weight: the yardstick, near to a page cache."""
@@ -84,6 +113,14 @@ class LRU:
 
     def remember(self, lasting: Float64Array) -> None:
         """Nothing, see `lasting`."""
+
+    def habits(self) -> Habits:
+        """Nothing, see `lasting`."""
+        return {}
+
+    def adopt(self, habits: Habits) -> None:
+        """Nothing, see `lasting`."""
+        check_habits(habits, self.habits())
 
 
 class TwoRates:
@@ -129,6 +166,16 @@ class TwoRates:
     def remember(self, lasting: Float64Array) -> None:
         """See `Policy.remember`; none of it is recent, and what comes now soon counts for more."""
         self._long[:] = lasting
+
+    def habits(self) -> Habits:
+        """See `Policy.habits`."""
+        return {"rates": self._long.reshape(-1, self._experts).astype(np.float32)}
+
+    def adopt(self, habits: Habits) -> None:
+        """See `Policy.adopt`."""
+        check_habits(habits, self.habits())
+        rates = habits["rates"].ravel()
+        self._long[: len(rates)] = rates
 
 
 class Forecast:
@@ -193,9 +240,44 @@ class Forecast:
         self._rates.remember(lasting)
         self._value = worth_of_chance(self._rates.chance(slice(None)))
 
+    def habits(self) -> Habits:
+        """See `Policy.habits`; `follows` is (L, E, E)."""
+        experts = self._experts
+        return {**self._rates.habits(), "follows": self._follows.reshape(-1, experts, experts)}
+
+    def adopt(self, habits: Habits) -> None:
+        """See `Policy.adopt`."""
+        check_habits(habits, self.habits())
+        self._rates.adopt({"rates": habits["rates"]})
+        self._value = worth_of_chance(self._rates.chance(slice(None)))
+        follows = habits["follows"].reshape(-1, self._experts)
+        self._follows[: len(follows)] = follows
+
     def _said(self, keys: IntArray) -> NDArray[np.float32] | float:
         """What these experts, all of one layer, say about each of it."""
         return self._follows[keys].sum(axis=0) / len(keys) if len(keys) else 0.0
+
+
+def uses_of(expert_ids: Int32Array) -> tuple[IntArray, float | Float64Array]:
+    """What a step's choice (T, K) of a layer is to a policy: distinct ids, and the weight of each."""
+    if len(expert_ids) == 1:
+        return expert_ids[0], 1.0
+    if len(expert_ids) <= DECODED_TOKENS:
+        return np.unique(expert_ids), 1.0
+    ids, tokens = np.unique(expert_ids, return_counts=True)
+    return ids, tokens / len(expert_ids)
+
+
+def check_habits(habits: Habits, own: Habits) -> None:
+    """Raise ValueError unless habits have the names and shapes of a policy's own, but for fewer layers."""
+    if set(habits) != set(own):
+        raise ValueError(f"has {sorted(habits)}; expected {sorted(own)}")
+    for name, array in habits.items():
+        wanted = own[name].shape
+        if len(array) > len(own[name]) or array.shape[1:] != wanted[1:]:
+            raise ValueError(f"{name} is {list(array.shape)}; expected {list(wanted)}")
+    if len({len(array) for array in habits.values()}) > 1:
+        raise ValueError("has arrays of different numbers of layers")
 
 
 def _layer(keys: IntArray, experts: int) -> slice:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.tensors import Float32Array
-from araio.weights.policies import STAYS, TwoRates, worth_of_chance
+from araio.weights.policies import STAYS, Habits, TwoRates, check_habits, worth_of_chance
 
 __all__ = ["MOST_EXPERTS", "Regression"]
 
@@ -90,6 +90,22 @@ class Regression:
         self._rates.remember(lasting)
         self._value = worth_of_chance(self._rates.chance(slice(None)))
 
+    def habits(self) -> Habits:
+        """See `Policy.habits`; `spread` is (L, I, I) and `weights` (L, I, E)."""
+        return {
+            **self._rates.habits(),
+            "spread": np.stack([layer.spread for layer in self._layers]),
+            "weights": np.stack([layer.weights for layer in self._layers]),
+        }
+
+    def adopt(self, habits: Habits) -> None:
+        """See `Policy.adopt`."""
+        check_habits(habits, self.habits())
+        self._rates.adopt({"rates": habits["rates"]})
+        self._value = worth_of_chance(self._rates.chance(slice(None)))
+        for layer, spread, weights in zip(self._layers, habits["spread"], habits["weights"], strict=False):
+            layer.spread[:], layer.weights[:] = spread, weights
+
 
 class _Layer:
     """The regression of one layer and the turns that it has not yet learned from.
@@ -103,10 +119,10 @@ class _Layer:
 
     def __init__(self, experts: int) -> None:
         width = _width(experts)
-        self._spread = np.zeros((width, width), np.float32)
-        self._diagonal = self._spread.reshape(-1)[:: width + 1]
+        self.spread = np.zeros((width, width), np.float32)
+        self._diagonal = self.spread.reshape(-1)[:: width + 1]
         self._diagonal[:] = self._first_spread = 1 / (DOUBT * experts**2)
-        self._weights = np.zeros((width, experts), np.float32)
+        self.weights = np.zeros((width, experts), np.float32)
         self._inputs = np.zeros((2 * HORIZON, width), np.float32)
         self._guesses = np.zeros((2 * HORIZON, experts), np.float32)
         self._chosen: list[IntArray] = []  # by turn
@@ -128,7 +144,7 @@ class _Layer:
         self._note(inputs, chosen, scores)
         self._guesses[now] = guess
         self._chosen.append(chosen)
-        value: Float64Array = guess + inputs @ self._weights
+        value: Float64Array = guess + inputs @ self.weights
         if len(self._chosen) == 2 * HORIZON:
             self._learn(self._inputs[:HORIZON], self._outcomes(value) - self._guesses[:HORIZON])
             self._inputs[:HORIZON] = self._inputs[HORIZON:]
@@ -138,7 +154,7 @@ class _Layer:
 
     def _note(self, inputs: Float32Array, chosen: IntArray, scores: Float32Array | None) -> None:
         """Fill the inputs (I,) of a turn."""
-        experts = self._weights.shape[1]
+        experts = self.weights.shape[1]
         inputs[:] = 0
         inputs[chosen] = 1
         if self._chosen:
@@ -167,12 +183,12 @@ class _Layer:
 
     def _learn(self, inputs: Float32Array, wanted: Float32Array) -> None:
         """Recursive least squares, by inputs (N, I) and the corrections (N, E) that would have been right."""
-        pull = inputs @ self._spread
+        pull = inputs @ self.spread
         root = np.linalg.cholesky(np.eye(len(inputs), dtype=np.float32) + pull @ inputs.T)
         pull = np.linalg.solve(root, pull)
-        surprise = np.linalg.solve(root, wanted - inputs @ self._weights)
-        self._weights += pull.T @ surprise
-        self._spread -= pull.T @ pull
+        surprise = np.linalg.solve(root, wanted - inputs @ self.weights)
+        self.weights += pull.T @ surprise
+        self.spread -= pull.T @ pull
         self._diagonal += len(inputs) * WANDERS * self._first_spread
 
 

@@ -34,15 +34,12 @@ from araio.weights.expert_files import ExpertFiles
 from araio.weights.foresight import Foresight
 from araio.weights.guesses import Guesses, Kind
 from araio.weights.places import FORESEEN, NEEDED, NOBODY, Keys, Places
-from araio.weights.policies import Policy
+from araio.weights.policies import Policy, uses_of
 from araio.weights.pressure import Pressure
 from araio.weights.slots import Slots
+from araio.weights.tickets import AtHand, Awaited
 
 __all__ = ["StreamedExperts"]
-
-# Steps of more tokens than this are prompts. An expert counts for the share of their tokens that chose it: a
-# prompt, which touches nearly every expert, thus counts as one token and leaves in place what decoding uses.
-DECODED_TOKENS = 32
 
 # More reads than this at a time do not make a disk faster, and each takes a place that could hold an expert.
 MOST_IN_FLIGHT = 16
@@ -52,46 +49,6 @@ MOST_IN_FLIGHT = 16
 MOST_AT_ONCE = 16
 
 
-class _AtHand:
-    """A ticket for experts that are all in memory."""
-
-    def __init__(self, experts: ExpertWeights) -> None:
-        self._experts = experts
-
-    def at_hand(self) -> ExpertWeights:
-        return self._experts
-
-    def arrivals(self) -> Iterator[ExpertWeights]:
-        yield self._experts
-
-    def give_up(self) -> None:
-        pass
-
-
-class _Awaited:
-    """A ticket for experts of which some are on their way or still to be asked for.
-
-    keys     of all of them
-    to_read  those whose reads wait for room
-    missing  those that had to be read
-    """
-
-    def __init__(self, source: StreamedExperts, keys: Sequence[int], missing: Sequence[int]) -> None:
-        self._source = source
-        self.keys, self.to_read = keys, deque(missing)
-        self.missing = frozenset(missing)
-        self.began_s = time.perf_counter()
-
-    def at_hand(self) -> None:
-        return None
-
-    def arrivals(self) -> Iterator[ExpertWeights]:
-        return self._source.arrivals(self)
-
-    def give_up(self) -> None:
-        self._source.give_up()
-
-
 class StreamedExperts:
     """The experts of all layers.
 
@@ -99,6 +56,7 @@ class StreamedExperts:
     slots     memory for some of them; two places are enough
     layers    with routed experts, in the order in which a step asks for them; each has so many `experts`
     pins      experts by layer that never leave once they are there
+    prefers   experts by layer that leave only for what is clearly more likely to be used soon
     pressure  says when memory is to be given back; never if None
 
     foresight  what guesses have been worth
@@ -116,6 +74,7 @@ class StreamedExperts:
         layers: Sequence[int],
         experts: int,
         pins: Mapping[int, Collection[int]] | None = None,
+        prefers: Mapping[int, Collection[int]] | None = None,
         pressure: Pressure | None = None,
     ) -> None:
         self._files, self._reader, self._slots, self.policy = files, reader, slots, policy
@@ -123,8 +82,7 @@ class StreamedExperts:
         self._base = {layer: place * experts for place, layer in enumerate(layers)}
         self._experts = experts
         keys = len(self.layers) * experts
-        pinned = [self._base[layer] + expert for layer, ids in (pins or {}).items() for expert in ids]
-        self.places = Places(keys, slots.count, pinned)
+        self.places = Places(keys, slots.count, self._keys_of(pins), self._keys_of(prefers))
         self._is_checked = np.zeros(keys, np.bool_)
         self._pressure = pressure
         self._in_flight: set[int] = set()
@@ -138,6 +96,9 @@ class StreamedExperts:
         self._guesses = Guesses(self.foresight)
         self._timed = reader.counters
         self.events: CacheEventLog | None = None
+
+    def _keys_of(self, by_layer: Mapping[int, Collection[int]] | None) -> list[int]:
+        return [self._base[layer] + expert for layer, ids in (by_layer or {}).items() for expert in ids]
 
     def record_events(self) -> CacheEventLog:
         """Note from now on what becomes of which expert, and where; with the engine's lock held."""
@@ -209,7 +170,7 @@ class StreamedExperts:
         """What the router of a layer thinks (T, E) of its experts, just before it asks for some of them."""
         self._scores = layer, scores
 
-    def request(self, layer: int, expert_ids: Int32Array) -> _AtHand | _Awaited:
+    def request(self, layer: int, expert_ids: Int32Array) -> AtHand | Awaited:
         """Begin reading what is not in memory; see `nn.experts.ExpertSource`."""
         with self._consistent():
             keys = self._begin_layer(layer, expert_ids)
@@ -222,17 +183,17 @@ class StreamedExperts:
             if self.events is not None:
                 self.events.add(CacheEvent.HIT, keys[is_here & self.places.is_ready[slots]])
             if is_here.all() and self.places.is_ready[slots].all():
-                return _AtHand(self._experts_of(keys))
+                return AtHand(self._experts_of(keys))
             for key in self._in_flight.intersection(keys.tolist()):
                 self._reader.promote(key)
             missing = keys[~is_here].tolist()
             self._counts.missed += len(missing)
             self.missed[self._place] += len(missing)
-            awaited = _Awaited(self, keys.tolist(), missing)
+            awaited = Awaited(self, keys.tolist(), missing)
             self._read_more(awaited)
             return awaited
 
-    def arrivals(self, awaited: _Awaited) -> Iterator[ExpertWeights]:
+    def arrivals(self, awaited: Awaited) -> Iterator[ExpertWeights]:
         """What a layer needs, as it arrives; see `nn.experts.Ticket`."""
         with self._consistent():
             left = set(awaited.keys)
@@ -255,7 +216,7 @@ class StreamedExperts:
                 came = [key for key in arrived if key in left]
                 ready += came
                 if self.events is not None:
-                    self._note_arrivals(self.events, awaited, came)
+                    self.events.add_arrivals(awaited, came)
 
     def give_up(self) -> None:
         """Nobody wants what a layer waits for; see `nn.experts.Ticket`. What is being read stays."""
@@ -263,14 +224,6 @@ class StreamedExperts:
             self._guesses.clear()
             self._drop(list(self._in_flight))
             self.places.let_go()
-
-    def _note_arrivals(self, events: CacheEventLog, awaited: _Awaited, arrived: Sequence[int]) -> None:
-        """A layer has waited for these: for some a read had begun before it asked, so they are hits."""
-        waited_us = int((time.perf_counter() - awaited.began_s) * 1e6)
-        missing = [key for key in arrived if key in awaited.missing]
-        late = [key for key in arrived if key not in awaited.missing]
-        events.add(CacheEvent.MISS, np.array(missing, np.int64), waited_us)
-        events.add(CacheEvent.HIT, np.array(late, np.int64), waited_us)
 
     def _experts_of(self, keys: Keys) -> ExpertWeights:
         """Experts of one layer that are ready, by id."""
@@ -287,14 +240,7 @@ class StreamedExperts:
                 self._adapt(self._pressure.excess())
         self._place = place
         noted, self._scores = self._scores, None
-        weight: float | npt.NDArray[np.float64] = 1.0
-        if len(expert_ids) == 1:
-            ids = expert_ids[0]
-        elif len(expert_ids) <= DECODED_TOKENS:
-            ids = np.unique(expert_ids)
-        else:
-            ids, tokens = np.unique(expert_ids, return_counts=True)
-            weight = tokens / len(expert_ids)
+        ids, weight = uses_of(expert_ids)
         keys: Keys = ids.astype(np.int64) + self._base[layer]
         chosen = set(keys.tolist())
         self._guesses.judge(place, chosen)
@@ -309,7 +255,8 @@ class StreamedExperts:
     def _count_hits(self, keys: Keys, slots: Keys) -> None:
         is_unproven = self.places.is_unproven[slots]
         prefetched = int(np.count_nonzero(is_unproven))
-        pinned = int(np.count_nonzero(self.places.is_pinned[keys] & ~is_unproven))
+        is_kept = self.places.is_pinned[keys] | self.places.is_preferred[keys]
+        pinned = int(np.count_nonzero(is_kept & ~is_unproven))
         self._counts.prefetched += prefetched
         self._counts.pinned += pinned
         self._counts.cached += len(keys) - prefetched - pinned
@@ -317,7 +264,7 @@ class StreamedExperts:
 
     # ------------------------------------------------------------------ reading
 
-    def _read_more(self, awaited: _Awaited) -> None:
+    def _read_more(self, awaited: Awaited) -> None:
         """Begin as many of a layer's reads as there is room for."""
         wanted = min(len(awaited.to_read), MOST_IN_FLIGHT - len(self._in_flight))
         if wanted > 0:

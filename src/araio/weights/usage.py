@@ -36,7 +36,7 @@ class UsageFile:
 
     folder  of its weights
     files   that hold its experts
-    pins    experts that stay, by layer: runs with others have other habits
+    pins    experts that stay, or are preferred, by layer: runs with others have other habits
     shape   layers by experts
     mask    id of the mask that every request has: with it, no others are used
     """
