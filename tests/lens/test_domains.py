@@ -70,15 +70,24 @@ def test_rates_and_ratios_are_those_of_a_loop(routes: Routes) -> None:
             continue
         share = routes.counts[domain, layer, expert] / tokens
         assert use.relative[domain, layer, expert] == pytest.approx(share / (routes.top_k / routes.n_experts))
-        smooth = [
-            (routes.counts[d, layer, expert] + 0.5)
-            / (routes.domain_tokens[d] * routes.top_k + routes.n_experts / 2)
+        smooth = {
+            d: (routes.counts[d, layer, expert] + 0.5)
+            / (routes.domain_tokens[d] + routes.n_experts / (2 * routes.top_k))
             for d in range(len(routes.domains))
-        ]
-        others = smooth[:domain] + smooth[domain + 1 :]
-        if others:
-            expected = smooth[domain] / (sum(others) / len(others))
-            assert use.ratio[domain, layer, expert] == pytest.approx(expected)
+            if routes.domain_tokens[d]
+        }
+        others = [rate for d, rate in smooth.items() if d != domain]
+        if not others:
+            assert np.isnan(use.ratio[domain, layer, expert])
+            assert np.isnan(use.npmi[domain, layer, expert])
+            continue
+        mean = sum(others) / len(others)
+        assert use.ratio[domain, layer, expert] == pytest.approx(smooth[domain] / mean)
+        assert use.difference[domain, layer, expert] == pytest.approx(smooth[domain] - mean)
+        both, chosen = smooth[domain] / len(smooth), sum(smooth.values()) / len(smooth)
+        expected = np.log(both / (chosen / len(smooth))) / -np.log(both)
+        assert use.npmi[domain, layer, expert] == pytest.approx(expected)
+        assert -1 <= use.npmi[domain, layer, expert] <= 1
 
 
 def test_the_statistic_is_a_difference_over_the_error_of_ratios() -> None:
@@ -116,6 +125,8 @@ def test_an_expert_that_only_one_domain_uses_is_sure() -> None:
     assert use.serves.tolist() == [[0, 1, -1]]
     assert use.served_by.tolist() == [[1], [1]]
     assert use.relative[:, 0].tolist() == [[3, 0, 0], [0, 3, 0]]
+    assert use.npmi[0, 0, 0] > 0.8 > 0 > use.npmi[1, 0, 0]
+    assert use.difference[0, 0, 0] > 0.8
 
 
 def test_the_strongest_come_first() -> None:

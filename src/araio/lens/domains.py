@@ -30,7 +30,13 @@ class DomainUse(Result):
     relative   (D, L, E) share of the domain's tokens that chose the expert, over K / E, which uniform routing
                has (OLMoE, arXiv 2409.02060, domain specialisation)
     low, high  (D, L, E) 95 % bootstrap interval of `relative`, sequences drawn again
-    ratio      (D, L, E) the domain's rate over the mean rate of the others, half a choice added to each count
+    ratio      (D, L, E) the domain's rate over the mean rate of the others, half a choice added to each
+               count; NaN for a domain without tokens, which counts for none of the others either
+    difference (D, L, E) the share of the domain's tokens that chose the expert minus the mean share of the
+               others' (risk difference), counted in the same way
+    npmi       (D, L, E) log2(p(d, e) / (p(d) p(e))) / -log2 p(d, e), normalised pointwise mutual information
+               (Bouma 2009) of the domain, all equally likely, and the choice of the expert: 1 if one is never
+               without the other, 0 if they know nothing of each other, -1 if never together
     adjusted_p (D, L, E) smallest rate of false discoveries at which the expert counts as used more by this
                domain than by the mean of the others; NaN where that cannot be tested
     serves     (L, E) the domain that uses the expert most, if that is significant; else -1
@@ -42,6 +48,8 @@ class DomainUse(Result):
     low: Float64Array = field(metadata=LEFT_OUT)
     high: Float64Array = field(metadata=LEFT_OUT)
     ratio: Float64Array = field(metadata=LEFT_OUT)
+    difference: Float64Array = field(metadata=LEFT_OUT)
+    npmi: Float64Array = field(metadata=LEFT_OUT)
     adjusted_p: Float64Array = field(metadata=LEFT_OUT)
     serves: Int64Array
     served_by: Int64Array
@@ -75,11 +83,14 @@ def domain_use(
     low, high = _intervals(routes, samples, np.random.default_rng(seed))
     p = adjusted_p(routes, seed)
     serves = _serves(p, routes, rate)
+    rates = _smoothed(routes)
     return DomainUse(
         relative=counts * scale[:, None, None],
         low=low,
         high=high,
-        ratio=_ratios(routes),
+        ratio=_ratios(rates),
+        difference=rates - _others(rates),
+        npmi=_npmi(rates),
         adjusted_p=p,
         serves=serves,
         served_by=np.stack([np.count_nonzero(serves == index, axis=1) for index in range(len(counts))]),
@@ -166,13 +177,31 @@ def _intervals(routes: Routes, samples: int, random: np.random.Generator) -> Flo
     return ends
 
 
-def _ratios(routes: Routes) -> Float64Array:
-    choices = routes.domain_tokens * routes.top_k + routes.n_experts / 2
-    rates = (routes.counts + 0.5) / choices[:, None, None]
-    others = len(rates) - 1
-    if not others:
+def _smoothed(routes: Routes) -> Float64Array:
+    """(D, L, E) share of tokens that chose the expert, half a choice added; NaN of domains without tokens."""
+    tokens = routes.domain_tokens + routes.n_experts / (2 * routes.top_k)
+    rates = np.asarray((routes.counts + 0.5) / tokens[:, None, None])
+    rates[routes.domain_tokens == 0] = np.nan
+    return rates
+
+
+def _others(rates: Float64Array) -> Float64Array:
+    """(D, L, E) mean rate of the other domains that have tokens; NaN where there is none."""
+    others = np.count_nonzero(~np.isnan(rates[:, 0, 0])) - 1
+    return np.asarray((np.nansum(rates, axis=0) - rates) / (others if others > 0 else np.nan))
+
+
+def _ratios(rates: Float64Array) -> Float64Array:
+    return np.asarray(rates / _others(rates))
+
+
+def _npmi(rates: Float64Array) -> Float64Array:
+    domains = np.count_nonzero(~np.isnan(rates[:, 0, 0]))
+    if domains < 2:
         return np.full(rates.shape, np.nan)
-    return np.asarray(rates * others / (rates.sum(0) - rates))
+    chosen = np.nansum(rates, axis=0) / domains
+    # Where all choose an expert always, both logarithms are 0, or nearly: it says nothing of the domain.
+    return np.asarray(np.log2(rates / chosen) / -np.log2(rates / domains))
 
 
 @dataclass(frozen=True)
@@ -186,6 +215,8 @@ class ServingExpert(Result):
     low: float
     high: float
     ratio: float
+    difference: float
+    npmi: float
     adjusted_p: float
 
 
@@ -201,7 +232,7 @@ def strongest(use: DomainUse, layers: tuple[int, ...], most: int = 20) -> tuple[
         ahead = use.relative[domain] - np.fmax.reduce(others, axis=0, initial=0.0)  # NaN has no tokens
         order = np.argsort(-ahead[tuple(places.T)], kind="stable")[:most]
         for layer, expert in places[order].tolist():
-            arrays = (use.relative, use.low, use.high, use.ratio, use.adjusted_p)
+            arrays = (use.relative, use.low, use.high, use.ratio, use.difference, use.npmi, use.adjusted_p)
             numbers = (float(array[domain, layer, expert]) for array in arrays)
             found.append(ServingExpert(layers[layer], expert, domain, *numbers))
     return tuple(found)

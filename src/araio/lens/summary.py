@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from araio.lens.balance import Balance, balance
 from araio.lens.caching import Caching, caching
 from araio.lens.cautions import Caution, cautions
 from araio.lens.coactivation import Coactivation, Transitions, coactivation, transitions
@@ -25,6 +26,7 @@ from araio.lens.result import Result, to_json
 from araio.lens.reuse import Reuse, reuse
 from araio.lens.routes import Routes
 from araio.lens.sample import sample
+from araio.lens.segments import Segments, segments
 from araio.lens.specialisation import Divergence, Information, divergence, information
 from araio.lens.vocabulary import Vocabulary, vocabulary
 from araio.traces.columns import Phase, Segment
@@ -81,6 +83,7 @@ class Summary(Result):
     cautions       read these first
     load           of all tokens together, (L, E); `load_by_domain` (D, L, E)
     load_but_first of all tokens but the first of each sequence, which models may treat apart
+    balance        of windows of consecutive tokens, and of ranks that share the experts
     gates, divergence, information, domain_use, coactivation, transitions
                    as in the modules of these names
     serving        the experts that serve each domain most distinctly
@@ -88,7 +91,7 @@ class Summary(Result):
     coverage_curve of every domain by every other's most used experts, on other sequences
     locality_of    "decode" or "all": the tokens that reuse, caching and prediction look at
     locality_tokens how many, drawn as whole sequences; `caching.tokens` may be fewer
-    reuse, caching, prediction  of those
+    reuse, segments, caching, prediction  of those
     words, next_words  how experts follow the token that is read, and the one after it; None without text
     """
 
@@ -103,6 +106,7 @@ class Summary(Result):
     load: Load
     load_by_domain: Load
     load_but_first: Load | None
+    balance: Balance
     gates: Gates
     divergence: Divergence
     information: Information
@@ -115,6 +119,7 @@ class Summary(Result):
     locality_of: str
     locality_tokens: int
     reuse: Reuse
+    segments: Segments
     caching: Caching
     prediction: Prediction
     words: Vocabulary | None
@@ -164,6 +169,7 @@ def summarise(
         load=part("load", lambda: load_of(routes.counts.sum(0), routes.top_k)),
         load_by_domain=load_of(routes.counts, routes.top_k),
         load_but_first=_load_but_first(routes),
+        balance=balance(routes, seed),
         gates=part("gates", lambda: gates(routes)),
         divergence=part("divergence", lambda: divergence(routes, seed)),
         information=part("information", lambda: information(routes, seed)),
@@ -176,6 +182,7 @@ def summarise(
         locality_of=near_of,
         locality_tokens=near.tokens,
         reuse=part("reuse", lambda: reuse(near)),
+        segments=segments(near),
         caching=part("caching", lambda: caching(sample(near, most_tokens // 2, seed), seed)),
         prediction=part("prediction", lambda: prediction(near)),
         words=part("vocabulary", lambda: None if words is None else vocabulary(words, seed)),

@@ -67,11 +67,11 @@ def report_document(
 def _serving(use: DomainUse) -> dict[str, Any]:
     """Every expert that serves a domain, by columns: its layer's place, itself, and how sure its load is.
 
-    low, high, adjusted_p  as in `DomainUse`
+    low, high, difference, npmi, adjusted_p  as in `DomainUse`
     """
     layer, expert = np.nonzero(use.serves >= 0)
     domain = use.serves[layer, expert]
     columns = {"layer": layer, "expert": expert, "domain": domain}
-    for name in ("low", "high", "adjusted_p"):
+    for name in ("low", "high", "difference", "npmi", "adjusted_p"):
         columns[name] = getattr(use, name)[domain, layer, expert]
     return {name: to_json(values) for name, values in columns.items()}

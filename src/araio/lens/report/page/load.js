@@ -83,6 +83,9 @@ export function load(view) {
         whole(found.unseen[row]),
       ]),
     ),
+    folded("Table: shorter stretches of text, and ranks that share the experts", () =>
+      balanceTables(view.balance),
+    ),
     view.domains.length > 1
       ? folded("Table: the same by domain", () =>
           table(
@@ -99,5 +102,24 @@ export function load(view) {
           ),
         )
       : null,
+  );
+}
+
+/** @param {import("./model.js").View["balance"]} balance */
+function balanceTables({ windows, ranks }) {
+  return el(
+    "div",
+    {},
+    table(
+      "Overload of the busiest expert within so many consecutive tokens, beside the same tokens in random " +
+        "order: few tokens are uneven by chance alone. Mean of windows and layers.",
+      ["tokens", "overload", "shuffled"],
+      windows.map(({ tokens, overload, shuffled }) => [tokens, fixed(overload, 2), fixed(shuffled, 2)]),
+    ),
+    table(
+      "Overload of the busiest of so many ranks, each with as many consecutive experts; mean of layers.",
+      ["ranks", "overload"],
+      ranks.map(({ count, overload }) => [count, fixed(overload, 2)]),
+    ),
   );
 }

@@ -40,6 +40,7 @@ export function locality(view) {
       ),
     ),
     unionTable(view),
+    segmentTable(view),
     predictionTable(view),
   );
 }
@@ -113,6 +114,22 @@ function unionTable({ reuse, n_experts: n }) {
     ),
   );
 }
+
+/** @param {View} view */
+const segmentTable = ({ segments: { lengths, groups }, n_experts: n }) =>
+  folded("Table: what a few experts would serve, chosen with hindsight", () =>
+    table(
+      "Share of choices that the best group of so many experts of a layer covers, chosen anew for each " +
+        "stretch of so many tokens, or once for the whole text; mean of layers.",
+      ["experts", `of ${n}`, ...lengths.map((length) => `${length} tokens`), "whole text"],
+      groups.map(({ size, covered, whole: ofAll }) => [
+        size,
+        percent(size / n),
+        ...covered.map(percent),
+        percent(ofAll),
+      ]),
+    ),
+  );
 
 /** @param {View} view */
 const predictionTable = ({ prediction: { guessed, guesses } }) =>

@@ -12,7 +12,7 @@ import {
   reuseOf,
   vocabularyOf,
 } from "./measures.js";
-import { whole } from "./numbers.js";
+import { mean, whole } from "./numbers.js";
 
 /**
  * @typedef {object} View
@@ -66,6 +66,8 @@ export function viewOf(document) {
     vocabulary: summary.words && vocabularyOf(summary.words),
     coactivation: coactivationOf(summary.coactivation, shape),
     reuse: reuseOf(summary.reuse),
+    segments: segmentsOf(summary.segments),
+    balance: balanceOf(summary.balance),
     caching: cachingOf(summary.caching),
     prediction: predictionOf(summary.prediction),
     locality: summary.locality_of === "decode" ? "tokens that the model wrote" : "all tokens",
@@ -156,6 +158,8 @@ function specialisationOf({ summary, serving }, { n_experts: n, top_k: k }) {
       expert: serving.expert[at],
       low: rate(serving.low[at]),
       high: rate(serving.high[at]),
+      difference: serving.difference[at],
+      npmi: serving.npmi[at],
       p: serving.adjusted_p[at],
     })),
     divergence: pairs
@@ -166,5 +170,30 @@ function specialisationOf({ summary, serving }, { n_experts: n, top_k: k }) {
         floor: divergence.floor[pair[0]][pair[1]],
       })),
     divergence_floor: divergence.mean_floor,
+  };
+}
+
+/** Means of layers. @param {any} found */
+function balanceOf({ windows, overload, shuffled, ranks, by_rank: byRank }) {
+  const column = (rows, at) => mean(rows.map((row) => row[at]));
+  return {
+    windows: windows.map((tokens, at) => ({
+      tokens,
+      overload: column(overload, at),
+      shuffled: column(shuffled, at),
+    })),
+    ranks: ranks.map((count, at) => ({ count, overload: column(byRank, at) })),
+  };
+}
+
+/** Means of layers. @param {any} found */
+function segmentsOf({ lengths, sizes, covered, whole: ofAll }) {
+  return {
+    lengths,
+    groups: sizes.map((size, at) => ({
+      size,
+      covered: lengths.map((_, length) => mean(covered.map((rows) => rows[length][at]))),
+      whole: mean(ofAll.map((row) => row[at])),
+    })),
   };
 }

@@ -82,15 +82,27 @@ export function specialisation(view) {
     folded("Table: every expert that serves a domain", () =>
       table(
         "Share of the domain's tokens that choose the expert, with its 95 % interval from drawing " +
-          "whole sequences again.",
-        ["expert", "serves", "share", "95 % interval", "highest elsewhere", "adjusted p"],
+          "whole sequences again; the difference is that to the mean share of the other domains, and nPMI " +
+          "is 1 where expert and domain are never without each other, 0 where they know nothing of it.",
+        [
+          "expert",
+          "serves",
+          "share",
+          "95 % interval",
+          "highest elsewhere",
+          "difference",
+          "nPMI",
+          "adjusted p",
+        ],
         domains.flatMap(({ name }, index) =>
-          mine(view, index).map(({ layer, expert, share, low, high, other, p }) => [
+          mine(view, index).map(({ layer, expert, share, low, high, other, difference, npmi, p }) => [
             `layer ${layers[layer]}, expert ${expert}`,
             name,
             percent(share),
             `${percent(low)} to ${percent(high)}`,
             percent(other),
+            percent(difference),
+            fixed(npmi, 2),
             fixed(p, 4),
           ]),
         ),
