@@ -146,7 +146,7 @@ def test_every_chart_has_a_table(report: Path, open_report: Any) -> None:
         assert tables > 0 or charts == 0, section.get_attribute("id")
     for details in page.locator("details").all():
         details.locator("summary").click()
-        assert details.locator("tbody tr").count() > 0
+        details.locator("tbody tr").first.wait_for(state="attached")  # it is made when it is opened
     loads = page.locator("#maps table tbody tr")
     assert loads.count() == len(LAYERS) * EXPERTS
 
