@@ -119,3 +119,28 @@ def test_traces_that_are_none_or_do_not_fit_are_refused_in_one_line(araio_comman
         assert message in done.stderr.splitlines()[-1]
         assert done.stdout == ""
     assert not (tmp_path / "x.html").exists()
+
+
+def test_decoded_tokens_alone_can_be_looked_at(araio_command, tmp_path):
+    folder = tmp_path / "phases.moetrace"
+    whole = Trace.open(write_trace(tmp_path / "made.moetrace"))
+    phase = np.arange(whole.tokens) % 2  # every second token was written, in every text
+    Trace.from_arrays(
+        whole.header,
+        expert_ids=whole.experts,
+        phase=phase,
+        **{name: whole.column(name) for name in ("weights", "seq", "domain", "token_id")},
+    ).save(folder)
+    found = {
+        which: json.loads(araio_command("lens", folder, "--tokens", which, "--json").stdout)
+        for which in ("all", "decoded", "prefill")
+    }
+    assert [found[which]["tokens_known"] for which in found] == [320, 160, 160]
+    assert [found[which]["phases"] for which in found] == [None, ["decode"], ["prefill", "forced"]]
+    assert found["decoded"]["locality_of"] == "decode"
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_anything_is_computed(araio_command, tmp_path):
+    done = araio_command("lens", tmp_path / "missing.moetrace", "--plot", tmp_path / "out.xyz")
+    assert done.returncode == 2
+    assert "no format 'xyz'; expected a name that ends in one of" in done.stderr

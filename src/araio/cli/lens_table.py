@@ -20,6 +20,11 @@ from araio.lens.summary import Summary
 __all__ = ["ablation_table", "comparison_table", "findings"]
 
 MOST_LAYERS = 12
+LEGEND = (
+    "experts at work: so many of equal load; overload: the busiest over the mean, less 1; bits: what the\n"
+    "expert tells of the domain, p by shuffled sequences; used again: by the next token, and what the same\n"
+    "loads would give; LRU, best: hits of a cache of so many experts a layer"
+)
 NAMED = 3
 
 
@@ -34,6 +39,7 @@ def findings(found: Summary) -> RenderableType:
         f"{header.n_routed_experts} experts, {header.top_k} for each token"
     )
     parts: list[RenderableType] = [title, size, "", _domains(found), _sureness(found), "", _layers(found)]
+    parts += [Text(LEGEND, style="dim")]
     parts += _cautions(found)
     return Group(*parts)
 

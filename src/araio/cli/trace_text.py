@@ -26,6 +26,7 @@ def trace_document(trace: Trace, path: Path) -> dict[str, Any]:
         "model": header.model,
         "fingerprint": header.fingerprint,
         "layers": list(header.layers),
+        "routed_layers": trace.experts.shape[1],
         "n_routed_experts": header.n_routed_experts,
         "top_k": header.top_k,
         "engine": header.engine,
@@ -59,7 +60,8 @@ def trace_lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("created", document["created"] or "unknown"),
         (
             "routers",
-            f"{len(layers)} layers ({numbers}), {document['top_k']} of {document['n_routed_experts']}",
+            f"{document['routed_layers']} layers ({numbers}), {document['top_k']} of "
+            f"{document['n_routed_experts']}",
         ),
         ("tokens", f"{document['tokens']:,}, {bytes_text(document['bytes'])}"),
         ("domains", _listed(document["domains"])),

@@ -27,7 +27,7 @@ from araio.lens.routes import Routes
 from araio.traces.trace import Trace
 from araio.train.tasks import TASKS
 
-__all__ = ["NOTHING", "RANDOM", "Ablation", "Row", "ablate", "answers_needed", "removals"]
+__all__ = ["NOTHING", "RANDOM", "Ablation", "Row", "ablate", "answers_needed", "check_ablation", "removals"]
 
 NOTHING, RANDOM = "nothing", "random"
 DEFAULT_MAX_TOKENS = 2048
@@ -126,9 +126,7 @@ def ablate(
         ProfileError: fewer experts left than a token needs.
         TraceError: a trace of another model, or without a domain that has questions.
     """
-    _check(n, share, draws, max_tokens)
-    domains = asked_domains(trace.domains)
-    routes = _routes(model, trace)
+    domains, routes = check_ablation(model, trace, n=n, share=share, draws=draws, max_tokens=max_tokens)
     away = removals(model, routes, share=share, draws=draws, seed=seed)
     questions = {domain: _questions(domain, n, seed) for domain in domains}
 
@@ -282,9 +280,19 @@ def _per_layer(experts: int, share: float) -> int:
     return max(1, round(share * experts))
 
 
-def _check(n: int, share: float, draws: int, max_tokens: int) -> None:
+def check_ablation(
+    model: Model,
+    trace: Trace,
+    *,
+    n: int = 20,
+    share: float = 0.25,
+    draws: int = 3,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
+) -> tuple[list[str], Routes]:
+    """The domains to ask and the routes to look at, before anything is asked; raises as `ablate`."""
     for name, value in (("n", n), ("draws", draws), ("max_tokens", max_tokens)):
         if value < 1:
             raise RequestError(f"{name} is {value}; expected 1 or more")
     if not 0 < share < 1:
         raise RequestError(f"share is {share}; expected more than 0 and less than 1 of the experts")
+    return asked_domains(trace.domains), _routes(model, trace)

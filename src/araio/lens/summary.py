@@ -7,7 +7,7 @@ seed. Read docs/metrics.md for what each number means, and for what must not be 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -77,7 +77,8 @@ class Summary(Result):
 
     header         of the trace
     layers         numbers of the L layers
-    tokens         rows of the trace; `tokens_known` of them have experts and are part of a text
+    phases         by name, where only tokens that ran so were looked at; else None
+    tokens         rows of the trace; `tokens_known` have experts, are part of a text and were looked at
     drafts         rows that were drafts, thrown away
     domains        how much there is of each domain
     cautions       read these first
@@ -98,6 +99,7 @@ class Summary(Result):
     header: TraceHeader
     seed: int
     layers: tuple[int, ...]
+    phases: tuple[str, ...] | None
     tokens: int
     tokens_known: int
     drafts: int
@@ -136,20 +138,22 @@ def summarise(
     trace: Trace,
     seed: int = 0,
     *,
+    phases: Sequence[Phase] | None = None,
     most_tokens: int = MOST_TOKENS,
     on_part: Callable[[str], None] = lambda part: None,
 ) -> Summary:
     """Every metric of a trace.
 
+    phases       only tokens that ran so; None for all but drafts
     most_tokens  that reuse, prediction and vocabulary look at, in whole sequences; caching at half as many
     on_part      called with each of `PARTS` when it begins
 
     Raises:
         TraceError: the trace is damaged, or has no token whose experts are known.
     """
-    routes = Routes.of(trace)
+    routes = Routes.of(trace, phases)
     half = routes.n_experts // 2
-    near, near_of = _near(trace, routes, most_tokens, seed)
+    near, near_of = _near(trace, routes, phases, most_tokens, seed)
     words = sample(routes, most_tokens, seed) if routes.token_id is not None else None
 
     def part(name: str, make: Callable[[], _Made]) -> _Made:
@@ -161,6 +165,7 @@ def summarise(
         header=trace.header,
         seed=seed,
         layers=routes.layers,
+        phases=None if phases is None else tuple(phase.name.lower() for phase in phases),
         tokens=trace.tokens,
         tokens_known=routes.tokens,
         drafts=int(np.count_nonzero(trace.column("phase") == Phase.DRAFT)),
@@ -190,8 +195,12 @@ def summarise(
     )
 
 
-def _near(trace: Trace, routes: Routes, most_tokens: int, seed: int) -> tuple[Routes, str]:
+def _near(
+    trace: Trace, routes: Routes, phases: Sequence[Phase] | None, most_tokens: int, seed: int
+) -> tuple[Routes, str]:
     """The tokens for locality: decoded ones if there are enough, since those of a prompt run at once."""
+    if phases is not None:
+        return sample(routes, most_tokens, seed), "decode" if list(phases) == [Phase.DECODE] else "all"
     if np.count_nonzero(trace.where(phase=Phase.DECODE)) >= LEAST_DECODED:
         return sample(Routes.of(trace, [Phase.DECODE]), most_tokens, seed), "decode"
     return sample(routes, most_tokens, seed), "all"

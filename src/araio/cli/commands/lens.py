@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 from rich.console import Console
@@ -14,15 +15,20 @@ from araio.cli.ctrl_c import ctrl_c
 from araio.cli.lens_table import ablation_table, comparison_table, findings
 from araio.cli.numbers import bytes_text
 from araio.cli.out_file import check_out
+from araio.cli.picture import check_picture, picture
 from araio.cli.progress import note, progress_bar
 from araio.cli.token_text import text_of_tokens
 from araio.errors import RequestError
-from araio.eval.ablation import Ablation, ablate, answers_needed
+from araio.eval.ablation import Ablation, ablate, answers_needed, check_ablation
 from araio.lens.compare import Comparison, compare
 from araio.lens.routes import Routes
 from araio.lens.summary import PARTS, Summary, summarise
+from araio.traces.columns import Phase
 from araio.traces.trace import Trace
 from araio.weights.locate import locate
+
+if TYPE_CHECKING:
+    from araio.api import Model
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -31,10 +37,18 @@ EXAMPLES = (
     "araio lens math.moetrace logic.moetrace language.moetrace --report experts.html",
     "araio lens full.moetrace --compare q4.moetrace --json",
     "araio lens all.moetrace --plot experts.png",
+    "araio lens all.moetrace --tokens decoded   # what was written, without what was read",
     "araio lens all.moetrace --ablate pocket --remove 0.25 --report experts.html",
 )
 
 PICTURE_IN = (12, 8)
+
+TokensOf: TypeAlias = Literal["all", "decoded", "prefill"]
+PHASES: dict[TokensOf, Sequence[Phase] | None] = {
+    "all": None,
+    "decoded": (Phase.DECODE,),
+    "prefill": (Phase.PREFILL, Phase.FORCED),
+}
 
 
 def command(
@@ -71,6 +85,12 @@ def command(
             metavar="MODEL", help="Whose tokenizer gives tokens their text; found by name if not given."
         ),
     ] = None,
+    which: Annotated[
+        TokensOf,
+        typer.Option(
+            "--tokens", help="all; decoded: those that the model wrote; prefill: those that it read."
+        ),
+    ] = "all",
     seed: Annotated[
         int, typer.Option(help="Of all shuffles and draws; the same one gives the same numbers.")
     ] = 0,
@@ -83,17 +103,18 @@ def command(
     Every number stands beside what chance alone gives. Record traces with `araio trace`.
     """
     check_out(report, "--report")
-    check_out(plot, "--plot")
+    check_picture(plot)
     if ablate_model is not None:
         locate(ablate_model)
         if not 0 < remove < 1:
             raise RequestError(f"--remove is {remove}; expected a share above 0 and below 1, as in 0.25")
     trace = _opened(traces)
+    asked = None if ablate_model is None else _loaded(ablate_model, trace, n, remove, draws)
     other = None if compare_with is None else Trace.open(compare_with)
     text_of = None if report is None else text_of_tokens(trace.header, tokenizer)
     comparison = None if other is None else compare(Routes.of(trace), Routes.of(other))
-    summary = _summarised(trace, seed)
-    ablation = None if ablate_model is None else _ablated(ablate_model, trace, n, remove, draws, seed)
+    summary = _summarised(trace, seed, PHASES[which])
+    ablation = None if asked is None else _ablated(asked, trace, n, remove, draws, seed)
     named = None if comparison is None or compare_with is None else (compare_with.name, comparison)
     if report is not None:
         from araio.lens.report import report_document
@@ -120,7 +141,7 @@ def _opened(paths: list[Path]) -> Trace:
     return Trace.join([Trace.open(path) for path in paths])
 
 
-def _summarised(trace: Trace, seed: int) -> Summary:
+def _summarised(trace: Trace, seed: int, phases: Sequence[Phase] | None) -> Summary:
     with progress_bar() as progress:
         bar = progress.add_task("looking at load", total=len(PARTS))
 
@@ -129,13 +150,19 @@ def _summarised(trace: Trace, seed: int) -> Summary:
             done = PARTS.index(part)
             progress.update(bar, completed=done, description=f"looking at {part}")
 
-        return summarise(trace, seed, on_part=on_part)
+        return summarise(trace, seed, phases=phases, on_part=on_part)
 
 
-def _ablated(name: str, trace: Trace, n: int, share: float, draws: int, seed: int) -> Ablation:
+def _loaded(name: str, trace: Trace, n: int, share: float, draws: int) -> Model:
+    """The model to ask, once it is known that it can be asked; a mistake must not cost a summary first."""
     from araio.api import load
 
     model = load(name)
+    check_ablation(model, trace, n=n, share=share, draws=draws)
+    return model
+
+
+def _ablated(model: Model, trace: Trace, n: int, share: float, draws: int, seed: int) -> Ablation:
     with progress_bar() as progress:
         bar = progress.add_task("answering", total=answers_needed(trace.domains, n, draws))
 
@@ -157,7 +184,6 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _draw(summary: Summary, path: Path) -> None:
-    from araio.cli.picture import picture
     from araio.lens.plots import main_figures
 
     with picture(path, *PICTURE_IN) as figure:

@@ -39,6 +39,7 @@ from araio.serve.loading import answer_loading
 from araio.serve.server import bind
 from araio.serve.service import Service
 from araio.serve.settings import ReasoningField, Settings, ranges
+from araio.traces.trace import Trace
 from araio.weights.locate import locate
 
 __all__ = ["EXAMPLES", "command"]
@@ -144,6 +145,8 @@ def command(
     )
     if api_key_file is not None and (warning := file_warning(api_key_file)) is not None:
         _note(warning)
+    if settings.trace is not None:
+        Trace.open(settings.trace)  # a mistake in it is told before a large model is loaded
     _begin_log()
     name = model or env.get("ARAIO_MODEL")
     locate(name)
