@@ -55,7 +55,8 @@ def test_a_profile_that_keeps_all_loses_nothing_and_is_accepted(pocket, calibrat
     assert found.own.behaviour.same == 1
     assert found.own.behaviour.length_ratio == 1
     assert found.objections == []
-    assert found.to_json()["accepted"] is True
+    assert found.to_json()["accepted"] is False  # so few answers prove nothing
+    assert "leave room for a loss of" in found.to_json()["doubt"]
 
 
 def test_every_step_is_told(pocket, calibration, prompts):
@@ -76,21 +77,49 @@ def test_a_profile_of_another_model_is_refused(tiny, pocket, calibration, prompt
     [
         ({"accuracy": Accuracy(100, 90, 95, -0.05, -0.09, -0.01)}, "accuracy falls by 5.0% of 100 answers"),
         ({"accuracy": Accuracy(100, 94, 95, -0.01, -0.02, -0.005)}, None),  # little
-        ({"accuracy": Accuracy(100, 90, 95, -0.05, -0.11, 0.01)}, None),  # not beyond chance
-        ({"accuracy": None}, None),
         ({"length_ratio": 1.3}, "answers are 1.30 times as long"),
         ({"length_ratio": 1.1}, None),
         ({"looping": (0.05, 0.01)}, "5.0% of answers loop, 1.0% without the profile"),
         ({"cut_off": (0.05, 0.04)}, None),
         ({"cut_off": (0.5, 0.04)}, "50.0% of answers are cut off, 4.0% without the profile"),
+        ({"refused": (0.97, 0.98)}, None),
+        ({"refused": (0.5, 1.0)}, "50.0% of what should be is refused, 100.0% without it"),
     ],
 )
 def test_what_speaks_against_a_profile(measured, changes, objection):
-    clean = {"accuracy": None, "length_ratio": 1.0, "looping": (0.0, 0.0), "cut_off": (0.0, 0.0)}
+    alike = Accuracy(300, 285, 285, 0.0, -0.01, 0.01)
+    clean = {"accuracy": alike, "length_ratio": 1.0, "looping": (0.0, 0.0), "cut_off": (0.0, 0.0)}
     behaviour = replace(measured.own.behaviour, **(clean | changes))
     found = replace(measured, own=replace(measured.own, behaviour=behaviour))
     assert found.objections == ([] if objection is None else [objection])
     assert found.to_json()["accepted"] is (objection is None)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "doubt"),
+    [
+        (Accuracy(100, 90, 95, -0.05, -0.11, 0.01), "100 answers leave room for a loss of 11.0%; ask more"),
+        (None, "no prompt has a known answer"),
+    ],
+)
+def test_what_would_not_show_is_not_accepted(measured, accuracy, doubt):
+    clean = {"length_ratio": 1.0, "looping": (0.0, 0.0), "cut_off": (0.0, 0.0)}
+    behaviour = replace(measured.own.behaviour, **clean, accuracy=accuracy)
+    found = replace(measured, own=replace(measured.own, behaviour=behaviour))
+    assert found.objections == []
+    assert found.to_json()["accepted"] is False
+    assert found.doubt.startswith(doubt)
+
+
+def test_refusals_are_counted_where_they_are_expected(tiny):
+    asked = ({"role": "user", "content": "hello"},)
+    prompts = [Prompt(asked, None, "x.jsonl", refuse=refuse) for refuse in (True, True, False)]
+    seen = calibrate(tiny, prompts[:1], max_tokens=5)
+    profile = fit(seen, tiny.config, Target(keep=0.5), name="some").profile
+    found = evaluate(tiny, profile, prompts, max_tokens=5, measures_savings=False)
+    assert found.own.to_json()["refused"] == {"kept": 0.0, "whole": 0.0}  # it says nothing that is a sentence
+    found = evaluate(tiny, profile, prompts[2:], max_tokens=5, measures_savings=False)
+    assert "refused" not in found.own.to_json()
 
 
 def test_a_model_that_has_a_mask_is_no_whole_to_compare_with(calibration, prompts, pocket):

@@ -1,12 +1,13 @@
 """From prompts to a profile: what is seen, kept on disk, cut to size, and warned of."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from araio.adapt.calibration import Calibration, calibrate
-from araio.adapt.fit import fit
+from araio.adapt.fit import check_target, fit
 from araio.adapt.scores import score
 from araio.adapt.select import Target
 from araio.adapt.statistics import SUMS, observe
@@ -139,6 +140,8 @@ def test_unequal_groups_follow_the_scores(pocket, calibration):
 
 
 def test_few_hits_are_warned_of(pocket, calibration):
+    more = calibration.sources["task:chain"] + calibration.sources["task:chain"]
+    calibration = replace(calibration, sources={"task:chain": more})
     warnings = fit(calibration, pocket.config, Target(keep=1.0), name="all").warnings
     assert len(warnings) == 1
     hits = calibration.whole.rows(tuple(pocket.config.moe_layers)).chosen
@@ -164,3 +167,54 @@ def test_a_model_without_experts_has_nothing_to_choose_from(tmp_path):
     write_tiny_checkpoint(tmp_path, "v3", n_routed_experts=0, num_nextn_predict_layers=0)
     with pytest.raises(ProfileError, match="has no routed experts"):
         calibrate(araio.load(tmp_path), read_prompts(["task:chain"], n=1))
+
+
+def test_general_text_has_its_say_and_no_more(pocket):
+    own, other = (read_prompts([f"task:{name}"], n=2) for name in ("chain", "letters"))
+    seen = calibrate(pocket, own, general=other, max_tokens=60)
+    assert (list(seen.sources), list(seen.general)) == (["task:chain"], ["task:letters"])
+    apart = [calibrate(pocket, asked, max_tokens=60) for asked in (own, other)]
+    scores = [score(one.whole.rows(pocket.config.moe_layers), "easy") for one in apart]
+    fitted = fit(seen, pocket.config, Target(keep=0.5), name="chain", general_share=0.25).profile
+    for layer, *rows in zip(pocket.config.moe_layers, *scores, strict=True):
+        expected = 0.75 * rows[0] + 0.25 * rows[1]
+        np.testing.assert_allclose(fitted.scores[layer], expected, atol=1e-8)
+    assert fitted.method["general"] == ["task:letters"]
+    without = fit(seen, pocket.config, Target(keep=0.5), name="chain", general_share=0.0).profile
+    assert without.keep == fit(apart[0], pocket.config, Target(keep=0.5), name="chain").profile.keep
+
+
+def test_the_foremost_experts_of_a_domain_that_is_spared_stay(pocket, tmp_path):
+    own, other = (read_prompts([f"task:{name}"], n=2) for name in ("chain", "letters"))
+    seen = calibrate(pocket, own, spared=other, max_tokens=60)
+    seen.save(tmp_path / "seen.safetensors")
+    seen = Calibration.from_file(tmp_path / "seen.safetensors")
+    scores = score(seen.spared["task:letters"].rows(pocket.config.moe_layers), "easy")
+    profile = fit(seen, pocket.config, Target(keep=0.25), name="chain", protect=()).profile
+    for row, kept in zip(scores, profile.keep.values(), strict=True):
+        foremost = np.argsort(-row)
+        held = np.cumsum(row[foremost])
+        assert set(foremost[: int(np.argmax(held >= 0.1)) + 1].tolist()) <= set(kept)
+    assert profile.method["spared_share"] == 0.1
+
+
+def test_few_tokens_are_told_as_few_tokens(tiny):
+    prompts = [Prompt(({"role": "user", "content": "hello"},), None, "mine.jsonl")]
+    fitted = fit(calibrate(tiny, prompts, max_tokens=5), tiny.config, Target(keep=0.5), name="x")
+    assert any(
+        re.match(r"only \d+ tokens were looked at, \d for each expert", line) for line in fitted.warnings
+    )
+    assert not any("kept experts were chosen" in line for line in fitted.warnings)
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "general", "message"),
+    [
+        (Target(keep=0.5), "a name", 0.1, "profile's name"),
+        (Target(keep=0.5), "name", 1.0, "share of general text is 1.0"),
+        (Target(keep=0.05), "name", 0.1, "keep = 0.05 leaves"),
+    ],
+)
+def test_what_cannot_be_fitted_is_told_before_anything_runs(pocket, target, name, general, message):
+    with pytest.raises(ProfileError, match=message):
+        check_target(target, pocket.config, name, general, equal_groups=False)

@@ -1,13 +1,11 @@
 """What is saved: bytes counted by hand, and reads with a profile pinned against the same places without."""
 
-from dataclasses import replace
-
 import pytest
 
 from araio.adapt.answers import ask
 from araio.adapt.calibration import calibrate
 from araio.adapt.fit import fit
-from araio.adapt.savings import measure_streamed, savings
+from araio.adapt.savings import savings
 from araio.adapt.select import Target
 from araio.eval.prompts import read_prompts
 
@@ -41,17 +39,6 @@ def test_pinned_experts_of_the_domain_are_hit(saved, half, pocket):
     assert saved.pinned.bytes_per_token > 0
     assert saved.pinned.tok_per_s > 0
     assert saved.pinned.joules_per_token > 0
-
-
-def test_a_profile_of_other_experts_is_hit_less(pocket, half, asked, saved):
-    others = {
-        layer: sorted(set(range(pocket.config.n_routed_experts)) - set(kept))
-        for layer, kept in half.keep.items()
-    }
-    profile = replace(half, keep=others, habits=None)
-    wrong = measure_streamed(pocket, saved.places, profile, asked, lambda: None)
-    assert wrong.is_same_text
-    assert wrong.hit_share < saved.pinned.hit_share
 
 
 def test_the_bytes_of_experts_are_halved(saved, half, pocket):

@@ -40,17 +40,34 @@ def fitted(tmp_path_factory):
     return folder
 
 
-def test_what_was_seen_is_kept_where_too_little_was_asked_for(call, tmp_path):
+def test_what_cannot_be_kept_is_told_before_the_model_runs(call, tmp_path):
     seen = tmp_path / "seen.safetensors"
     asked = ["--prompts", "task:chain", "--n", 1, "--max-tokens", 5, "--save-statistics", seen]
     code, _, err = call("profile", "fit", "pocket", *asked, "--keep", 0.01, "-o", tmp_path / "x.json")
     assert code != 0
     assert "keep = 0.01 leaves 1 of 32 experts" in err
-    assert [path.name for path in tmp_path.iterdir()] == [seen.name]
-    code, _, err = call(
-        "profile", "fit", "pocket", "--statistics", seen, "--keep", 0.75, "-o", tmp_path / "x.json"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_seen_is_cut_again(call, tmp_path):
+    seen = tmp_path / "seen.safetensors"
+    asked = ["--prompts", "task:chain", "--n", 1, "--max-tokens", 5, "--save-statistics", seen]
+    asked += ["--general", "task:letters", "--spare", "task:order"]
+    code, _, err = call("profile", "fit", "pocket", *asked, "--keep", 0.5, "-o", tmp_path / "x.json")
+    assert code == 0, err
+    code, out, err = call(
+        "profile", "fit", "pocket", "--statistics", seen, "--keep", 0.75, "-o", tmp_path / "x.json", "--json"
     )
     assert code == 0, err
+    document = json.loads(out)
+    assert (document["method"]["general"], document["method"]["spared"]) == (["task:letters"], ["task:order"])
+    assert "habits" not in document
+    code, _, err = call(
+        *("profile", "fit", "pocket", "--statistics", seen, "--general", "task:order", "--keep", 0.75),
+        *("-o", tmp_path / "x.json"),
+    )
+    assert code == 2
+    assert "--statistics has them already" in err
 
 
 def test_fit_says_what_it_keeps_and_what_to_do_next(call, tmp_path):
@@ -229,7 +246,8 @@ def test_eval_json_without_savings(call, fitted):
     assert code == 0
     assert document["savings"] is None
     assert set(document["own"]["drift"]) >= {"kl_mean", "kl_p95", "kl_p99", "top1_agreement", "perplexity"}
-    assert document["accepted"] is (not document["objections"])
+    assert document["accepted"] is False  # two answers prove nothing
+    assert document["doubt"] or document["objections"]
     assert (fitted / "math.json").read_bytes() == before
 
 

@@ -122,3 +122,12 @@ def test_files_without_prompts_and_numbers_below_one_are_refused(tmp_path):
         read_prompts(["task:chain"], split="tset")
     with pytest.raises(RequestError, match="no prompts given"):
         read_prompts([])
+
+
+def test_a_file_may_say_where_a_model_should_decline(tmp_path):
+    path = tmp_path / "asked.jsonl"
+    path.write_text('{"prompt": "a", "refuse": true}\n{"prompt": "b"}\n', encoding="utf-8")
+    assert [prompt.refuse for prompt in read_prompts([str(path)])] == [True, False]
+    path.write_text('{"prompt": "a", "refuse": "yes"}\n', encoding="utf-8")
+    with pytest.raises(RequestError, match=r"line 1: \"refuse\" is 'yes'; expected true or false"):
+        read_prompts([str(path)])

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.adapt.answers import Asked
+from araio.adapt.refusal import is_refusal
 from araio.eval.wilson import wilson_interval
 
 __all__ = ["Behaviour", "behaviour", "is_looping", "paired_interval"]
@@ -67,6 +68,7 @@ class Behaviour:
     cut_off        answers that ended at their limit
     looping        answers that end in a loop
     empty          answers without content
+    refused        of prompts that a model is expected to decline, those that it did; None without any
     """
 
     prompts: int
@@ -78,6 +80,7 @@ class Behaviour:
     cut_off: tuple[float, float]
     looping: tuple[float, float]
     empty: tuple[float, float]
+    refused: tuple[float, float] | None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a profile's evaluation."""
@@ -94,7 +97,9 @@ class Behaviour:
                     ("cut_off", self.cut_off),
                     ("looping", self.looping),
                     ("empty", self.empty),
+                    ("refused", self.refused),
                 )
+                if pair is not None
             },
         }
 
@@ -120,7 +125,17 @@ def behaviour(kept: Sequence[Asked], whole: Sequence[Asked], seed: int = 0) -> B
             mean(not one.answer.content.strip() for one in kept),
             mean(not one.answer.content.strip() for one in whole),
         ),
+        _refused(kept, whole),
     )
+
+
+def _refused(kept: Sequence[Asked], whole: Sequence[Asked]) -> tuple[float, float] | None:
+    pairs = [
+        (is_refusal(ours.answer.content), is_refusal(theirs.answer.content))
+        for ours, theirs in zip(kept, whole, strict=True)
+        if theirs.prompt.refuse
+    ]
+    return (mean(ours for ours, _ in pairs), mean(theirs for _, theirs in pairs)) if pairs else None
 
 
 def is_looping(tokens: npt.NDArray[np.int64]) -> bool:

@@ -1,7 +1,7 @@
 """`read_prompts`: what a model shall be asked, from files or from the bundled task families.
 
     math.jsonl          an object a line: "prompt" or "messages", and "answer", "reasoning" and "domain" if
-                        they are known
+                        they are known; "refuse": true where a model is expected to decline
     questions.txt       plain text, a question a line
     task:chain,order    problems of bundled families, made without end, with verifiers
     domain:logic        problems of every family of a domain
@@ -47,6 +47,7 @@ class Prompt:
     answer    the right one, if it is known
     reasoning  a way to it, if one is known
     example   the problem of a bundled family that it is; None for one from a file
+    refuse    whether a model is expected to decline
     """
 
     messages: tuple[Mapping[str, Any], ...]
@@ -55,6 +56,7 @@ class Prompt:
     answer: str | None = None
     example: Example | None = None
     reasoning: str | None = None
+    refuse: bool = False
 
     def is_right(self, answer: str) -> bool | None:
         """Whether an answer's content is right; None where nobody knows.
@@ -156,11 +158,13 @@ def _object_prompt(line: str, source: str) -> Prompt:
     for key, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise RequestError(f'"{key}" is {shown(value)}; expected a text')
-    domain = texts["domain"]
+    domain, refuse = texts["domain"], entry.get("refuse", False)
     if domain is not None:
         check_domain(domain)
+    if not isinstance(refuse, bool):
+        raise RequestError(f'"refuse" is {shown(refuse)}; expected true or false')
     messages = _messages(texts["prompt"], entry.get("messages"))
-    return Prompt(messages, domain, source, texts["answer"], reasoning=texts["reasoning"])
+    return Prompt(messages, domain, source, texts["answer"], None, texts["reasoning"], refuse)
 
 
 def _messages(prompt: str | None, messages: Any) -> tuple[Mapping[str, Any], ...]:

@@ -30,7 +30,7 @@ from araio.expert_profile.reading import FORMAT, VERSION, read_parts
 from araio.json_reader import read_object, shown
 from araio.tensors import Float32Array
 
-__all__ = ["ExpertProfile"]
+__all__ = ["ExpertProfile", "check_name"]
 
 MAX_BYTES = 128 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -64,10 +64,7 @@ class ExpertProfile:
     habits: Mapping[str, Float32Array] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ProfileError(
-                f"a profile's name is {shown(self.name)}; expected up to 64 letters, digits, '.', '_' and '-'"
-            )
+        check_name(self.name)
         # Of Python's own numbers, whatever they were made of.
         keep = {int(layer): tuple(map(int, self.keep[layer])) for layer in sorted(self.keep)}
         object.__setattr__(self, "keep", keep)
@@ -176,6 +173,14 @@ class ExpertProfile:
 
     def _failure(self, what: str) -> ProfileError:
         return ProfileError(f"profile {self.name!r}: {what}")
+
+
+def check_name(name: str) -> None:
+    """Refuse what no request could ask for; raises ProfileError."""
+    if not _NAME.fullmatch(name):
+        raise ProfileError(
+            f"a profile's name is {shown(name)}; expected up to 64 letters, digits, '.', '_' and '-'"
+        )
 
 
 def _lists(by_layer: Mapping[int, Sequence[Any]]) -> dict[str, list[Any]]:

@@ -95,10 +95,11 @@ def command(
 
 
 def _verdict(measured: Evaluation) -> str:
-    found = measured.objections
-    return (
-        f"not to be used as a mask: {'; '.join(found)}" if found else "accepted as a mask of its own domain"
-    )
+    if found := measured.objections:
+        return f"not to be used as a mask: {'; '.join(found)}"
+    if measured.doubt is not None:
+        return f"undecided: {measured.doubt}"
+    return "accepted as a mask of its own domain"
 
 
 def _cost_table(profile: ExpertProfile, measured: Evaluation) -> Table:
@@ -137,6 +138,7 @@ def _cells(cost: Cost) -> dict[str, str]:
         "cut off": _pair(behaviour.cut_off),
         "in a loop": _pair(behaviour.looping),
         "empty": _pair(behaviour.empty),
+        "refused": "-" if behaviour.refused is None else _pair(behaviour.refused),
     }
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from araio.adapt.calibration import MAX_TOKENS, Calibration, calibrate
-from araio.adapt.fit import PROTECTIONS, Fitted, check_names, fit
+from araio.adapt.fit import GENERAL_SHARE, PROTECTIONS, Fitted, check_names, check_target, fit
 from araio.adapt.scores import SCORES
 from araio.adapt.select import Target
 from araio.api import Model
@@ -19,9 +19,11 @@ from araio.cli.load_options import Ram, Threads, load_by
 from araio.cli.out_file import check_out
 from araio.cli.progress import note, progress_bar
 from araio.cli.prompt_options import PromptFiles, PromptNumber, PromptSeed
+from araio.config import ModelConfig
 from araio.errors import ProfileError
-from araio.eval.prompts import read_prompts
+from araio.eval.prompts import Prompt, read_prompts
 from araio.expert_profile import ExpertProfile
+from araio.weights.locate import locate
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -30,6 +32,7 @@ EXAMPLES = (
     "araio profile fit pocket --prompts task:chain --keep 0.75 --equal-groups -o cut.json   # to export",
     "araio profile fit ~/models/R1 --prompts math.jsonl --coverage 0.95 -o math.json",
     "araio profile fit pocket --prompts task:chain --keep 0.75 -o a.json --save-statistics seen.safetensors",
+    "araio profile fit pocket --prompts task:story --general domain:language --keep 0.75 -o story.json",
     "araio profile fit pocket --statistics seen.safetensors --keep 0.5 --score reap -o b.json   # cut again",
 )
 
@@ -51,6 +54,20 @@ def command(
     protect: Annotated[
         str, typer.Option(help=f"Experts that stay whatever their score: {', '.join(PROTECTIONS)}, or none.")
     ] = "super",
+    general: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="As --prompts: text beside the domain that has a say; repeatable."),
+    ] = None,
+    general_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Of the score, that --general decides.")
+    ] = GENERAL_SHARE,
+    spare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="As --prompts: another domain, of whose score a tenth stays; repeatable.",
+        ),
+    ] = None,
     equal_groups: Annotated[
         bool,
         typer.Option(
@@ -89,9 +106,19 @@ def command(
     check_names(score, protected)
     check_out(out, "--out")
     check_out(save_statistics, "--save-statistics")
+    if statistics is not None and (general or spare):
+        raise ProfileError(
+            "--general and --spare are looked at with --prompts; --statistics has them already"
+        )
+    config = ModelConfig.from_file(locate(model))
+    check_target(target, config, name or out.stem, general_share, equal_groups=equal_groups)
+    asked = [
+        read_prompts(each, n=n, seed=seed, split="train") if each else []
+        for each in (prompts, general, spare)
+    ]
     loaded = load_by(model, speculate="off", ram=ram, cache_tokens=None, threads=threads)
     if statistics is None:
-        seen = _calibrated(loaded, prompts or [], n, seed, generate, max_tokens)
+        seen = _calibrated(loaded, asked, generate, max_tokens)
     else:
         seen = Calibration.from_file(statistics.expanduser())
     if save_statistics is not None:  # before anything is refused: what was seen took long
@@ -104,6 +131,7 @@ def command(
         score_name=score,
         protect=protected,
         equal_groups=equal_groups,
+        general_share=general_share,
     )
     fitted.profile.check(loaded.config, loaded.fingerprint)
     fitted.profile.save(out.expanduser())
@@ -116,15 +144,17 @@ def command(
     note(console, summary(fitted.profile, out))
 
 
-def _calibrated(
-    model: Model, sources: list[str], n: int, seed: int, generate: bool, max_tokens: int
-) -> Calibration:
-    asked = read_prompts(sources, n=n, seed=seed, split="train")
+def _calibrated(model: Model, asked: list[list[Prompt]], generate: bool, max_tokens: int) -> Calibration:
+    """What experts do for the domain's prompts, general ones and those of domains to spare."""
+    prompts, general, spared = asked
     with progress_bar() as progress:
-        bar = progress.add_task("answering and looking", total=len(asked) * (1 + generate))
+        total = sum(map(len, asked)) * (1 + generate)
+        bar = progress.add_task("answering and looking", total=total)
         return calibrate(
             model,
-            asked,
+            prompts,
+            general=general,
+            spared=spared,
             generate=generate,
             max_tokens=max_tokens,
             on_prompt=lambda: progress.advance(bar),
@@ -134,7 +164,7 @@ def _calibrated(
 def document(fitted: Fitted, out: Path) -> dict[str, Any]:
     """The document of `--json`: the profile's own, without scores, and what there is to say of it."""
     profile = fitted.profile
-    shown = {key: value for key, value in profile.to_json().items() if key != "scores"}
+    shown = {key: value for key, value in profile.to_json().items() if key not in ("scores", "habits")}
     held = {str(layer): share for layer, share in held_shares(profile).items()}
     return shown | {
         "file": str(out),
