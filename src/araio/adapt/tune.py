@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from araio.adapt.lessons import Lesson, Lessons
+from araio.adapt.lesson_rows import LessonDocuments, packed
+from araio.adapt.lessons import Lessons
 from araio.adapt.partly_trained import train_only, tuned_tensors
 from araio.adapt.tune_settings import TuneReport, TuneSettings
 from araio.config import ModelConfig
@@ -35,7 +35,7 @@ from araio.tensors import BFloat16, Float32Array
 from araio.text.deepseek import PAD
 from araio.text.tokenizer import Tokenizer
 from araio.train.checkpoint import export_model, load_state, save_state
-from araio.train.data import Batch, BatchStream, Document
+from araio.train.data import Batch, BatchStream
 from araio.train.loop import memory_errors
 from araio.train.loss import compute_loss, cross_entropy
 from araio.train.model import SparseModel
@@ -51,17 +51,6 @@ from araio.weights.routers import stored_fingerprint
 __all__ = ["Tuner"]
 
 BETAS, CLIP = (0.9, 0.95), 1.0
-
-
-class _Documents:
-    """Lessons in any order, as a stream of batches takes them."""
-
-    def __init__(self, lessons: Sequence[Lesson], pad: int) -> None:
-        self._documents = [_document(lesson) for lesson in lessons]
-        self.pad = pad
-
-    def draw(self, rng: Random) -> Document:
-        return rng.choice(self._documents)
 
 
 class Tuner:
@@ -110,7 +99,7 @@ class Tuner:
         self.optimizers = build_optimizers(self.model, "adamw", 0.0, 0.0, BETAS)
         tokenizer = Tokenizer.from_folder(self.source)
         pad = tokenizer.token_id(PAD)
-        documents = _Documents(lessons.learned, (tokenizer.eos_id or 0) if pad is None else pad)
+        documents = LessonDocuments(lessons.learned, (tokenizer.eos_id or 0) if pad is None else pad)
         self.stream = BatchStream(documents, settings.rows, settings.length, settings.seed)
         self.evaluation: dict[str, Any] = {
             "held_out_lessons": len(lessons.held_out),
@@ -251,9 +240,9 @@ class Tuner:
     def held_out_loss(self) -> float | None:
         """Nats per learned token of the lessons that were kept apart; None where there are none."""
         total, labels = 0.0, 0
-        packed = _packed(self.lessons.held_out, self.settings.length)
-        for start in range(0, len(packed), self.settings.rows):
-            batch: Batch = self.stream.collate(packed[start : start + self.settings.rows]).to(self.device)
+        rows = packed(self.lessons.held_out, self.settings.length)
+        for start in range(0, len(rows), self.settings.rows):
+            batch: Batch = self.stream.collate(rows[start : start + self.settings.rows]).to(self.device)
             output = self.model(batch.tokens, batch.documents, batch.positions, with_mtp=False)
             total += float(cross_entropy(self.model, output.hidden, batch.labels)) * batch.learned_tokens
             labels += batch.learned_tokens
@@ -293,23 +282,6 @@ class Tuner:
             staging.rename(self.out)
         except OSError as error:
             raise TrainingError(f"{self.out}: cannot be written ({error.strerror})") from None
-
-
-def _document(lesson: Lesson) -> Document:
-    return Document(list(lesson.ids), lesson.first_learned)
-
-
-def _packed(lessons: Sequence[Lesson], length: int) -> list[list[Document]]:
-    """Rows of lessons in order, each row as full as the next one leaves it."""
-    rows: list[list[Document]] = []
-    free = 0
-    for lesson in lessons:
-        if len(lesson.ids) > free:
-            rows.append([])
-            free = length
-        rows[-1].append(_document(lesson))
-        free -= len(lesson.ids)
-    return rows
 
 
 def _freeze_mtp(model: SparseModel) -> None:
