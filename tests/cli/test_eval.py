@@ -104,3 +104,29 @@ def test_prompts_do_not_tell_what_cached_costs(araio_command, tiny) -> None:
     result = araio_command("eval", tiny, "--approximate", "cached", "--kl", tiny)
     assert result.returncode == 2
     assert "`araio run` measures it" in result.stderr
+
+
+def test_budgets_and_votes_are_a_table_a_picture_and_json(araio_command, tmp_path):
+    picture = tmp_path / "thinking.svg"
+    ask = ["eval", "pocket", "--tasks", "chain", "--n", 2, "--budgets", "8", "--votes", "1,3"]
+    done = araio_command(*ask, "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    assert "no limit" in done.stdout
+    assert "8 tokens" in done.stdout
+    assert "votes of" in done.stdout
+    assert picture.read_text(encoding="utf-8").startswith("<?xml")
+    document = json.loads(araio_command(*ask, "--json").stdout)
+    assert [point["budget"] for point in document["budgets"]] == [8, None]
+    assert [point["votes"] for point in document["votes"]] == [1, 3]
+
+
+def test_mistakes_of_a_sweep_are_told_at_once(araio_command, tmp_path):
+    for options, message in (
+        (["--budgets", "8,x"], "--budgets is '8,x'; expected numbers with commas"),
+        (["--plot", tmp_path / "x.png"], "--plot draws accuracy against --budgets or --votes"),
+        (["--votes", "4", "--workers", "2"], "go with neither --kl nor --workers"),
+        (["--votes", "4", "--plot", tmp_path / "x.xyz"], "no format 'xyz'"),
+    ):
+        done = araio_command("eval", "pocket", *options)
+        assert done.returncode == 2
+        assert message in done.stderr

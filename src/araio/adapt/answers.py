@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from araio.api import Model
+from araio.api.together import run_together
 from araio.engine.answer import Answer
 from araio.engine.generation import Generation
 from araio.errors import ProfileError
@@ -73,34 +73,13 @@ def ask(
     generations = [model.prepare(prompt.messages, **options) for prompt in prompts]
     tokens: list[list[int]] = [[] for _ in prompts]
     done: dict[int, Asked] = {}
-    try:
-        for generation in generations:
-            model.engine.enter(generation.job)
-        while len(done) < len(prompts):
-            begun_s = perf_counter()
-            model.engine.step()
-            seconds = perf_counter() - begun_s
-            for place, generation in enumerate(generations):
-                if place in done:
-                    continue
-                _take(generation, tokens[place], seconds)
-                if generation.job.is_done:
-                    done[place] = _asked(prompts[place], generation, tokens[place])
-                    on_answer(done[place])
-    finally:
-        for generation in generations:
-            model.engine.cancel(generation.job)
+
+    def keep(place: int) -> None:
+        done[place] = _asked(prompts[place], generations[place], tokens[place])
+        on_answer(done[place])
+
+    run_together(model.engine, generations, lambda place, token: tokens[place].append(token.id), keep)
     return [done[place] for place in range(len(prompts))]
-
-
-def _take(generation: Generation, tokens: list[int], seconds: float) -> None:
-    job = generation.job
-    if job.error is not None:
-        raise job.error
-    while job.tokens:
-        token = job.tokens.popleft()
-        tokens.append(token.id)
-        generation.take(token, seconds)
 
 
 def _asked(prompt: Prompt, generation: Generation, tokens: Sequence[int]) -> Asked:

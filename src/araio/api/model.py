@@ -11,7 +11,7 @@ It joins the parts below: weights and kernels, tokenizer and chat format, the en
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from araio.api import passes
+from araio.api.answer_stream import AnswerStream
 from araio.api.recording import Layers, Recording, RecordingOptions
+from araio.api.votes import Votes, vote
 from araio.config import ModelConfig
 from araio.engine.answer import Answer, Event, last_answer
+from araio.engine.effort import Effort
 from araio.engine.engine import Engine
 from araio.engine.forms import ChatOptions
 from araio.engine.generate import PREFILL_CHUNK
@@ -157,14 +160,37 @@ class Model:
         """Answer a question or continue a conversation; see `prepare` for what it raises."""
         return last_answer(self.stream(messages, **sampling))
 
-    def stream(self, messages: Messages, **sampling: Any) -> Iterator[Event]:
+    def vote(
+        self,
+        messages: Messages,
+        n: int,
+        *,
+        on_answer: Callable[[], None] = lambda: None,
+        **sampling: Any,
+    ) -> Votes:
+        """Answer `n` times at once, and give the answer that most come to, with all of them.
+
+        sampling   as in `chat`; without a temperature, here or in the checkpoint, `votes.VOTING_TEMPERATURE`.
+                   Of a seed s the answers have s, s + 1, ..., so that of more votes the first are the same
+        on_answer  called when an answer is done
+
+        Raises:
+            RequestError: a number of votes out of range.
+            Exception: what `prepare` raises.
+        """
+        return vote(self, messages, n, on_answer, **sampling)
+
+    def stream(self, messages: Messages, **sampling: Any) -> AnswerStream:
         """The same answer as `chat` in pieces: reasoning and content deltas, then one `Finish`.
+
+        `answer_now` of what comes back ends the thinking, from any thread.
 
         Raises:
             GenerationError: a model whose output is not a number; while iterating.
             Exception: what `prepare` raises; at once.
         """
-        return self._events(self.prepare(messages, **sampling))
+        generation = self.prepare(messages, **sampling)
+        return AnswerStream(generation, self._events(generation))
 
     def complete(self, text: str | Sequence[int], **sampling: Any) -> Answer:
         """Continue plain text, without a chat format: all that follows is `content`; see `prepare_text`."""
@@ -179,6 +205,8 @@ class Model:
         parallel_tool_calls: bool = True,
         response_format: Mapping[str, Any] | None = None,
         thinking_budget: int | None = None,
+        effort: Effort | None = None,
+        repetition_guard: bool = False,
         continue_final_message: bool = False,
         watch_experts: Watch | None = None,
         profile: AskedProfile | None = None,
@@ -203,6 +231,8 @@ class Model:
             parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
             thinking_budget=thinking_budget,
+            effort=effort,
+            repetition_guard=repetition_guard,
             continue_final_message=continue_final_message,
             watch_experts=watch_experts,
             profile=profile,

@@ -25,7 +25,8 @@ HELP = """\
   /clear   forget the conversation
   /exit    leave; so does Ctrl-D
   /help    this list
-  Ctrl-C   stop the answer"""
+  Ctrl-C   stop the answer
+  Ctrl-\\   stop the thinking, and have the answer"""
 
 
 def prompt_loop(

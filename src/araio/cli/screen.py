@@ -11,9 +11,11 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from araio.cli.answer_now import answer_now
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.printable import printable
 from araio.engine.answer import Answer, ContentDelta, Event, Finish, ReasoningDelta
+from araio.engine.generation import REPETITION
 
 __all__ = ["Screen", "footer"]
 
@@ -34,19 +36,29 @@ class Screen:
     def show(self, events: Iterator[Event]) -> Answer:
         """Write every piece as it comes, then the footer; the finished answer."""
         self._last_thought = ""
-        for event in ctrl_c.watched(events):
-            match event:
-                case ReasoningDelta(text):
-                    self._think(text)
-                case ContentDelta(text):
-                    self._end_thinking()
-                    write(sys.stdout, text)
-                    self._is_line_open = not text.endswith("\n")
-                case Finish(answer):
-                    self._end_thinking()
-                    self.note(footer(answer, is_whole=self._whole_receipt))
-                    return answer
+        with answer_now(events):
+            for event in ctrl_c.watched(events):
+                match event:
+                    case ReasoningDelta(text):
+                        self._think(text)
+                    case ContentDelta(text):
+                        self._end_thinking()
+                        write(sys.stdout, text)
+                        self._is_line_open = not text.endswith("\n")
+                    case Finish(answer):
+                        self._end_thinking()
+                        self.note(footer(answer, is_whole=self._whole_receipt))
+                        return answer
         raise AssertionError("a stream ends with Finish")
+
+    def show_finished(self, answer: Answer) -> None:
+        """Write an answer that is there already, as `show` would have."""
+        pieces: list[Event] = []
+        if answer.reasoning:
+            pieces.append(ReasoningDelta(answer.reasoning))
+        if answer.content:
+            pieces.append(ContentDelta(answer.content))
+        self.show(iter([*pieces, Finish(answer)]))
 
     def note(self, text: str) -> None:
         """One dim line on stderr, without control characters: it may quote a template or a file name."""
@@ -85,6 +97,8 @@ def footer(answer: Answer, *, is_whole: bool) -> str:
     from araio.costs.receipt_text import receipt_line, receipt_text  # not before the first token
 
     text = receipt_text(answer.receipt) if is_whole else receipt_line(answer.receipt)
+    if answer.stop_reason == REPETITION:
+        return f"{text}{chr(10) if is_whole else ' · '}ended, for it only repeated itself"
     if answer.finish_reason != "length":
         return text
     cut_off = "cut off at the token limit; raise --max-tokens, or --cache-tokens"

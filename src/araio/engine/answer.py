@@ -110,7 +110,7 @@ class Answer:
     receipt: Receipt
     tool_calls: tuple[ToolCall, ...] = ()
     stop_reason: str | None = None
-    """The stop string that ended the text; None if something else did."""
+    """The stop string that ended the text, or "repetition", see `ChatOptions`; None if something else did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     """Of every token of the prompt, if asked for; None for the first, which nothing stands before."""

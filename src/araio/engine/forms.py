@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from araio.engine.effort import Effort
 from araio.engine.guide import FormGuide, SingleCallGuide
 from araio.engine.profiles import AskedProfile
 from araio.engine.tokens import Watch
@@ -41,6 +42,8 @@ class ChatOptions:
     response_format  `{"type": "text"}`, `{"type": "json_object"}`, or `{"type": "json_schema",
                      "json_schema": {"schema": ...}}`: the answer behind the thinking
     thinking_budget  tokens of thinking after which it is closed; the closing tag comes on top
+    effort           the same in words, one of `effort.EFFORTS`; the budget goes before it
+    repetition_guard  close a thinking that only repeats itself, and end an answer that does
     continue_final_message  the answer goes on with the last message, an assistant's
     watch_experts    "answer" tells with each new token which experts its position used; "all" does so for
                      the prompt as well, which is run whole then, whatever is in the cache
@@ -53,6 +56,8 @@ class ChatOptions:
     parallel_tool_calls: bool = True
     response_format: Mapping[str, Any] | None = None
     thinking_budget: int | None = None
+    effort: Effort | None = None
+    repetition_guard: bool = False
     continue_final_message: bool = False
     watch_experts: Watch | None = None
     profile: AskedProfile | None = None

@@ -12,6 +12,7 @@ for the counting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from araio.engine.answer import Answer, Event, Finish, Step, TokenLogprob
@@ -23,7 +24,10 @@ from araio.engine.transcript import Transcript, timed
 if TYPE_CHECKING:
     from araio.engine.receipts import Receipts
 
-__all__ = ["Generation", "Step"]
+__all__ = ["REPETITION", "Generation", "Step"]
+
+REPETITION = "repetition"
+"""The stop reason of an answer that was ended because it only repeated itself."""
 
 
 class Generation:
@@ -87,4 +91,6 @@ class Generation:
 
     def answer(self) -> Answer:
         """All of it, once the last token was taken; where none was wanted, once the job is done."""
-        return self._transcript.answer(self._model, self.job, self._receipts())
+        answer = self._transcript.answer(self._model, self.job, self._receipts())
+        has_looped = self._thinking is not None and self._thinking.is_looping
+        return replace(answer, stop_reason=REPETITION) if has_looped else answer

@@ -1,10 +1,10 @@
 r"""`Guide`: what a request's tokens must be, or may be, whatever the model would choose.
 
-`ThinkingGuide` ends the thinking: after a budget of tokens, or when somebody asks for the answer now, it
-forces the closing tag token by token and lets go; a tag that comes once more, behind the thinking, gives no
-text. `FormGuide` lets pass what a grammar allows, `SingleCallGuide` one call of a tool. One request's guide
-sees each of its tokens in order, drafted or not, so what it does depends on nothing else; a forced token is
-not drawn. Read `sampling.py` for the one caller.
+`ThinkingGuide` ends the thinking: after a budget of tokens, where it only repeats itself if that is watched
+for, or when somebody asks for the answer now. It forces the closing tag token by token and lets go; a tag
+that comes once more, behind the thinking, gives no text. `FormGuide` lets pass what a grammar allows,
+`SingleCallGuide` one call of a tool. One request's guide sees each of its tokens in order, drafted or not, so
+what it does depends on nothing else; a forced token is not drawn. Read `sampling.py` for the one caller.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from araio.engine.loops import LoopDetector
 from araio.text.deepseek import END_THINK, THINK
 from araio.text.reasoning import ReasoningSplitter
 from araio.text.tokenizer import Span, Tokenizer
@@ -127,6 +128,8 @@ class ThinkingGuide:
     answer               guides what follows the thinking
     within               (W,) what may come within the thinking; None if everything may. An answer that must
                          have a form must not end before it has begun
+    ends_loops           the token that ends an answer which only repeats itself; the thinking is closed if it
+                         does. None lets both go on
     """
 
     def __init__(
@@ -137,8 +140,13 @@ class ThinkingGuide:
         budget: int | None = None,
         answer: Guide | None = None,
         within: BoolArray | None = None,
+        ends_loops: int | None = None,
     ) -> None:
         self.is_silent = False
+        self.is_looping = False
+        """Whether the answer ended because it only repeated itself."""
+        self._ends_loops = ends_loops
+        self._loops = None if ends_loops is None else LoopDetector()
         self._tags = tags
         self._budget = budget
         self._answer = answer
@@ -175,6 +183,8 @@ class ThinkingGuide:
             self._closing.extend(self._tags.closing if self._is_new_line else self._tags.breaking)
         if self._closing:
             return self._closing[0]
+        if self.is_looping:
+            return self._ends_loops
         return None if self._answer is None else self._answer.forced()
 
     def allowed(self) -> BoolArray | None:
@@ -191,6 +201,13 @@ class ThinkingGuide:
 
     def accept(self, token_id: int) -> None:
         """Count a token, to the thinking or to the answer."""
+        self._accept(token_id)
+        if self._loops is not None and self._loops.push(token_id):
+            if not self.end_reasoning():
+                self.is_looping = True
+            self._loops.forget()
+
+    def _accept(self, token_id: int) -> None:
         was_reasoning, may_open = self._splitter.is_reasoning, self._splitter.may_open
         place = self._accepted
         self._accepted += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from araio.engine.effort import budget_of
 from araio.engine.engine import Engine
 from araio.engine.forms import ChatOptions, Forms
 from araio.engine.generation import Generation
@@ -58,6 +59,7 @@ class Preparer:
         self._chat_format = chat_format
         self._defaults = dict(defaults)
         self._stop_ids = frozenset(stop_ids)
+        self._end = stop_ids[0] if stop_ids else None
         self._receipts = receipts
         self._profiles = profiles
         self._forms = Forms(tokenizer, engine.model.config.vocab_size, stop_ids)
@@ -73,6 +75,8 @@ class Preparer:
         What is alike for all, the prompt among it, is made once.
         """
         check_thinking_budget(options.thinking_budget)
+        budget = budget_of(options.effort, options.thinking_budget)
+        ends_loops = self._end if options.repetition_guard else None
         mask = self._profiles.mask(options.profile)
         tools, choice = options.read_tools()
         with blaming("messages"):
@@ -90,9 +94,10 @@ class Preparer:
                 self._tokenizer,
                 self._tags,
                 prompt.starts_in_reasoning,
-                options.thinking_budget,
+                budget,
                 form,
                 within=self._forms.thinking if isinstance(form, FormGuide) else None,
+                ends_loops=ends_loops,
             )
             splitter = ReasoningSplitter(
                 prompt.starts_in_reasoning, is_continued=options.continue_final_message

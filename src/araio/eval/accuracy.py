@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from araio.api import Model, load
 from araio.errors import RequestError
 from araio.eval.wilson import wilson_interval
-from araio.train.tasks import TASKS
+from araio.train.tasks import TASKS, Example
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
@@ -36,6 +36,7 @@ __all__ = [
     "TaskResult",
     "check_counts",
     "evaluate",
+    "question_of",
     "task_names",
 ]
 
@@ -191,6 +192,11 @@ def task_names(asked: Sequence[str] | None) -> list[str]:
     return names
 
 
+def question_of(task: str, index: int, seed: int, split: HeldOut) -> Example:
+    """Question `index` of a task; whatever else is asked, it is the same one."""
+    return TASKS[task].generate(Random(f"{seed}/{split}/{task}/{index}"), split)
+
+
 def _answers(model: Model, questions: Sequence[Question], max_tokens: int, workers: int) -> Iterator[Graded]:
     if workers == 1:
         for question in questions:
@@ -212,8 +218,7 @@ def _answers(model: Model, questions: Sequence[Question], max_tokens: int, worke
 
 def _grade(model: Model, question: Question, max_tokens: int) -> Graded:
     task = TASKS[question.task]
-    rng = Random(f"{question.seed}/{question.split}/{question.task}/{question.index}")
-    example = task.generate(rng, question.split)
+    example = question_of(question.task, question.index, question.seed, question.split)
     answer = model.chat(example.prompt, temperature=0, repetition_penalty=1, max_tokens=max_tokens)
     is_finished = answer.finish_reason == "stop"
     return Graded(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from araio.engine.effort import budget_of
 from araio.serve.ask import (
     Ask,
     AssistantTurn,
@@ -22,7 +23,6 @@ from araio.serve.ask import (
     json_schema,
 )
 from araio.serve.errors import ApiError, invalid
-from araio.serve.schema_chat import EFFORT_BUDGETS
 from araio.serve.schema_messages import (
     Block,
     CountTokensRequest,
@@ -150,7 +150,7 @@ def _budget(request: MessagesRequest) -> int | None:
     if isinstance(request.thinking, ThinkingEnabled):
         return request.thinking.budget_tokens
     effort = None if request.output_config is None else request.output_config.effort
-    return EFFORT_BUDGETS.get(effort or "")
+    return budget_of(effort, None)
 
 
 def _format(request: MessagesRequest) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from araio.engine.effort import budget_of
 from araio.serve.ask import (
     Ask,
     AssistantTurn,
@@ -19,7 +20,6 @@ from araio.serve.ask import (
     json_schema,
 )
 from araio.serve.errors import invalid
-from araio.serve.schema_chat import EFFORT_BUDGETS
 from araio.serve.schema_responses import (
     AllowedTools,
     FunctionCall,
@@ -113,7 +113,7 @@ def _text(content: str | list[Part]) -> str:
 def _sampling(request: ResponsesRequest) -> dict[str, Any]:
     budget = request.thinking_token_budget
     if budget is None and request.reasoning is not None:
-        budget = EFFORT_BUDGETS.get(request.reasoning.effort or "")
+        budget = budget_of(request.reasoning.effort, None)
     return given(
         max_tokens=request.max_output_tokens,
         temperature=request.temperature,

@@ -8,30 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from araio.engine.effort import Effort, budget_of
 from araio.engine.request import MAX_LOGPROBS
 from araio.engine.tokens import Watch
 from araio.serve.errors import check_count, invalid
 from araio.serve.schema import MAX_INTEGER, Body, SamplingFields, not_supported
 from araio.serve.settings import Settings
 
-__all__ = ["EFFORT_BUDGETS", "ChatRequest", "Message", "ReasoningEffort", "ResponseFormat", "Tool"]
-
-ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-
-EFFORT_BUDGETS: Mapping[str, int | None] = {
-    "none": 0,
-    "minimal": 256,
-    "low": 1024,
-    "medium": 4096,
-    "high": None,
-    "xhigh": None,
-    "max": None,
-}
-"""Tokens of thinking that an effort stands for; None is no limit but that of the answer."""
+__all__ = ["ChatRequest", "Message", "ResponseFormat", "Tool"]
 
 THINKING_KWARGS = ("thinking", "enable_thinking")
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -158,12 +146,15 @@ class ChatRequest(SamplingFields):
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = Field(None, description="false ends the answer behind its first call.")
-    reasoning_effort: ReasoningEffort | None = Field(
+    reasoning_effort: Effort | None = Field(
         None,
         description="Tokens of thinking: none 0, minimal 256, low 1024, medium 4096, from high on no limit.",
     )
     thinking_token_budget: int | None = Field(
         None, ge=0, le=MAX_INTEGER, description="Tokens of thinking; goes before reasoning_effort."
+    )
+    repetition_guard: bool | None = Field(
+        None, description="true closes a thinking that only repeats itself, and ends an answer that does."
     )
     include_reasoning: bool | None = Field(None, description="false keeps the thinking to the server.")
     chat_template_kwargs: dict[str, Any] | None = Field(
@@ -237,9 +228,7 @@ class ChatRequest(SamplingFields):
         kwargs = self.chat_template_kwargs or {}
         if any(kwargs.get(name) is False for name in THINKING_KWARGS):
             return 0
-        if self.thinking_token_budget is not None:
-            return self.thinking_token_budget
-        return None if self.reasoning_effort is None else EFFORT_BUDGETS[self.reasoning_effort]
+        return budget_of(self.reasoning_effort, self.thinking_token_budget)
 
     def _watched(self) -> Watch | None:
         if self.return_routed_experts:
@@ -260,6 +249,7 @@ class ChatRequest(SamplingFields):
         choice = self.tool_choice
         given: dict[str, Any] = {
             "thinking_budget": self.thinking_budget,
+            "repetition_guard": self.repetition_guard or None,
             "continue_final_message": self.continue_final_message or None,
             "watch_experts": self._watched(),
             "profile": self.profile,

@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
+from araio.engine.effort import Effort
 from araio.engine.request import MAX_LOGPROBS, MAX_SEED
 from araio.serve.errors import check_count
 from araio.serve.schema import MAX_INTEGER, Body, ProfileName, RequestBody
-from araio.serve.schema_chat import FunctionName, ReasoningEffort
+from araio.serve.schema_chat import FunctionName
 from araio.serve.schema_parts import check_room, check_schemas, tag_of, text_or_list
 from araio.serve.settings import Settings
 
@@ -168,7 +169,7 @@ class TextConfig(Body):
 class Reasoning(Body):
     """How long to think. A summary may be asked for and stays empty: the reasoning itself is given."""
 
-    effort: ReasoningEffort | None = None
+    effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 

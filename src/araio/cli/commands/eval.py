@@ -16,9 +16,13 @@ from rich.text import Text
 
 from araio import env
 from araio.api import Model, load
+from araio.cli.ctrl_c import ctrl_c
 from araio.cli.load_options import AdapterFolder
+from araio.cli.picture import check_picture
 from araio.cli.printable import printable
 from araio.cli.progress import progress_bar
+from araio.cli.thinking_plot import draw_sweep
+from araio.cli.thinking_table import sweep_tables
 from araio.errors import RequestError
 from araio.eval.accuracy import (
     DEFAULT_MAX_TOKENS,
@@ -31,6 +35,7 @@ from araio.eval.accuracy import (
     task_names,
 )
 from araio.eval.divergence import Divergence, divergence, task_sequences, text_sequences
+from araio.eval.thinking import steps_of_sweep, sweep
 from araio.train.tasks import TASKS
 
 __all__ = ["EXAMPLES", "command"]
@@ -41,6 +46,7 @@ EXAMPLES = (
     "araio eval ~/models/mine --split beyond --workers 2",
     "araio eval ~/models/mine-q4 --kl ~/models/mine --text book.txt",
     "araio eval pocket --approximate top-2 --kl pocket",
+    "araio eval pocket --tasks countdown,knights --budgets 32,64,128 --votes 1,4,16 --plot thinking.png",
 )
 
 
@@ -83,6 +89,19 @@ def command(
         Path | None,
         typer.Option(help="With --kl: a UTF-8 text to compare on, in place of the tasks' questions."),
     ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS,...", help="Instead: accuracy against budgets of thinking, as in 32,64,128."
+        ),
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Instead, or beside: accuracy against votes, as in 1,4,16."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --budgets or --votes: draw a PNG, PDF or SVG.")
+    ] = None,
     levels: Annotated[
         bool, typer.Option("--levels", help="Show the levels of each task too; --json always has them.")
     ] = False,
@@ -95,6 +114,12 @@ def command(
     if text is not None and kl is None:
         raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
     check_counts(n=n, workers=workers, max_tokens=max_tokens)
+    settings = _integers("--budgets", budgets), _integers("--votes", votes)
+    if plot is not None and not any(settings):
+        raise RequestError("--plot draws accuracy against --budgets or --votes; give one of them too")
+    if any(settings) and (kl is not None or workers > 1):
+        raise RequestError("--budgets and --votes go with neither --kl nor --workers; leave those out")
+    check_picture(plot)
     if kl is not None and approximate == "cached":
         raise RequestError(
             "cached changes decoded tokens alone, and --kl reads prompts; `araio run` measures it"
@@ -103,6 +128,9 @@ def command(
     if kl is not None:
         compared = _compared(loaded, load(kl), names, n, seed, text)
         _print_divergence(compared, as_json)
+        return
+    if any(settings):
+        _sweep(loaded, names, n, seed, split, settings, max_tokens, plot, as_json=as_json)
         return
     with progress_bar() as progress:
         on_graded = _advance(progress, names, n)
@@ -113,6 +141,53 @@ def command(
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
     else:
         Console().print(_table(report, levels))
+
+
+def _integers(option: str, text: str | None) -> list[int]:
+    """Numbers with commas between them."""
+    try:
+        return [] if text is None else [int(entry) for entry in text.split(",")]
+    except ValueError:
+        raise RequestError(f"{option} is {text!r}; expected numbers with commas, as in 1,4,16") from None
+
+
+def _sweep(
+    model: Model,
+    names: list[str],
+    n: int,
+    seed: int,
+    split: HeldOut,
+    settings: tuple[list[int], list[int]],
+    max_tokens: int,
+    plot: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    budgets, votes = settings
+    with progress_bar() as progress:
+        bar = progress.add_task("answering", total=steps_of_sweep(len(names), n, budgets, votes))
+
+        def on_answer() -> None:
+            ctrl_c.check()
+            progress.advance(bar)
+
+        found = sweep(
+            model,
+            names,
+            n,
+            seed,
+            split,
+            budgets=budgets,
+            votes=votes,
+            max_tokens=max_tokens,
+            on_answer=on_answer,
+        )
+    if plot is not None:
+        draw_sweep(found, plot)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        Console().print(sweep_tables(found))
 
 
 def _compared(

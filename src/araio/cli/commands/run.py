@@ -16,6 +16,7 @@ import typer
 
 from araio import env
 from araio.api import Model
+from araio.api.votes import check_votes
 from araio.cli.approximation_text import approximation_text
 from araio.cli.budget_text import budget_text
 from araio.cli.ctrl_c import ctrl_c
@@ -35,10 +36,13 @@ from araio.cli.load_options import (
 )
 from araio.cli.numbers import bytes_text
 from araio.cli.profile_text import profile_lines
+from araio.cli.progress import progress_bar
 from araio.cli.prompt_loop import prompt_loop
 from araio.cli.receipt_keeper import ReceiptKeeper
 from araio.cli.screen import Screen
+from araio.cli.votes_text import votes_line
 from araio.engine.answer import Answer, Finish
+from araio.engine.effort import EFFORTS, budget_of
 from araio.engine.request import DEFAULT_MAX_TOKENS, check_thinking_budget, params_from
 from araio.errors import ModelNotFoundError, RequestError
 from araio.weights.hindsight import Hindsight
@@ -52,6 +56,8 @@ EXAMPLES = (
     'araio run -m ~/models/DeepSeek-V2-Lite "Why is the sky blue?" --temperature 0.6',
     'araio run ~/models/r1-q4 "Why is the sky blue?" --ram 16GiB',
     'echo "What is 17 + 25?" | araio run --json',
+    'araio run "What is 47 + 38 - 12?" --votes 8          what most of eight answers come to',
+    'araio run "What is 47 + 38 - 12?" --thinking-budget 20',
     "araio run ~/models/r1-q4 --ram 16GiB --approximate cached",
     "araio run ~/models/r1-q4 --ram 16GiB --profile math.json",
     'araio run "What is 17 + 25?" --receipt --country FRA',
@@ -76,6 +82,20 @@ MaxTokens = Annotated[
 ThinkingBudget = Annotated[
     int | None,
     typer.Option(help="Tokens of thinking after which the answer begins; as long as it takes if not given."),
+]
+EffortName = Annotated[
+    str | None, typer.Option("--effort", help=f"The same in words: {', '.join(EFFORTS)}.", metavar="EFFORT")
+]
+Guard = Annotated[
+    bool,
+    typer.Option(
+        "--repetition-guard",
+        help="Close a thinking that only repeats itself, and end an answer that does.",
+    ),
+]
+NumberOfVotes = Annotated[
+    int | None,
+    typer.Option("--votes", metavar="N", help="Answer so many times, and give what most come to."),
 ]
 Temperature = Annotated[
     float | None, typer.Option(help="0 takes the likeliest token; 1 samples as the model believes.")
@@ -104,6 +124,9 @@ def command(
     as_json: AsJson = False,
     max_tokens: MaxTokens = None,
     thinking_budget: ThinkingBudget = None,
+    effort: EffortName = None,
+    votes: NumberOfVotes = None,
+    repetition_guard: Guard = False,
     temperature: Temperature = None,
     top_p: TopP = None,
     top_k: TopK = None,
@@ -148,8 +171,15 @@ def command(
     # A value out of range is told before a large model is loaded.
     params_from(sampling)
     check_thinking_budget(thinking_budget)
-    if thinking_budget is not None:
-        sampling["thinking_budget"] = thinking_budget
+    budget = budget_of(effort, thinking_budget)
+    if votes is not None:
+        check_votes(votes)
+        if question is None:
+            raise RequestError("--votes answers one question; give it as an argument, with -p, or on stdin")
+    if budget is not None:
+        sampling["thinking_budget"] = budget
+    if repetition_guard:
+        sampling["repetition_guard"] = True
     screen = Screen(hide_thinking=hide_thinking, whole_receipt=receipt)
     keeper = ReceiptKeeper(screen.note, is_off=no_log)
     loaded = load_by(
@@ -173,6 +203,9 @@ def command(
         screen.note(line)
     if approximate is not None:
         screen.note(approximation_text(loaded, approximate, screen.note))
+    if votes is not None and question is not None:
+        _vote(loaded, _messages(system, question), votes, sampling, keeper, as_json=as_json, screen=screen)
+        return
     _run(loaded, question, system, sampling, keeper, as_json=as_json, screen=screen)
 
 
@@ -185,6 +218,40 @@ def _checked(question: str | None, as_json: bool) -> str | None:
     if question is None and as_json:
         raise RequestError("--json answers one question; give it as an argument, with -p, or on stdin")
     return question
+
+
+def _messages(system: str | None, question: str) -> list[dict[str, str]]:
+    opening = [] if system is None else [{"role": "system", "content": system}]
+    return [*opening, {"role": "user", "content": question}]
+
+
+def _vote(
+    model: Model,
+    messages: list[dict[str, str]],
+    n: int,
+    sampling: dict[str, Any],
+    keeper: ReceiptKeeper,
+    *,
+    as_json: bool,
+    screen: Screen,
+) -> None:
+    """The answer that most of `n` come to, on the screen or as JSON; receipts of all of them are kept."""
+    with progress_bar() as progress:
+        bar = progress.add_task("answering", total=n)
+
+        def on_answer() -> None:
+            ctrl_c.check()
+            progress.advance(bar)
+
+        votes = model.vote(messages, n, on_answer=on_answer, **sampling)
+    if as_json:
+        sys.stdout.write(json.dumps(votes.to_dict(), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    else:
+        screen.show_finished(votes.answer)
+        screen.note(votes_line(votes))
+    for candidate in votes.candidates:
+        keeper.keep(candidate)
 
 
 def _run(
@@ -201,7 +268,7 @@ def _run(
     if question is None:
         prompt_loop(lambda messages: model.stream(messages, **sampling), opening, screen, keeper.keep)
         return
-    messages = [*opening, {"role": "user", "content": question}]
+    messages = _messages(system, question)
     if as_json:
         *_, finish = ctrl_c.watched(model.stream(messages, **sampling))
         assert isinstance(finish, Finish)
