@@ -73,7 +73,7 @@ class MetricsLog:
         self.path = path
 
     def append(self, report: Any) -> None:
-        """Add a line, a dataclass whose `step` says what it belongs to; TrainingError when the disk is full."""
+        """Add a line, of a dataclass that has a `step`; TrainingError when the disk is full."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(report)) + "\n")

@@ -77,6 +77,13 @@ class Recipe:
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "an integer of at least 0")
         check_model(self.model)
         self.optimizer.check()
+        names = [stage.name for stage in self.stages if not isinstance(stage, Stage)]
+        require(
+            len(set(names)) == len(names),
+            "stages",
+            names,
+            "a name of its own for each that samples or reinforces",
+        )
         for index, stage in enumerate(self.stages):
             stage.check()
             if isinstance(stage, Stage):

@@ -8,6 +8,7 @@ sample, learn, reinforce (arXiv 2501.12948, section 2.3). Each refuses what is o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
@@ -183,6 +184,8 @@ class SampleStage:
     sequence_length: int = 512
 
     def check(self) -> None:
+        is_file_name = re.fullmatch(r"[\w-][\w.-]*", self.name) is not None
+        require(is_file_name, "name of a stage that samples", self.name, "letters, digits, '-', '_' and '.'")
         check_counts(self, "steps", "prompts", "samples", "max_tokens", "keep", "sequence_length")
         check_mix(self, [*TASKS])
         check_room(self)

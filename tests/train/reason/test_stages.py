@@ -211,6 +211,12 @@ def test_samples_that_are_missing_are_one_clear_error(tmp_path, monkeypatch):
         train(recipe, tmp_path)
 
 
+def test_a_folder_of_samples_that_cannot_be_made_is_one_clear_error(tmp_path):
+    (tmp_path / "samples").write_text("")
+    with pytest.raises(TrainingError, match=r"samples: cannot be created"):
+        train(recipe_of(SAMPLE), tmp_path)
+
+
 # ------------------------------------------------------------------ another teacher
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from random import Random
 
+from araio.errors import TrainingError
 from araio.kernels.select import select
 from araio.nn.model import Model
 from araio.text.tokenizer import Tokenizer
@@ -58,7 +59,10 @@ class Harvest:
             run.meter,
         )
         path = samples_path(run.folder, stage.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{path.parent}: cannot be created ({error.strerror})") from None
         self.log = MetricsLog(path)
         self.log.forget_after(step)
 
