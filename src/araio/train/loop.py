@@ -34,14 +34,13 @@ from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
 from araio.train.pools import Pools, draw_pools
-from araio.train.reason.harvest import Harvest
-from araio.train.reason.reinforce import Reinforce
 from araio.train.reason.reports import ReinforceReport, SampleReport
 from araio.train.reason.run import Run
+from araio.train.reason.steppers import Stepper, stepper_for
 from araio.train.receipt import RunReceipt
 from araio.train.recipe import Recipe, Stage
 from araio.train.setup import make_folder, prepare_streams, prepare_tokenizer
-from araio.train.stages import AnyStage, ReinforceStage, SampleStage
+from araio.train.stages import AnyStage, SampleStage
 from araio.train.start import load_weights
 from araio.train.tokenizer import canonical_json
 from araio.train.validate import validate
@@ -91,7 +90,7 @@ class Trainer:
         self.joules = choose_meter(gpus=self.device.type == "cuda")
         tariff = choose_tariff(recipe.name, prices="none")
         self.receipt = RunReceipt(folder / "receipt.json", self.joules, tariff)
-        self.reasoning: tuple[int, Reinforce | Harvest] | None = None
+        self.asking: tuple[int, Stepper] | None = None
         self.step = 0
         if has_state:
             self.step = load_state(self.state_path, self.model, self.optimizers, self.identity())
@@ -147,7 +146,7 @@ class Trainer:
                 started = time.perf_counter()
                 if not isinstance(self.stage, Stage):
                     with memory_errors(self.how_to_save_memory()):
-                        self.advance_reasoning(on_step)
+                        self.advance_asking(on_step)
                     continue
                 batch = ahead.result() if ahead else self.batch(self.step)
                 following = self.step + 1
@@ -211,7 +210,7 @@ class Trainer:
 
     # ---------------------------------------------------------------- stages that ask
 
-    def advance_reasoning(self, on_step: Callable[[Report], None]) -> None:
+    def advance_asking(self, on_step: Callable[[Report], None]) -> None:
         """One step of a stage that reinforces or samples; each has its line in the log."""
         stepper = self.stepper()
         report = stepper.step(self.step, self.recipe.stage_at(self.step)[1])
@@ -221,13 +220,13 @@ class Trainer:
         on_step(report)
         if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
             self.save()
-            if isinstance(stepper, Reinforce) and stepper.reference is not None:
-                stepper.reference.forget_before(self.step)
+            stepper.saved(self.step)
 
-    def stepper(self) -> Reinforce | Harvest:
+    def stepper(self) -> Stepper:
         """What does the steps of the current stage; made at its first one."""
         index, stage = self.recipe.stage_at(self.step)[0], self.stage
-        if self.reasoning is None or self.reasoning[0] != index:
+        assert not isinstance(stage, Stage)
+        if self.asking is None or self.asking[0] != index:
             run = Run(
                 self.model,
                 self.tokenizer,
@@ -239,14 +238,8 @@ class Trainer:
                 self.move_weights,
                 self.require_finite,
             )
-            assert not isinstance(stage, Stage)
-            made: Reinforce | Harvest
-            if isinstance(stage, ReinforceStage):
-                made = Reinforce(run, stage, self.metrics.lines())
-            else:
-                made = Harvest(run, stage, self.step)
-            self.reasoning = index, made
-        return self.reasoning[1]
+            self.asking = index, stepper_for(run, stage, self.metrics, self.step)
+        return self.asking[1]
 
     # ---------------------------------------------------------------- of every step
 

@@ -106,6 +106,9 @@ class Harvest:
             joules_method=energy.method,
         )
 
+    def saved(self, step: int) -> None:
+        """The run's state is now that after `step` steps; the file has their lines already."""
+
 
 def shortest_right(group: JudgedGroup, count: int) -> list[Judged]:
     """The right answers of a group with the fewest tokens, no two with the same text."""

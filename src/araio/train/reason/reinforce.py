@@ -114,6 +114,11 @@ class Reinforce:
         seconds = _Seconds(handed_over - started, sampled - handed_over, ended - sampled, ended - started)
         return self._report(step, within, asked, taught, measures, gradient_norm, seconds)
 
+    def saved(self, step: int) -> None:
+        """The run's state is now that after `step` steps: a reference that is older than its own may go."""
+        if self.reference is not None:
+            self.reference.forget_before(step)
+
     def _ask(self, network: Model, rng: Random) -> Asked:
         """Groups, as many with a signal as the stage has prompts, or what `draws` draws gave."""
         parts: list[Asked] = []
