@@ -154,7 +154,7 @@ def read_stage(table: Any, where: str) -> AnyStage:
     """A stage of the kind that its table says; one that says none learns."""
     require(isinstance(table, dict), where, table, "a table")
     kind = table.get("kind", Stage.kind)
-    require(kind in KINDS, f"{where}.kind", kind, "one of " + ", ".join(KINDS))
+    require(isinstance(kind, str) and kind in KINDS, f"{where}.kind", kind, "one of " + ", ".join(KINDS))
     return build(KINDS[kind], {key: value for key, value in table.items() if key != "kind"}, where)
 
 

@@ -10,6 +10,7 @@ from .test_stages import LEARN, REINFORCE, SAMPLE, recipe_of
 
 MISTAKES = {
     "a kind": ({"kind": "dream"}, "stages[0].kind is 'dream'; expected one of learn, reinforce, sample"),
+    "a kind that is no text": ({"kind": ["learn"]}, "stages[0].kind is ['learn']; expected one of"),
     "a key of another kind": ({"balance_speed": 0.1}, "stages[0].balance_speed is not a key of a recipe"),
     "a missing key": ({"prompts": None}, "stages[0].prompts is missing"),
     "one answer": ({"samples": 1}, "stage 'reinforce': samples is 1; expected an integer above 1"),

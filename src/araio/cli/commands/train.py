@@ -29,6 +29,7 @@ __all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
     "araio train recipes/first.toml",
+    "araio train recipes/reason.toml                        # R1's pipeline in small, from the bundled model",
     "araio train recipes/pocket.toml --prose-folder ~/books --out runs/pocket",
     "araio train recipes/pocket.toml --out runs/pocket      # the same again goes on where it stopped",
 )

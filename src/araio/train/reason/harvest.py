@@ -20,8 +20,7 @@ from araio.train.metrics import MetricsLog
 from araio.train.reason.asking import Asker, Judged, JudgedGroup
 from araio.train.reason.handover import engine_model
 from araio.train.reason.problems import Problems
-from araio.train.reason.reinforce import mean
-from araio.train.reason.reports import SampleReport
+from araio.train.reason.reports import SampleReport, mean
 from araio.train.reason.rewards import Rewards
 from araio.train.reason.run import Run
 from araio.train.reason.samples import Sample, samples_path

@@ -32,7 +32,7 @@ from araio.train.reason.handover import engine_model
 from araio.train.reason.objectives import group_advantages, objective_named
 from araio.train.reason.problems import Problems
 from araio.train.reason.reference import Reference
-from araio.train.reason.reports import ReinforceReport
+from araio.train.reason.reports import ReinforceReport, mean
 from araio.train.reason.rewards import Rewards
 from araio.train.reason.run import Run
 from araio.train.reason.update import Measures, PolicyUpdate
@@ -209,9 +209,3 @@ class Reinforce:
             f"all rewards were equal within each group, in {self.stage.draws} draws of problems: no weight "
             "has moved"
         ]
-
-
-def mean(values: Iterable[float]) -> float:
-    """0 where there are none."""
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else 0.0

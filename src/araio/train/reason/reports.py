@@ -6,12 +6,12 @@ needs no other file. Read `train/metrics.py` for the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from araio.train.reason.curriculum import Tallies
 
-__all__ = ["ReinforceReport", "SampleReport"]
+__all__ = ["ReinforceReport", "SampleReport", "mean"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +121,9 @@ class SampleReport:
             f"pass@1 {self.pass_at_1:.1%} · {self.solved} of {self.problems} problems solved · "
             f"{self.kept} answers kept · {self.seconds:.1f} s"
         )
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of all values; 0 where there are none."""
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else 0.0
