@@ -95,7 +95,7 @@ def documents_of(stage: Stage, encoder: Encoder, prose_folder: Path | None, fold
 
 
 def last_mixed(recipe: Recipe) -> AnyStage:
-    """The last stage with a mixture of its own, one that moves weights if there is one; any recipe has one."""
+    """The last stage with a mixture of its own, if it can be one that moves weights."""
     mixed = [stage for stage in recipe.stages if shares_of(stage)]
     return next((stage for stage in reversed(mixed) if not isinstance(stage, SampleStage)), mixed[-1])
 
