@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from araio.costs.parameters import count_parameters
-from araio.train.recipe import Recipe
+from araio.train.recipe import Recipe, Stage
 from araio.train.tasks import TASKS
 
 # What the recipe aims at: task, level within it (None for all) and what it covers, accuracy.
@@ -174,7 +174,11 @@ def bullet(name: str, text: str) -> str:
 
 
 def steps_text(recipe: Recipe, seconds: float, hardware: str) -> str:
-    tokens = sum(stage.steps * stage.rows * stage.sequence_length for stage in recipe.stages)
+    tokens = sum(
+        stage.steps * stage.rows * stage.sequence_length
+        for stage in recipe.stages
+        if isinstance(stage, Stage)
+    )
     return (
         f"{recipe.steps:,} over {tokens / 1e6:.1f} million tokens, padding and questions included, in "
         f"{seconds / 3600:.1f} hours of training on {hardware}. Muon for the matrices, AdamW for the rest; "

@@ -40,6 +40,29 @@ def steps_of(folder):
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def test_a_stage_that_samples_has_a_line_of_its_own_numbers(call, tmp_path):
+    recipe = tmp_path / "sample.toml"
+    recipe.write_text("""
+        name = "sample"
+        start_from = "pocket"
+        [[stages]]
+        kind = "sample"
+        name = "harvest"
+        steps = 1
+        prompts = 2
+        samples = 2
+        max_tokens = 64
+        sequence_length = 192
+        mix = { implication = 1.0 }
+    """)
+    code, out, err = call(recipe, "--out", tmp_path / "run", "--threads", 1, "--json")
+    assert code == 0
+    report = json.loads(out)["last_report"]
+    assert (report["kind"], report["problems"], report["answers"]) == ("sample", 2, 4)
+    assert "step 1/1 harvest: pass@1 " in err
+    assert f"{report['solved']} of 2 problems solved" in err
+
+
 def test_a_limit_of_steps_and_then_the_rest(call, tmp_path):
     code, out, err = call(TINY, "--out", tmp_path, "--steps", 4, "--threads", 1, "--json")
     assert code == 0

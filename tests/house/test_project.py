@@ -51,6 +51,7 @@ REPORTS = [
 DUMPS = [PACKAGE / "traces" / "importers" / "sglang.py"]
 TRAINING = [
     *(PACKAGE / "train").glob("*.py"),
+    *(PACKAGE / "train" / "reason").glob("*.py"),
     PACKAGE / "adapt" / "tune.py",
     PACKAGE / "adapt" / "partly_trained.py",
     PACKAGE / "cli" / "commands" / "train.py",

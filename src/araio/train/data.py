@@ -36,7 +36,7 @@ __all__ = [
     "read_prose",
 ]
 
-DataSplit: TypeAlias = Literal["train", "test"]
+DataSplit: TypeAlias = Literal["train", "test", "beyond-train"]
 
 IGNORE = -100
 """Label of a position that nothing is learned from (PyTorch's default)."""
@@ -122,7 +122,7 @@ def read_prose(folder: Path | None, characters: int, split: DataSplit = "train")
     """Pieces of about `characters` characters; RecipeError where there is no folder or no text."""
     if folder is None:
         raise RecipeError(f"the mix asks for {PROSE}, but no folder of text is given; pass --prose-folder")
-    return read_documents(folder, characters, split)
+    return read_documents(folder, characters, "test" if split == "test" else "train")
 
 
 class Documents(Protocol):

@@ -3,8 +3,8 @@
 A run lives in one folder: `tokenizer/`, `metrics.jsonl`, `state.safetensors` to resume from, `receipt.json`
 with what the run took so far and, at the end, `model/`, the exported checkpoint, with `validation.json`. A
 killed run goes on from its last state to the same weights, bit for bit on a CPU: data is a function of the
-step, and nothing else is random after initialisation. Read `recipe.py` for what can be asked for, `setup.py`
-for the data.
+step, and nothing else is random after initialisation. Stages that reinforce or sample are steps of `reason/`,
+driven from here. Read `recipe.py` for what can be asked for, `setup.py` for the data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -34,15 +34,22 @@ from araio.train.metrics import MetricsLog, StepReport
 from araio.train.model import SparseModel
 from araio.train.optim import build_optimizers
 from araio.train.pools import Pools, draw_pools
+from araio.train.reason.reports import ReinforceReport, SampleReport
+from araio.train.reason.run import Run
+from araio.train.reason.steppers import Stepper, stepper_for
 from araio.train.receipt import RunReceipt
 from araio.train.recipe import Recipe, Stage
 from araio.train.setup import make_folder, prepare_streams, prepare_tokenizer
+from araio.train.stages import AnyStage, SampleStage
 from araio.train.start import load_weights
 from araio.train.tokenizer import canonical_json
 from araio.train.validate import validate
 from araio.weights.locate import locate
 
-__all__ = ["Trainer", "memory_errors"]
+__all__ = ["Report", "Trainer", "memory_errors"]
+
+Report: TypeAlias = StepReport | ReinforceReport | SampleReport
+"""What a line of the log is made of, by the kind of its stage."""
 
 VALIDATION_BATCHES = 4
 """Batches of each family: some twenty thousand tokens in rows like the bundled model's."""
@@ -67,8 +74,8 @@ class Trainer:
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         make_folder(folder)
         has_state = self.state_path.exists()
-        tokenizer = prepare_tokenizer(recipe, self.tokenizer_folder, prose_folder, has_state)
-        self.streams = prepare_streams(recipe, tokenizer, prose_folder)
+        self.tokenizer = prepare_tokenizer(recipe, self.tokenizer_folder, prose_folder, has_state)
+        self.streams = prepare_streams(recipe, self.tokenizer, prose_folder, folder)
         with memory_errors("lower the sizes in [model]"):
             self.model = SparseModel(recipe.model, self.dtype)
             self.model.initialise(torch.Generator().manual_seed(recipe.seed))
@@ -80,13 +87,20 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, chosen.name, 0.0, chosen.weight_decay, betas)
         self.meter = LoadMeter()
         self.metrics = MetricsLog(folder / "metrics.jsonl")
-        meter = choose_meter(gpus=self.device.type == "cuda")
-        self.receipt = RunReceipt(folder / "receipt.json", meter, choose_tariff(recipe.name, prices="none"))
+        self.joules = choose_meter(gpus=self.device.type == "cuda")
+        tariff = choose_tariff(recipe.name, prices="none")
+        self.receipt = RunReceipt(folder / "receipt.json", self.joules, tariff)
+        self.asking: tuple[int, Stepper] | None = None
         self.step = 0
         if has_state:
             self.step = load_state(self.state_path, self.model, self.optimizers, self.identity())
             self.receipt.resume()
         self.metrics.forget_after(self.step)
+
+    @property
+    def stage(self) -> AnyStage:
+        """Of the next step."""
+        return self.recipe.stages[self.recipe.stage_at(self.step)[0]]
 
     @property
     def state_path(self) -> Path:
@@ -113,7 +127,7 @@ class Trainer:
 
     # ---------------------------------------------------------------- the loop
 
-    def run(self, on_step: Callable[[StepReport], None], should_stop: Callable[[], bool]) -> bool:
+    def run(self, on_step: Callable[[Report], None], should_stop: Callable[[], bool]) -> bool:
         """Train to the recipe's end and export the model; True if the end was reached.
 
         on_step      called with every line of the log
@@ -130,16 +144,20 @@ class Trainer:
                     self.save()
                     return False
                 started = time.perf_counter()
+                if not isinstance(self.stage, Stage):
+                    with memory_errors(self.how_to_save_memory()):
+                        self.advance_asking(on_step)
+                    continue
                 batch = ahead.result() if ahead else self.batch(self.step)
                 following = self.step + 1
-                ahead = pool.submit(self.batch, following) if following < self.recipe.steps else None
+                ahead = pool.submit(self.batch, following) if self.is_of_this_stage(following) else None
                 with memory_errors(self.how_to_save_memory()):
                     self.advance(batch, started, on_step)
         self.export()
         self.write_validation()
         return True
 
-    def advance(self, batch: Batch, started: float, on_step: Callable[[StepReport], None]) -> None:
+    def advance(self, batch: Batch, started: float, on_step: Callable[[Report], None]) -> None:
         """One step with its log line and its checkpoint, where they are due."""
         loss, gradient_norm = self.train_step(batch)
         seconds = time.perf_counter() - started
@@ -153,14 +171,32 @@ class Trainer:
         if self.step % self.recipe.checkpoint_every == 0 or is_last:
             self.save()
 
+    def is_of_this_stage(self, step: int) -> bool:
+        """Whether a step can be prepared now: what another stage learns from may not be written yet."""
+        return (
+            step < self.recipe.steps and self.recipe.stage_at(step)[0] == self.recipe.stage_at(self.step)[0]
+        )
+
     def train_step(self, batch: Batch) -> tuple[Loss, float]:
         """Forward, backward, clip, update the weights, count the experts' loads, move the balancing bias."""
-        stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
+        stage = self.stage
+        assert isinstance(stage, Stage)
         loss = compute_loss(
             self.model, batch, stage.mtp_weight, stage.balance_weight, self.pools(batch, stage)
         )
         self.require_finite("loss", loss.total.item())
         torch.autograd.backward(loss.total)
+        gradient_norm = self.move_weights()
+        loads = [load_of(route, batch.is_token) for route in loss.routes]
+        self.meter.add([load_E.cpu() for load_E in loads])
+        if self.recipe.model.has_router_bias:
+            # Without an MTP loss its router saw nothing, and there are fewer loads than routers.
+            for router, load_E in zip(self.model.routers(), loads, strict=False):
+                update_bias(router, load_E, stage.balance_speed)
+        return loss, gradient_norm
+
+    def move_weights(self) -> float:
+        """Clip the gradient, move the weights along it and forget it; its norm before the clip."""
         gradient_norm = float(clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip))
         # Before the weights move: a state with a NaN in it must never be saved.
         self.require_finite("gradient norm", gradient_norm)
@@ -170,13 +206,42 @@ class Trainer:
                 group["lr"] = learning_rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        loads = [load_of(route, batch.is_token) for route in loss.routes]
-        self.meter.add([load_E.cpu() for load_E in loads])
-        if self.recipe.model.has_router_bias:
-            # Without an MTP loss its router saw nothing, and there are fewer loads than routers.
-            for router, load_E in zip(self.model.routers(), loads, strict=False):
-                update_bias(router, load_E, stage.balance_speed)
-        return loss, gradient_norm
+        return gradient_norm
+
+    # ---------------------------------------------------------------- stages that ask
+
+    def advance_asking(self, on_step: Callable[[Report], None]) -> None:
+        """One step of a stage that reinforces or samples; each has its line in the log."""
+        stepper = self.stepper()
+        report = stepper.step(self.step, self.recipe.stage_at(self.step)[1])
+        self.step += 1
+        self.receipt.count(report.tokens, report.seconds)
+        self.metrics.append(report)
+        on_step(report)
+        if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
+            self.save()
+            stepper.saved(self.step)
+
+    def stepper(self) -> Stepper:
+        """What does the steps of the current stage; made at its first one."""
+        index, stage = self.recipe.stage_at(self.step)[0], self.stage
+        assert not isinstance(stage, Stage)
+        if self.asking is None or self.asking[0] != index:
+            run = Run(
+                self.model,
+                self.tokenizer,
+                self.folder,
+                self.recipe.seed,
+                self.recipe.steps,
+                self.joules,
+                self.receipt.since_line,
+                self.move_weights,
+                self.require_finite,
+            )
+            self.asking = index, stepper_for(run, stage, self.metrics, self.step)
+        return self.asking[1]
+
+    # ---------------------------------------------------------------- of every step
 
     def pools(self, batch: Batch, stage: Stage) -> Pools | None:
         """The experts that each document of this step may choose from, if the stage has pools."""
@@ -193,9 +258,11 @@ class Trainer:
             )
 
     def how_to_save_memory(self) -> str:
-        stage = self.recipe.stages[self.recipe.stage_at(self.step)[0]]
+        stage = self.stage
+        rows = stage.prompts if isinstance(stage, SampleStage) else stage.rows
+        which = "prompts" if isinstance(stage, SampleStage) else "rows"
         return (
-            f"lower rows or sequence_length of stage {stage.name!r} (now {stage.rows} and "
+            f"lower {which} or sequence_length of stage {stage.name!r} (now {rows} and "
             f"{stage.sequence_length}) and run the same command again: it goes on from the last state in "
             f"{self.folder}"
         )
@@ -242,6 +309,7 @@ class Trainer:
 
     def batch(self, step: int) -> Batch:
         stream = self.streams.stages[self.recipe.stage_at(step)[0]]
+        assert stream is not None, "only stages that learn have batches"
         return stream.batch(step).to(self.device)
 
 

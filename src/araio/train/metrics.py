@@ -7,8 +7,10 @@ writes them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from araio.errors import TrainingError
 
@@ -50,20 +52,39 @@ class StepReport:
     def tok_per_s(self) -> float:
         return self.tokens / self.seconds
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know beside the numbers: nothing."""
+        return ()
+
+    @property
+    def text(self) -> str:
+        """The few numbers that a person watches."""
+        return (
+            f"loss {self.loss:.3f} · {self.tok_per_s:,.0f} tok/s · "
+            f"MaxVio {self.max_violation_batch:.2f} · lr {self.learning_rate:.1e}"
+        )
+
 
 class MetricsLog:
-    """The file `metrics.jsonl` of a run."""
+    """A file of lines that each belong to a step, such as `metrics.jsonl` of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, report: StepReport) -> None:
-        """Add a line; raises TrainingError when the disk is full."""
+    def append(self, report: Any) -> None:
+        """Add a line, of a dataclass that has a `step`; TrainingError when the disk is full."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(report)) + "\n")
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be written ({error.strerror})") from None
+
+    def lines(self) -> list[Mapping[str, Any]]:
+        """All lines, once `forget_after` has checked them; none where there is no file."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of later steps, which will be done again; TrainingError if that cannot be."""

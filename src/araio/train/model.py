@@ -12,6 +12,7 @@ E routed experts, K experts per token, F moe_intermediate_size, W vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -208,6 +209,8 @@ class Router(nn.Module):
         super().__init__()
         self.config = config
         self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
+        self.on_choice: Callable[[Tensor], Tensor] | None = None
+        """Sees the chosen ids (B, T, K) and gives those to use, see `train/reason/replay.py`."""
         if config.has_router_bias:
             # Moved by train/balance.py between steps, never by a gradient.
             self.e_score_correction_bias: Tensor
@@ -219,6 +222,8 @@ class Router(nn.Module):
         scores_BTE = logits_BTE.sigmoid() if cfg.scoring_func == "sigmoid" else logits_BTE.softmax(-1)
         with torch.no_grad():
             ids_BTK = self.choose(scores_BTE, pools)
+            if self.on_choice is not None:
+                ids_BTK = self.on_choice(ids_BTK)
         weights_BTK = scores_BTE.gather(-1, ids_BTK)
         is_v3 = cfg.scoring_func == "sigmoid"
         normalises = cfg.norm_topk_prob and (is_v3 or cfg.num_experts_per_tok > 1)

@@ -6,30 +6,26 @@ recipe, seed and thread count give the same weights on the same machine. `recipe
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from araio.config import ModelConfig
 from araio.errors import ConfigError, ModelNotFoundError, RecipeError
 from araio.expert_profile.group_rule import least_per_group
-from araio.train.tasks import TASKS
+from araio.train.recipe_table import build, require
+from araio.train.stages import KINDS, PROSE, AnyStage, SampleStage, Stage
 from araio.weights.locate import locate
 
 __all__ = ["PROSE", "OptimizerRecipe", "Recipe", "Stage", "require"]
 
-PROSE = "prose"
-"""The one name in a mix that is no task family: plain text from a folder."""
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "muon")
 ROW_ALIGNMENT = 8
 """`F.grouped_mm` wants rows of whole 16 bytes: eight numbers of bfloat16."""
-
-Table = TypeVar("Table")
 
 
 @dataclass(frozen=True)
@@ -51,50 +47,6 @@ class OptimizerRecipe:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stretch of steps with one mixture, row length and schedule.
-
-    The learning rate goes from `learning_rate` to `final_learning_rate` along half a cosine, or stays where
-    there is none. `mix` gives each task family, and "prose", its share of the tokens; they need not sum to 1.
-    """
-
-    name: str
-    steps: int
-    rows: int
-    sequence_length: int
-    learning_rate: float
-    mix: Mapping[str, float]
-    final_learning_rate: float | None = None
-    mtp_weight: float = 0.3
-    balance_speed: float = 0.001
-    balance_weight: float = 0.0001
-    expert_pool: Sequence[int] | None = None
-
-    def check(self) -> None:
-        where = f"stage {self.name!r}:"
-        for key in ("steps", "rows", "sequence_length"):
-            require(getattr(self, key) > 0, f"{where} {key}", getattr(self, key), "an integer above 0")
-        require(
-            0 < self.learning_rate < 1, f"{where} learning_rate", self.learning_rate, "above 0 and below 1"
-        )
-        final = self.final_learning_rate
-        require(final is None or 0 <= final < 1, f"{where} final_learning_rate", final, "0 to below 1")
-        for key in ("mtp_weight", "balance_speed", "balance_weight"):
-            require(0 <= getattr(self, key) <= 10, f"{where} {key}", getattr(self, key), "0 to 10")
-        known = [*TASKS, PROSE]
-        for family, share in self.mix.items():
-            require(family in known, f"{where} mix", family, "families among " + ", ".join(known))
-            require(is_share(share), f"{where} mix.{family}", share, "a share of at least 0")
-        require(sum(self.mix.values()) > 0, f"{where} mix", dict(self.mix), "at least one family above 0")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of step 0 to `steps - 1` of this stage."""
-        final = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
-        progress = step / max(self.steps - 1, 1)
-        return final + (self.learning_rate - final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass(frozen=True)
 class Recipe:
     """One training run.
 
@@ -104,7 +56,7 @@ class Recipe:
 
     name: str
     model: ModelConfig
-    stages: tuple[Stage, ...]
+    stages: tuple[AnyStage, ...]
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     seed: int = 0
     dtype: str = "float32"
@@ -125,9 +77,18 @@ class Recipe:
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "an integer of at least 0")
         check_model(self.model)
         self.optimizer.check()
-        for stage in self.stages:
+        names = [stage.name for stage in self.stages if not isinstance(stage, Stage)]
+        require(
+            len(set(names)) == len(names),
+            "stages",
+            names,
+            "a name of its own for each that samples or reinforces",
+        )
+        for index, stage in enumerate(self.stages):
             stage.check()
-            check_pool(stage, self.model)
+            if isinstance(stage, Stage):
+                check_pool(stage, self.model)
+                check_samples(stage, self.stages[:index])
             require(
                 stage.sequence_length <= self.model.max_position_embeddings,
                 f"stage {stage.name!r}: sequence_length",
@@ -142,9 +103,8 @@ class Recipe:
     @property
     def families(self) -> list[str]:
         """Families that any stage draws from, in order of first use."""
-        return list(
-            dict.fromkeys(name for stage in self.stages for name, share in stage.mix.items() if share > 0)
-        )
+        shares = [item for stage in self.stages for mix in (stage.mix, stage.beyond) for item in mix.items()]
+        return list(dict.fromkeys(name for name, share in shares if share > 0))
 
     def stage_at(self, step: int) -> tuple[int, int]:
         """Index of the stage that holds `step`, and the step's number within it."""
@@ -184,10 +144,18 @@ class Recipe:
         values["optimizer"] = build(OptimizerRecipe, values.get("optimizer", {}), "optimizer")
         stages = values.get("stages", [])
         require(isinstance(stages, list), "stages", stages, "a list of [[stages]] tables")
-        values["stages"] = tuple(build(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
+        values["stages"] = tuple(read_stage(stage, f"stages[{i}]") for i, stage in enumerate(stages))
         recipe = build(cls, values, "")
         recipe.check()
         return recipe
+
+
+def read_stage(table: Any, where: str) -> AnyStage:
+    """A stage of the kind that its table says; one that says none learns."""
+    require(isinstance(table, dict), where, table, "a table")
+    kind = table.get("kind", Stage.kind)
+    require(isinstance(kind, str) and kind in KINDS, f"{where}.kind", kind, "one of " + ", ".join(KINDS))
+    return build(KINDS[kind], {key: value for key, value in table.items() if key != "kind"}, where)
 
 
 def read_model(document: Mapping[str, Any]) -> ModelConfig:
@@ -224,6 +192,17 @@ def check_model(model: ModelConfig) -> None:
     )
 
 
+def check_samples(stage: Stage, earlier: tuple[AnyStage, ...]) -> None:
+    """Refuse samples that no stage before has written."""
+    names = [other.name for other in earlier if isinstance(other, SampleStage)]
+    require(
+        stage.samples is None or stage.samples in names,
+        f"stage {stage.name!r}: samples",
+        stage.samples,
+        "an earlier stage of the kind sample" + (": " + ", ".join(names) if names else ""),
+    )
+
+
 def check_pool(stage: Stage, model: ModelConfig) -> None:
     """Refuse pools that leave a token without its experts, and what would work against them."""
     if stage.expert_pool is None:
@@ -244,44 +223,3 @@ def check_pool(stage: Stage, model: ModelConfig) -> None:
         stage.balance_weight,
         "0 in a stage with expert_pool: a balance within documents works against their pools",
     )
-
-
-def is_share(value: object) -> bool:
-    """Whether a value that came out of TOML is a number of at least 0; `true` and NaN are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
-def require(condition: bool, key: str, value: Any, expected: str) -> None:
-    """Raise RecipeError unless the value of a key is as expected."""
-    if not condition:
-        raise RecipeError(f"{key} is {value!r}; expected {expected}")
-
-
-TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "str | None": (str,),
-    "float | None": (int, float),
-    "Mapping[str, float]": (dict,),
-    "Sequence[int] | None": (list,),
-}
-
-
-def build(kind: type[Table], values: Any, where: str) -> Table:
-    """An instance of a recipe dataclass from a TOML table: unknown, missing and mistyped keys are refused."""
-    prefix = f"{where}." if where else ""
-    require(isinstance(values, dict), where, values, "a table")
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    for key, value in values.items():
-        if key not in known:
-            raise RecipeError(f"{prefix}{key} is not a key of a recipe; known here: {', '.join(known)}")
-        types = TYPES.get(str(known[key].type))
-        if types and (not isinstance(value, types) or isinstance(value, bool)):
-            raise RecipeError(
-                f"{prefix}{key} is {value!r}; expected {' or '.join(t.__name__ for t in types)}"
-            )
-    for key, entry in known.items():
-        if key not in values and entry.default is MISSING and entry.default_factory is MISSING:
-            raise RecipeError(f"{prefix}{key} is missing")
-    return kind(**values)

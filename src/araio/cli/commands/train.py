@@ -23,13 +23,13 @@ from araio.cli.progress import note
 from araio.errors import TrainingError
 
 if TYPE_CHECKING:
-    from araio.train.loop import Trainer
-    from araio.train.metrics import StepReport
+    from araio.train.loop import Report, Trainer
 
 __all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
     "araio train recipes/first.toml",
+    "araio train recipes/reason.toml                        # R1's pipeline in small, from the bundled model",
     "araio train recipes/pocket.toml --prose-folder ~/books --out runs/pocket",
     "araio train recipes/pocket.toml --out runs/pocket      # the same again goes on where it stopped",
 )
@@ -60,15 +60,17 @@ def command(
     if trainer.step:
         note(console, f"going on at step {trainer.step} of {trainer.recipe.steps} in {trainer.folder}")
     interrupted = stop_on_signal()
-    reports: deque[StepReport] = deque(maxlen=1)
+    reports: deque[Report] = deque(maxlen=1)
     with progress_bar(console) as progress:
         bar = progress.add_task("training", total=trainer.recipe.steps, completed=trainer.step, numbers="")
 
-        def on_step(report: StepReport) -> None:
+        def on_step(report: Report) -> None:
             reports.append(report)
-            progress.update(bar, completed=report.step, description=report.stage, numbers=numbers(report))
+            progress.update(bar, completed=report.step, description=report.stage, numbers=report.text)
             if not console.is_terminal:
-                note(console, f"step {report.step}/{report.steps} {report.stage}: {numbers(report)}")
+                note(console, f"step {report.step}/{report.steps} {report.stage}: {report.text}")
+            for line in report.notes:
+                note(console, f"step {report.step}: {line}")
 
         finished = trainer.run(
             on_step, lambda: interrupted.is_set() or (steps is not None and trainer.step >= steps)
@@ -124,7 +126,7 @@ def check_device(name: str) -> None:
         )
 
 
-def summary(trainer: Trainer, finished: bool, last: StepReport | None) -> dict[str, Any]:
+def summary(trainer: Trainer, finished: bool, last: Report | None) -> dict[str, Any]:
     """The document of `--json`."""
     return {
         "recipe": trainer.recipe.name,
@@ -161,12 +163,4 @@ def progress_bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
-    )
-
-
-def numbers(report: StepReport) -> str:
-    """The few numbers that a person watches."""
-    return (
-        f"loss {report.loss:.3f} · {report.tok_per_s:,.0f} tok/s · "
-        f"MaxVio {report.max_violation_batch:.2f} · lr {report.learning_rate:.1e}"
     )
