@@ -21,8 +21,8 @@ __all__ = ["ablation_table", "comparison_table", "findings"]
 
 MOST_LAYERS = 12
 LEGEND = (
-    "experts at work: so many of equal load; overload: the busiest over the mean, less 1; bits: what the\n"
-    "expert tells of the domain, p by shuffled sequences; used again: by the next token, and what the same\n"
+    "experts at work: so many of equal load; overload: the busiest over the mean, less 1; bits: what the "
+    "expert tells of the domain, p by shuffled sequences; used again: by the next token, and what the same "
     "loads would give; LRU, best: hits of a cache of so many experts a layer"
 )
 NAMED = 3

@@ -58,7 +58,7 @@ ProfileModeName = Annotated[
     typer.Option(
         "--profile-mode",
         metavar="HOW",
-        help="pin: the profile's experts stay in memory, and answers are as without. mask: they alone "
+        help="pin: the profile's experts come first in memory, and answers are as without. mask: they alone "
         "answer, and answers change.",
     ),
 ]

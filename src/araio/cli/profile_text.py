@@ -21,7 +21,7 @@ def profile_lines(model: Model) -> Iterator[str]:
         elif model.experts is None:
             yield f"profile {profile.name}: every expert is in memory, so there is nothing to pin"
         else:
-            yield f"profile {profile.name}: {_share(profile)} stay in memory; answers are as without it"
+            yield f"profile {profile.name}: {_share(profile)} come first in memory; answers are as without it"
 
 
 def _share(profile: ExpertProfile) -> str:
