@@ -56,6 +56,9 @@ class Stage:
 
     The learning rate goes from `learning_rate` to `final_learning_rate` along half a cosine, or stays where
     there is none. `mix` gives each task family, and "prose", its share of the tokens; they need not sum to 1.
+
+    list_tokens    shortest and longest list of `recall`, in its approximate tokens; its own range if None
+    position_span  lists of `recall` are read as if they reached up to this position; see `positions.py`
     """
 
     name: str
@@ -69,6 +72,8 @@ class Stage:
     balance_speed: float = 0.001
     balance_weight: float = 0.0001
     expert_pool: Sequence[int] | None = None
+    list_tokens: Sequence[int] | None = None
+    position_span: int | None = None
 
     def check(self) -> None:
         where = f"stage {self.name!r}:"
@@ -128,12 +133,7 @@ class Recipe:
         for stage in self.stages:
             stage.check()
             check_pool(stage, self.model)
-            require(
-                stage.sequence_length <= self.model.max_position_embeddings,
-                f"stage {stage.name!r}: sequence_length",
-                stage.sequence_length,
-                f"at most model.max_position_embeddings = {self.model.max_position_embeddings}",
-            )
+            check_length(stage, self.model)
 
     @property
     def steps(self) -> int:
@@ -246,6 +246,33 @@ def check_pool(stage: Stage, model: ModelConfig) -> None:
     )
 
 
+def check_length(stage: Stage, model: ModelConfig) -> None:
+    """Refuse rows, lists and positions that the model, the row or the family has no room for."""
+    where, context, row = f"stage {stage.name!r}:", model.max_position_embeddings, stage.sequence_length
+    require(
+        row <= context,
+        f"{where} sequence_length",
+        row,
+        f"at most model.max_position_embeddings = {context}",
+    )
+    lengths = stage.list_tokens
+    if lengths is not None:
+        is_range = len(lengths) == 2 and all(type(length) is int for length in lengths)
+        require(
+            is_range and 1 <= lengths[0] <= lengths[1] <= row,
+            f"{where} list_tokens",
+            lengths,
+            f"the shortest and the longest list, 1 to sequence_length = {row} tokens",
+        )
+    span = stage.position_span
+    require(
+        span is None or row <= span <= context,
+        f"{where} position_span",
+        span,
+        f"sequence_length = {row} to model.max_position_embeddings = {context}",
+    )
+
+
 def is_share(value: object) -> bool:
     """Whether a value that came out of TOML is a number of at least 0; `true` and NaN are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
@@ -263,6 +290,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str,),
     "float | None": (int, float),
+    "int | None": (int,),
     "Mapping[str, float]": (dict,),
     "Sequence[int] | None": (list,),
 }

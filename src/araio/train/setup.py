@@ -42,7 +42,15 @@ def prepare_streams(recipe: Recipe, tokenizer: Tokenizer, prose_folder: Path | N
     encoder = Encoder(tokenizer)
 
     def stream(stage: Stage, mix: Mapping[str, float], split: DataSplit) -> BatchStream:
-        source = DocumentSource(encoder, mix, stage.sequence_length, prose_folder, split)
+        source = DocumentSource(
+            encoder,
+            mix,
+            stage.sequence_length,
+            prose_folder,
+            split,
+            stage.list_tokens,
+            stage.position_span,
+        )
         return BatchStream(source, stage.rows, stage.sequence_length, recipe.seed)
 
     last = recipe.stages[-1]

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from araio import env
 from araio.api import Model, load
+from araio.cli.commands.eval_needle import DEPTHS, PER_CELL, check_paths, find_needles, settings_for
 from araio.cli.load_options import AdapterFolder
 from araio.cli.printable import printable
 from araio.cli.progress import progress_bar
@@ -41,7 +42,11 @@ EXAMPLES = (
     "araio eval ~/models/mine --split beyond --workers 2",
     "araio eval ~/models/mine-q4 --kl ~/models/mine --text book.txt",
     "araio eval pocket --approximate top-2 --kl pocket",
+    "araio eval pocket --needle 1k..128k --plot needle.png",
 )
+
+
+QUESTIONS = 100
 
 
 def command(
@@ -52,7 +57,14 @@ def command(
     tasks: Annotated[
         str | None, typer.Option(help=f"Comma-separated; all of them: {', '.join(TASKS)}.")
     ] = None,
-    n: Annotated[int, typer.Option("--n", help="Questions per task.")] = 100,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            help=f"Questions per task, {QUESTIONS} if not given; with --needle, {PER_CELL} per length and "
+            "depth.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed asks the same questions.")] = 0,
     split: Annotated[
         HeldOut,
@@ -83,6 +95,33 @@ def command(
         Path | None,
         typer.Option(help="With --kl: a UTF-8 text to compare on, in place of the tasks' questions."),
     ] = None,
+    needle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTHS",
+            help="Instead: hide lines in texts of these lengths, as in 1k..128k, and count those it finds.",
+        ),
+    ] = None,
+    depths: Annotated[
+        int, typer.Option(help="With --needle: places of a needle, from the first line to the last.")
+    ] = DEPTHS,
+    haystack: Annotated[
+        str,
+        typer.Option(
+            help="With --needle: list, where all lines look like the needle, or stories, where none does."
+        ),
+    ] = "list",
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --needle: keep answers here as they come, and go on from them; beside the picture if "
+            "not given.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --needle: draw the picture: PNG, PDF or SVG.")
+    ] = None,
     levels: Annotated[
         bool, typer.Option("--levels", help="Show the levels of each task too; --json always has them.")
     ] = False,
@@ -91,6 +130,16 @@ def command(
     ] = False,
 ) -> None:
     """Measure a model's accuracy by task, greedily decoded, with 95 % confidence intervals."""
+    if needle is not None:
+        settings = settings_for(needle, depths, n, haystack, seed)
+        answers = check_paths(plot, answers)
+        # Drafts would need latents of their own in the cache, and the text would be read twice.
+        asked = load(
+            model or env.get("ARAIO_MODEL"), approximate=approximate, adapter=adapter, speculate="off"
+        )
+        find_needles(asked, settings, answers, plot, as_json)
+        return
+    n = QUESTIONS if n is None else n
     names = task_names(None if tasks is None else [name.strip() for name in tasks.split(",")])
     if text is not None and kl is None:
         raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
