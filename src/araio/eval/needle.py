@@ -213,7 +213,8 @@ def ask(model: Model, haystack: Haystack, needle: Needle, on_work: Callable[[flo
             model.engine.step()
             # What the cache had is no work; it is known once the job was admitted.
             before = job.cached_tokens if reached is None else reached
-            reached = len(job.prompt) if job.is_done else min(job.length, len(job.prompt))
+            # A job that has ended holds no positions any more.
+            reached = min(job.length or len(job.prompt), len(job.prompt))
             if job.cached_tokens < len(job.prompt) // 2:
                 on_work(prefill_cost(before, reached))
     finally:

@@ -47,7 +47,7 @@ def settings_for(lengths: str, depths: int, n: int | None, haystack: str, seed: 
     """What is asked for, checked as far as that goes without a model."""
     if haystack not in HAYSTACKS:
         raise RequestError(f"--haystack is {haystack!r}; expected one of {', '.join(HAYSTACKS)}")
-    kind: HaystackKind = HAYSTACKS[HAYSTACKS.index(haystack)]  # type: ignore[arg-type]
+    kind: HaystackKind = HAYSTACKS[HAYSTACKS.index(haystack)]
     return NeedleSettings(parse_lengths(lengths), depths, PER_CELL if n is None else n, kind, seed)
 
 
