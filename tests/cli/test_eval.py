@@ -3,6 +3,8 @@ import re
 
 import pytest
 
+from araio.cli.commands.eval_needle import parse_lengths
+from araio.errors import RequestError
 from araio.testing.checkpoints import write_tiny_checkpoint
 
 
@@ -123,10 +125,52 @@ def test_budgets_and_votes_are_a_table_a_picture_and_json(araio_command, tmp_pat
 def test_mistakes_of_a_sweep_are_told_at_once(araio_command, tmp_path):
     for options, message in (
         (["--budgets", "8,x"], "--budgets is '8,x'; expected numbers with commas"),
-        (["--plot", tmp_path / "x.png"], "--plot draws accuracy against --budgets or --votes"),
+        (["--plot", tmp_path / "x.png"], "--plot draws --budgets, --votes or --needle"),
         (["--votes", "4", "--workers", "2"], "go with neither --kl nor --workers"),
         (["--votes", "4", "--plot", tmp_path / "x.xyz"], "no format 'xyz'"),
     ):
         done = araio_command("eval", "pocket", *options)
         assert done.returncode == 2
         assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("1k..8k", (1024, 2048, 4096, 8192)),
+        ("300..1k", (300, 600)),
+        ("32K", (32_768,)),
+        ("512", (512,)),
+    ],
+)
+def test_lengths_double_from_the_first_to_the_last(text, lengths):
+    assert parse_lengths(text) == lengths
+
+
+@pytest.mark.parametrize("text", ["", "k", "8k..1k", "0..1k", "1k-8k", "1k..", "1.5k"])
+def test_lengths_of_another_form_are_refused(text):
+    with pytest.raises(RequestError, match="--needle is "):
+        parse_lengths(text)
+
+
+def test_needles_make_a_document_and_a_picture(araio_command, tmp_path) -> None:
+    folder, plot = tmp_path / "roomy", tmp_path / "needle.png"
+    write_tiny_checkpoint(folder, "v3", max_position_embeddings=2048)
+    asked = ["eval", folder, "--needle", "512..1k", "--depths", 2, "--n", 1, "--plot", plot, "--json"]
+    done = araio_command(*asked)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [entry["length"] for entry in document["lengths"]] == [512, 1024]
+    assert [entry["n"] for entry in document["lengths"]] == [2, 2]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    # What was answered is kept beside the picture, and asked no more.
+    assert len((tmp_path / "needle.png.jsonl").read_text().splitlines()) == 5
+    again = araio_command(*asked)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == document
+
+
+def test_a_haystack_that_there_is_not_is_told(araio_command, tiny) -> None:
+    done = araio_command("eval", tiny, "--needle", "1k", "--haystack", "hay")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--haystack is 'hay'; expected one of list, stories" in done.stderr

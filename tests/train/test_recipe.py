@@ -91,6 +91,18 @@ MISTAKES = {
         "stages[0].expert_pool is 8; expected list",
     ),
     "a balance against pools": ("steps = 7", "steps = 7\nexpert_pool = [4, 8]", "balance_weight is 0.0001"),
+    "lists longer than a row": (
+        "steps = 7",
+        "steps = 7\nlist_tokens = [100, 300]",
+        "list_tokens is [100, 300]; expected the shortest and the longest list, 1 to sequence_length = 192",
+    ),
+    "a range of lists that is none": ("steps = 7", "steps = 7\nlist_tokens = [100]", "list_tokens is [100]"),
+    "positions beyond the context": (
+        "steps = 7",
+        "steps = 7\nposition_span = 513",
+        "position_span is 513; expected sequence_length = 192 to model.max_position_embeddings = 512",
+    ),
+    "positions within a row": ("steps = 7", "steps = 7\nposition_span = 64", "position_span is 64"),
     "two beginnings": ("seed = 3", 'start_from = "pocket"', "[model] and start_from exclude each other"),
     "no TOML": ("[model]", "[model", "is not valid TOML"),
 }

@@ -8,8 +8,9 @@ for, so a resumed run sees the data of an uninterrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Literal, Protocol, TypeAlias
@@ -20,9 +21,12 @@ from torch import Tensor
 from araio.errors import RecipeError, TrainingError
 from araio.text.deepseek import ASSISTANT, BOS, END_THINK, EOS, PAD, THINK, USER
 from araio.text.tokenizer import Tokenizer
+from araio.train.positions import skip_positions
 from araio.train.recipe import PROSE
 from araio.train.tasks import TASKS, Example
+from araio.train.tasks.base import log_uniform
 from araio.train.tasks.prose import read_documents
+from araio.train.tasks.recall import Recall
 
 __all__ = [
     "IGNORE",
@@ -53,10 +57,14 @@ MAX_REDRAWS = 200
 
 @dataclass(frozen=True)
 class Document:
-    """Token ids of one document; those from `first_learned` (at least 1) on are labels."""
+    """Token ids of one document; those from `first_learned` (at least 1) on are labels.
+
+    positions  of each token, ascending; 0 and on if None
+    """
 
     ids: list[int]
     first_learned: int
+    positions: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Batch:
     tokens     ids, padding at the end of a row
     labels     the next token, or IGNORE across documents, in questions and in padding
     documents  number of the document within its row; padding has numbers of its own
-    positions  position within the document
+    positions  position within the document, with gaps where the stage stretches it
     is_token   bool, False in padding
     """
 
@@ -97,6 +105,12 @@ class Encoder:
         self.bos, self.eos, self.pad, self.user, self.assistant, self.think, self.end_think = (
             self.control(name) for name in names
         )
+
+    @cached_property
+    def line_ends(self) -> frozenset[int]:
+        """The tokens that end a line."""
+        size = self.tokenizer.vocab_size
+        return frozenset(token for token in range(size) if self.tokenizer.decode([token]).endswith("\n"))
 
     def control(self, name: str) -> int:
         token = self.tokenizer.token_id(name)
@@ -150,8 +164,12 @@ class DocumentSource:
         max_length: int,
         prose_folder: Path | None,
         split: DataSplit = "train",
+        list_tokens: Sequence[int] | None = None,
+        position_span: int | None = None,
     ) -> None:
         self.encoder = encoder
+        self.list_tokens = list_tokens
+        self.position_span = position_span
         self.max_length = max_length
         self.split = split
         self.names = [name for name, share in mix.items() if share > 0]
@@ -178,12 +196,25 @@ class DocumentSource:
             if name == PROSE:
                 document = self.encoder.prose(rng.choice(self.prose))
             else:
-                document = self.encoder.conversation(TASKS[name].generate(rng, self.split))
+                document = self.encoder.conversation(self.draw_example(name, rng))
             if len(document.ids) <= self.max_length:
-                return document
+                return self.stretched(name, document, rng)
         raise RecipeError(
             f"{name} makes no document of at most {self.max_length} tokens; raise sequence_length"
         )
+
+    def draw_example(self, name: str, rng: Random) -> Example:
+        """A problem of a family; a list as long as the stage says, if it says so."""
+        task = TASKS[name]
+        if isinstance(task, Recall) and self.list_tokens is not None:
+            return task.generate(rng, self.split, log_uniform(rng, *self.list_tokens))
+        return task.generate(rng, self.split)
+
+    def stretched(self, name: str, document: Document, rng: Random) -> Document:
+        """The document, with skips in the positions of its list if the stage has a span of them."""
+        if self.position_span is None or not isinstance(TASKS.get(name), Recall):
+            return document
+        return skip_positions(document, self.encoder.line_ends, self.position_span, rng)
 
 
 class BatchStream:
@@ -228,7 +259,8 @@ class BatchStream:
                 first = document.first_learned
                 labels[row, start + first - 1 : end - 1] = ids[first:]
                 documents[row, start:end] = start
-                positions[row, start:end] = torch.arange(len(ids))
+                within = range(len(ids)) if document.positions is None else document.positions
+                positions[row, start:end] = torch.tensor(within)
                 start = end
         # No text encodes to the padding token, so it stands nowhere else.
         return Batch(tokens, labels, documents, positions, tokens != self.source.pad)

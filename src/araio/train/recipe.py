@@ -89,12 +89,7 @@ class Recipe:
             if isinstance(stage, Stage):
                 check_pool(stage, self.model)
                 check_samples(stage, self.stages[:index])
-            require(
-                stage.sequence_length <= self.model.max_position_embeddings,
-                f"stage {stage.name!r}: sequence_length",
-                stage.sequence_length,
-                f"at most model.max_position_embeddings = {self.model.max_position_embeddings}",
-            )
+            check_length(stage, self.model)
 
     @property
     def steps(self) -> int:
@@ -222,4 +217,33 @@ def check_pool(stage: Stage, model: ModelConfig) -> None:
         f"{where} balance_weight",
         stage.balance_weight,
         "0 in a stage with expert_pool: a balance within documents works against their pools",
+    )
+
+
+def check_length(stage: AnyStage, model: ModelConfig) -> None:
+    """Refuse rows, lists and positions that the model, the row or the family has no room for."""
+    where, context, row = f"stage {stage.name!r}:", model.max_position_embeddings, stage.sequence_length
+    require(
+        row <= context,
+        f"{where} sequence_length",
+        row,
+        f"at most model.max_position_embeddings = {context}",
+    )
+    if not isinstance(stage, Stage):
+        return
+    lengths = stage.list_tokens
+    if lengths is not None:
+        is_range = len(lengths) == 2 and all(type(length) is int for length in lengths)
+        require(
+            is_range and 1 <= lengths[0] <= lengths[1] <= row,
+            f"{where} list_tokens",
+            lengths,
+            f"the shortest and the longest list, 1 to sequence_length = {row} tokens",
+        )
+    span = stage.position_span
+    require(
+        span is None or row <= span <= context,
+        f"{where} position_span",
+        span,
+        f"sequence_length = {row} to model.max_position_embeddings = {context}",
     )

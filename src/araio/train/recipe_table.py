@@ -33,6 +33,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str,),
     "float | None": (int, float),
+    "int | None": (int,),
     "bool": (bool,),
     "Mapping[str, float]": (dict,),
     "Sequence[int] | None": (list,),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from araio.config import ModelConfig
 from araio.errors import TrainingError
@@ -59,7 +60,9 @@ def prepare_streams(recipe: Recipe, tokenizer: Tokenizer, prose_folder: Path | N
     encoder = Encoder(tokenizer)
 
     def held_out(family: str, stage: AnyStage) -> BatchStream:
-        source = DocumentSource(encoder, {family: 1.0}, stage.sequence_length, prose_folder, "test")
+        source = DocumentSource(
+            encoder, {family: 1.0}, stage.sequence_length, prose_folder, "test", **lists_of(stage)
+        )
         rows = stage.rows if isinstance(stage, Stage) else VALIDATION_ROWS
         return BatchStream(source, rows, stage.sequence_length, recipe.seed)
 
@@ -83,7 +86,7 @@ def documents_of(stage: Stage, encoder: Encoder, prose_folder: Path | None, fold
     length = stage.sequence_length
     parts: list[tuple[Documents, Callable[[], float]]] = []
     if sum(stage.mix.values()) > 0:
-        within = DocumentSource(encoder, stage.mix, length, prose_folder)
+        within = DocumentSource(encoder, stage.mix, length, prose_folder, **lists_of(stage))
         parts.append((within, lambda: sum(within.rates)))
     if sum(stage.beyond.values()) > 0:
         beyond = DocumentSource(encoder, stage.beyond, length, None, "beyond-train")
@@ -92,6 +95,13 @@ def documents_of(stage: Stage, encoder: Encoder, prose_folder: Path | None, fold
         samples = SampledDocuments(samples_path(folder, stage.samples), encoder, length)
         parts.append((samples, lambda: stage.samples_share / samples.mean_length))
     return parts[0][0] if len(parts) == 1 else Blend(parts)
+
+
+def lists_of(stage: AnyStage) -> dict[str, Any]:
+    """What a stage says of the lists of `recall`, as keywords of a `DocumentSource`."""
+    if not isinstance(stage, Stage):
+        return {}
+    return {"list_tokens": stage.list_tokens, "position_span": stage.position_span}
 
 
 def last_mixed(recipe: Recipe) -> AnyStage:

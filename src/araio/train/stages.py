@@ -32,6 +32,9 @@ class Stage:
     there is none. `mix` gives each task family, and "prose", its share of the tokens; they need not sum to 1.
     `beyond` gives shares to problems outside of the trained ranges, from the half that is never tested.
     `samples` names an earlier stage of the kind "sample", whose answers get the share `samples_share`.
+
+    list_tokens    shortest and longest list of `recall`, in its approximate tokens; its own range if None
+    position_span  lists of `recall` are read as if they reached up to this position; see `positions.py`
     """
 
     kind: ClassVar[str] = "learn"
@@ -50,6 +53,8 @@ class Stage:
     beyond: Mapping[str, float] = field(default_factory=dict)
     samples: str | None = None
     samples_share: float = 1.0
+    list_tokens: Sequence[int] | None = None
+    position_span: int | None = None
 
     def check(self) -> None:
         check_counts(self, "steps", "rows", "sequence_length")

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from araio import env
 from araio.api import Model, load
+from araio.cli.commands.eval_needle import DEPTHS, PER_CELL, check_paths, find_needles, settings_for
 from araio.cli.ctrl_c import ctrl_c
 from araio.cli.load_options import AdapterFolder
 from araio.cli.picture import check_picture
@@ -47,7 +48,11 @@ EXAMPLES = (
     "araio eval ~/models/mine-q4 --kl ~/models/mine --text book.txt",
     "araio eval pocket --approximate top-2 --kl pocket",
     "araio eval pocket --tasks countdown,knights --budgets 32,64,128 --votes 1,4,16 --plot thinking.png",
+    "araio eval pocket --needle 1k..128k --plot needle.png",
 )
+
+
+QUESTIONS = 100
 
 
 def command(
@@ -58,7 +63,14 @@ def command(
     tasks: Annotated[
         str | None, typer.Option(help=f"Comma-separated; all of them: {', '.join(TASKS)}.")
     ] = None,
-    n: Annotated[int, typer.Option("--n", help="Questions per task.")] = 100,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            help=f"Questions per task, {QUESTIONS} if not given; with --needle, {PER_CELL} per length and "
+            "depth.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed asks the same questions.")] = 0,
     split: Annotated[
         HeldOut,
@@ -99,8 +111,35 @@ def command(
         str | None,
         typer.Option(metavar="N,...", help="Instead, or beside: accuracy against votes, as in 1,4,16."),
     ] = None,
+    needle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTHS",
+            help="Instead: hide lines in texts of these lengths, as in 1k..128k, and count those it finds.",
+        ),
+    ] = None,
+    depths: Annotated[
+        int, typer.Option(help="With --needle: places of a needle, from the first line to the last.")
+    ] = DEPTHS,
+    haystack: Annotated[
+        str,
+        typer.Option(
+            help="With --needle: list, where all lines look like the needle, or stories, where none does."
+        ),
+    ] = "list",
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --needle: keep answers here as they come, and go on from them; beside the picture if "
+            "not given.",
+        ),
+    ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --budgets or --votes: draw a PNG, PDF or SVG.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --budgets, --votes or --needle: draw the picture: PNG, PDF or SVG."
+        ),
     ] = None,
     levels: Annotated[
         bool, typer.Option("--levels", help="Show the levels of each task too; --json always has them.")
@@ -110,14 +149,24 @@ def command(
     ] = False,
 ) -> None:
     """Measure a model's accuracy by task, greedily decoded, with 95 % confidence intervals."""
+    if needle is not None:
+        settings = settings_for(needle, depths, n, haystack, seed)
+        answers = check_paths(plot, answers)
+        # Drafts would need latents of their own in the cache, and the text would be read twice.
+        asked = load(
+            model or env.get("ARAIO_MODEL"), approximate=approximate, adapter=adapter, speculate="off"
+        )
+        find_needles(asked, settings, answers, plot, as_json)
+        return
+    n = QUESTIONS if n is None else n
     names = task_names(None if tasks is None else [name.strip() for name in tasks.split(",")])
     if text is not None and kl is None:
         raise RequestError("--text is what --kl compares on; give --kl REFERENCE too")
     check_counts(n=n, workers=workers, max_tokens=max_tokens)
-    settings = _integers("--budgets", budgets), _integers("--votes", votes)
-    if plot is not None and not any(settings):
-        raise RequestError("--plot draws accuracy against --budgets or --votes; give one of them too")
-    if any(settings) and (kl is not None or workers > 1):
+    swept = _integers("--budgets", budgets), _integers("--votes", votes)
+    if plot is not None and not any(swept):
+        raise RequestError("--plot draws --budgets, --votes or --needle; give one of them too")
+    if any(swept) and (kl is not None or workers > 1):
         raise RequestError("--budgets and --votes go with neither --kl nor --workers; leave those out")
     check_picture(plot)
     if kl is not None and approximate == "cached":
@@ -129,8 +178,8 @@ def command(
         compared = _compared(loaded, load(kl), names, n, seed, text)
         _print_divergence(compared, as_json)
         return
-    if any(settings):
-        _sweep(loaded, names, n, seed, split, settings, max_tokens, plot, as_json=as_json)
+    if any(swept):
+        _sweep(loaded, names, n, seed, split, swept, max_tokens, plot, as_json=as_json)
         return
     with progress_bar() as progress:
         on_graded = _advance(progress, names, n)

@@ -10,6 +10,7 @@ Read `answers.py` next, then `chain.py` as the simplest family.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from araio.errors import RequestError
 
-__all__ = ["Domain", "Example", "Split", "Task", "draw_problem", "is_beyond", "is_held_out"]
+__all__ = ["Domain", "Example", "Split", "Task", "draw_problem", "is_beyond", "is_held_out", "log_uniform"]
 
 Split = Literal["train", "test", "beyond", "beyond-train", "beyond-test"]
 Domain = Literal["mathematics", "logic", "language"]
@@ -90,3 +91,8 @@ def draw_problem(
     while split != "beyond" and is_held_out(task, canonical(problem)) != split.endswith("test"):
         problem = draw(rng, is_beyond(split))
     return problem
+
+
+def log_uniform(rng: Random, least: int, most: int) -> int:
+    """A number from `least` to `most`, each factor of two as likely as the next."""
+    return round(math.exp(rng.uniform(math.log(least), math.log(most))))

@@ -8,14 +8,13 @@ than the longest trained. Refuses lengths for which there are not enough keys. R
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from random import Random
 
 from araio.errors import RequestError
 from araio.train.tasks.answers import normalize
-from araio.train.tasks.base import Domain, Example, Split, draw_problem, is_beyond
+from araio.train.tasks.base import Domain, Example, Split, draw_problem, is_beyond, log_uniform
 from araio.train.tasks.words import ADJECTIVES, ANIMALS, NAMES
 
 __all__ = ["MAX_LENGTH", "Recall"]
@@ -37,6 +36,7 @@ QUESTIONS = (
 )
 QUESTIONS_FOR_SEVERAL = ("What are the codes of {keys}?", "Tell me the codes of {keys}.")
 MOST_ASKED = 4
+MOST_ASKED_OF_LONG = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Recall:
             length = rng.randint(*TRAIN_LENGTHS) if split == "train" else draw_length(rng, split)
         n_entries = max(1, length // TOKENS_PER_LINE)
         # A document is long and an answer short: training asks for several codes to teach more of each.
-        n_asked = rng.randint(1, min(MOST_ASKED, n_entries)) if split == "train" else 1
+        most_asked = MOST_ASKED if length <= TRAIN_LENGTHS[1] else MOST_ASKED_OF_LONG
+        n_asked = rng.randint(1, min(most_asked, n_entries)) if split == "train" else 1
         kind = rng.choice([kind for kind, keys in KEYS.items() if len(keys) > n_entries + n_asked])
         asked = draw_asked(rng, split, KEYS[kind], n_asked)
         entries = draw_entries(rng, KEYS[kind], n_entries, asked)
@@ -99,7 +100,7 @@ def level_of(length: int) -> str:
 def draw_length(rng: Random, split: Split) -> int:
     """Log-uniform, so that a test is not made of its longest."""
     shortest, longest = BEYOND_LENGTHS if is_beyond(split) else TRAIN_LENGTHS
-    return round(math.exp(rng.uniform(math.log(shortest), math.log(longest))))
+    return log_uniform(rng, shortest, longest)
 
 
 def draw_asked(rng: Random, split: Split, keys: tuple[str, ...], n_asked: int) -> list[Entry]:
