@@ -232,7 +232,7 @@ def test_an_approximation_tells_what_it_costs_at_every_start(araio_command, tiny
 
 
 def test_cached_says_where_it_changes_nothing(araio_command, tiny):
-    arguments = ("run", "-m", tiny, "-p", "hi", "--max-tokens", "8", "--json")
+    arguments = ("run", "-m", tiny, "-p", "hi", "--seed", "0", "--max-tokens", "8", "--json")
     cached, exact = araio_command(*arguments, "--approximate", "cached"), araio_command(*arguments)
     assert "approximate (cached): every expert is in memory, so answers are exact" in cached.stderr
     assert "approximate" not in exact.stderr

@@ -10,7 +10,7 @@ import pytest
 import araio
 from araio.testing.profiles import profile_of
 
-KEEP = [*range(5), *range(8, 13), *range(16, 21), *range(24, 29)]
+KEEP = [0, 1, 8, 9, 16, 17, 24, 25]  # as few as the router can do with: other answers
 QUESTION = "What is 47 + 38 - 12?"
 MESSAGES = [{"role": "user", "content": QUESTION}]
 TOKENS = 30
