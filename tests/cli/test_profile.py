@@ -185,6 +185,7 @@ def test_show_json_has_the_overlap(call, fitted):
     assert document["other"]["name"] == "language"
     assert document["experts"] == 120
     _, alone, _ = call("profile", "show", fitted / "math.json", "--json")
+    assert json.loads(alone)["habits"]["rates"] == [5, 32]  # shapes; the numbers are the file's
     assert "jaccard" not in json.loads(alone)
 
 

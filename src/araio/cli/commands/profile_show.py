@@ -53,13 +53,14 @@ def command(
 
 
 def document(profile: ExpertProfile, other: ExpertProfile | None) -> dict[str, Any]:
-    """The document of `--json`: the profile's own, and what follows from it."""
+    """The document of `--json`: the profile's own, arrays by their shapes, and what follows from it."""
     held = {str(layer): share for layer, share in held_shares(profile).items()}
     derived = {"id": profile.id, "experts": profile.experts, "is_uniform": profile.is_uniform, "held": held}
     if other is not None:
         overlaps = {str(layer): jaccard(profile, other, layer) for layer in profile.keep}
         derived |= {"other": {"name": other.name, "id": other.id}, "jaccard": overlaps}
-    return profile.to_json() | derived
+    shapes = None if profile.habits is None else {name: list(a.shape) for name, a in profile.habits.items()}
+    return profile.to_json() | {"habits": shapes} | derived
 
 
 def jaccard(profile: ExpertProfile, other: ExpertProfile, layer: int) -> float:
@@ -103,6 +104,9 @@ def _lines(profile: ExpertProfile) -> list[str]:
         f"how: {described or 'not said'}",
         f"on: {seen or 'not said'}",
         export if profile.mtp is None else f"{export}; {len(profile.mtp)} experts of the prediction module",
+        "pinned, it tells the cache what was learned of the domain"
+        if profile.habits is not None
+        else "pinned, it tells the cache which experts to prefer, and no more: it was fitted without answers",
         "not measured yet: araio profile eval" if measured is None else "measured; --json shows it",
     ]
 
